@@ -1,0 +1,36 @@
+# `make help` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# one thread a process: stages train several cells at once
+export MPLBACKEND := Agg
+
+.PHONY: help repro test ui lint clean
+.DEFAULT_GOAL := help
+
+help: ## List the commands.
+	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+$(BIN)/installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(BIN)/installed-dev: $(BIN)/installed
+	python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+repro: $(BIN)/installed ## Install into .venv, then train and evaluate what changed: Tables 1-5, Figures 1-4, MLflow.
+	@dvc repro
+
+test: $(BIN)/installed-dev ## Run every test.
+	@python -m pytest -n auto
+
+lint: $(BIN)/installed-dev ## Check style and types.
+	@ruff check . && ruff format --check . && pyright
+
+ui: $(BIN)/installed ## Show the runs in the MLflow UI on 127.0.0.1.
+	@python -m stages.ui
+
+clean: ## Remove what the stages made (the work folder and MLflow's runs stay).
+	rm -rf data models reports

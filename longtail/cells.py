@@ -1,0 +1,210 @@
+"""One cell, from its plan to its files: training, or retraining of a head, and prediction of the test split."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from longtail.atomic import atomic_path, write_json
+from longtail.benchmarks import BENCHMARKS, Training
+from longtail.checkpoints import load_checkpoint, save_checkpoint
+from longtail.errors import InputError
+from longtail.manifests import Manifest
+from longtail.method import Task
+from longtail.methods import build_method
+from longtail.networks import WithHead, build_network
+from longtail.plans import BundlePlan, Cell
+from longtail.pools import Pool
+from longtail.trainer import Trainer, predict
+from longtail.training_data import Images, TrainingData
+
+
+@dataclass(frozen=True)
+class CellInputs:
+    """The images of the cells of one bundle."""
+
+    pool: Pool
+    images: np.ndarray
+    """uint8 [N, H, W, channels]; manifests and pool point at its rows."""
+    train: Manifest
+    meta: Manifest
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the three tables."""
+        return {
+            "train": self.train.fingerprint,
+            "meta": self.meta.fingerprint,
+            "pool": self.pool.fingerprint,
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to train."""
+
+    plan: BundlePlan
+    cell: Cell
+    fingerprint: str
+    features: Path | None = None
+    """The folder of the cell below, for a head."""
+    device: str = "cpu"
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 60.0
+    """At least this long between two checkpoints."""
+
+    @property
+    def training(self) -> Training:
+        """The schedule of this cell."""
+        return self.plan.heads[self.cell.head].training if self.cell.head else self.plan.training
+
+    @property
+    def method(self) -> str:
+        """The method that trains."""
+        return self.cell.head or self.plan.method
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of `method`."""
+        return self.plan.heads[self.cell.head].settings if self.cell.head else self.plan.settings
+
+
+def train_cell(
+    job: Job, inputs: CellInputs, directory: Path, after_iteration: Callable[[], None] = lambda: None
+) -> None:
+    """Train the cell of `job` and write its files into `directory` (see `write_cell`).
+
+    A checkpoint of the same fingerprint is taken up where it stopped. Test images are touched only by the
+    prediction, after the last iteration; `after_iteration` is also called for iterations already done.
+    """
+    device = torch.device(job.device)
+    trainer = build_trainer(job, inputs)
+    state = load_checkpoint(job.checkpoint, job.fingerprint, device) if job.checkpoint else None
+    if state is not None:
+        trainer.load_state(state)
+        for _ in range(trainer.iteration):
+            after_iteration()
+    last_saved = time.monotonic()
+
+    def save(now: Trainer) -> None:
+        nonlocal last_saved
+        if job.checkpoint and time.monotonic() - last_saved >= job.checkpoint_seconds:
+            save_checkpoint(job.checkpoint, now.state(), job.fingerprint)
+            last_saved = time.monotonic()
+
+    trainer.run(after_epoch=save, after_iteration=after_iteration)
+    write_cell(job, inputs, trainer, directory)
+
+
+def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
+    """Network, method and data of `job`, before the first iteration."""
+    plan, seed, device = job.plan, job.cell.seed, torch.device(job.device)
+    counts = torch.tensor(inputs.train.counts)
+    task = Task(counts=counts, seed=seed, imbalance=plan.imbalance, device=device)
+    method = build_method(job.method, job.settings, task)
+    network = build_network(plan.network, task.classes, seed)
+    if job.features is not None:
+        network.load_state_dict(load_file(job.features / _weights_file(job.settings["start"])))
+        network = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
+    data = TrainingData(
+        _images(inputs, inputs.train.image, inputs.train.label, device),
+        _images(inputs, inputs.meta.image, inputs.meta.label, device),
+        job.training,
+        seed,
+    )
+    return Trainer(network.to(device), method, data, job.training, task.classes)
+
+
+def _weights_file(which: str) -> str:
+    return {"last": "weights.safetensors", "selected": "selected.safetensors"}[which]
+
+
+def _images(inputs: CellInputs, rows: np.ndarray, labels: np.ndarray, device: torch.device) -> Images:
+    benchmark = BENCHMARKS[inputs.pool.benchmark]
+    return Images.of(inputs.images[rows], labels, benchmark.mean, benchmark.std, device)
+
+
+def write_cell(job: Job, inputs: CellInputs, trainer: Trainer, directory: Path) -> None:
+    """Write a finished training: weights (of the head alone, for a head), history, predictions, facts."""
+    directory.mkdir(parents=True, exist_ok=True)
+    metadata = {"cell": job.cell.name, "fingerprint": job.fingerprint}
+    rows = inputs.pool.rows("test")
+    labels = inputs.pool.label[rows]
+    test = _images(inputs, inputs.pool.image[rows], labels, torch.device(job.device))
+    logits = {"logits": predict(trainer.model, test.pixels)}
+    _save_weights(trainer.model, directory / _weights_file("last"))
+    trainer.model.load_state_dict(trainer.selected)
+    logits["logits_selected"] = predict(trainer.model, test.pixels)
+    _save_weights(trainer.model, directory / _weights_file("selected"))
+
+    trainer.history.write(directory / "history.parquet", metadata)
+    columns = {
+        "image": pa.array(inputs.pool.image[rows], pa.int64()),
+        "label": pa.array(labels, pa.int64()),
+        "hash": pa.array(inputs.pool.hash[rows].tolist(), pa.string()),
+        **{
+            name: pa.array(values.float().cpu().tolist(), pa.list_(pa.float32()))
+            for name, values in logits.items()
+        },
+    }
+    table = pa.table(columns).replace_schema_metadata({"longtail": json.dumps(metadata, sort_keys=True)})
+    with atomic_path(directory / "predictions.parquet") as temporary:
+        pq.write_table(table, temporary)
+    write_json(directory / "timing.json", {"seconds": trainer.seconds})
+    write_json(directory / "cell.json", {**_facts(job, inputs, trainer), **metadata})
+
+
+def _save_weights(model: nn.Module, path: Path) -> None:
+    saved = model.head if isinstance(model, WithHead) else model
+    state = {name: value.detach().cpu().contiguous() for name, value in saved.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary)
+
+
+def _facts(job: Job, inputs: CellInputs, trainer: Trainer) -> dict[str, Any]:
+    plan = job.plan
+    facts: dict[str, Any] = {
+        "benchmark": plan.benchmark,
+        "imbalance": plan.imbalance,
+        "variant": plan.variant,
+        "method": plan.method,
+        "head": job.cell.head,
+        "seed": job.cell.seed,
+        "settings": job.settings,
+        "training": job.training.model_dump(mode="json"),
+        "network": plan.network,
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "iterations": trainer.iteration,
+        "selected_iteration": trainer.selected_iteration,
+        "counts": inputs.train.counts,
+        "class_names": list(inputs.pool.class_names),
+        "manifests": inputs.fingerprints,
+        "device": job.device,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    if job.features is not None:
+        facts["features"] = read_cell(job.features)["fingerprint"]
+    return facts
+
+
+def read_cell(directory: Path) -> dict[str, Any]:
+    """The facts of a finished cell. Raises InputError."""
+    path = directory / "cell.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such cell; `dvc repro` trains it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}); train the cell again") from None

@@ -1,0 +1,170 @@
+"""Manifests: which images of the pool a training set or a meta set holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from longtail.errors import InputError
+from longtail.pools import Pool, check_fingerprint, check_labels, content_fingerprint, read_table, write_table
+from longtail.selection import remaining, select
+
+COLUMNS = {"image": pa.int64(), "label": pa.int64(), "hash": pa.string()}
+STAGES = {"train": "subsample", "meta": "extract_meta"}
+
+Kind = Literal["train", "meta"]
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """One row per image, sorted by (label, hash, image); see `Pool` for the columns.
+
+    `imbalance` is that of the training set, for the meta set that goes with it too; `pool` is the
+    fingerprint of the pool that the images are in.
+    """
+
+    kind: Kind
+    benchmark: str
+    imbalance: float
+    data_seed: int
+    class_names: tuple[str, ...]
+    pool: str
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    hash: NDArray[np.str_]
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Images of each class, [C]."""
+        return np.bincount(self.label, minlength=len(self.class_names)).tolist()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 of all but `image`: the same images in another file order are the same set."""
+        return content_fingerprint(self.header(), {"label": self.label, "hash": self.hash})
+
+    def header(self) -> dict[str, Any]:
+        """What the file says besides its columns."""
+        return {
+            "kind": self.kind,
+            "benchmark": self.benchmark,
+            "imbalance": float(self.imbalance),
+            "data_seed": self.data_seed,
+            "counts": self.counts,
+            "class_names": list(self.class_names),
+            "pool": self.pool,
+        }
+
+
+def tail_rows(pool: Pool, meta_per_class: int) -> NDArray[np.int64]:
+    """Rows of `pool` from which training sets are drawn: the source without the meta set."""
+    source = pool.rows("source")
+    return source[remaining(pool.hash[source], pool.hash[_meta_rows(pool, meta_per_class)])]
+
+
+def draw_train(pool: Pool, imbalance: float, counts: Sequence[int], meta_per_class: int) -> Manifest:
+    """The training set with counts[c] images of class c; that of a higher imbalance lies inside it.
+
+    Raises InputError if the pool has too few images of a class.
+    """
+    tail = tail_rows(pool, meta_per_class)
+    drawn = select(pool.hash[tail], pool.label[tail], counts, seed=pool.data_seed, stream="train")
+    return _of_pool(pool, tail[drawn], "train", imbalance)
+
+
+def draw_meta(pool: Pool, imbalance: float, meta_per_class: int) -> Manifest:
+    """The balanced meta set; the same images at all imbalances. Raises InputError as `draw_train`."""
+    return _of_pool(pool, _meta_rows(pool, meta_per_class), "meta", imbalance)
+
+
+def _meta_rows(pool: Pool, per_class: int) -> NDArray[np.int64]:
+    source = pool.rows("source")
+    counts = [per_class] * len(pool.class_names)
+    return source[select(pool.hash[source], pool.label[source], counts, seed=pool.data_seed, stream="meta")]
+
+
+def _of_pool(pool: Pool, rows: NDArray[np.int64], kind: Kind, imbalance: float) -> Manifest:
+    rows = np.sort(rows)  # the pool's order is that of manifests
+    return Manifest(
+        kind=kind,
+        benchmark=pool.benchmark,
+        imbalance=imbalance,
+        data_seed=pool.data_seed,
+        class_names=pool.class_names,
+        pool=pool.fingerprint,
+        image=pool.image[rows],
+        label=pool.label[rows],
+        hash=pool.hash[rows],
+    )
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write `manifest` to `path`, whole or not at all; the same manifest gives the same bytes."""
+    columns = {name: getattr(manifest, name) for name in COLUMNS}
+    write_table(path, columns, {**manifest.header(), "fingerprint": manifest.fingerprint})
+
+
+def read_manifest(path: Path, kind: Kind, pool: Pool, imbalance: float) -> Manifest:
+    """Read the manifest of `kind` that belongs to `pool` and `imbalance`, and check all of it.
+
+    Raises InputError naming the file, what it has, what is expected, and the command that makes it anew.
+    """
+    remedy = f"`dvc repro {STAGES[kind]}` makes it anew"
+    columns, header = read_table(path, kind, COLUMNS, remedy)
+    try:
+        manifest = Manifest(
+            kind=kind,
+            benchmark=header["benchmark"],
+            imbalance=float(header["imbalance"]),
+            data_seed=header["data_seed"],
+            class_names=tuple(header["class_names"]),
+            pool=header["pool"],
+            **columns,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its metadata is not that of a manifest ({error}); {remedy}") from None
+    check_labels(path, manifest.label, manifest.class_names, remedy)
+    check_fingerprint(path, header, {**manifest.header(), "fingerprint": manifest.fingerprint}, remedy)
+    if manifest.pool != pool.fingerprint:
+        raise InputError(
+            f"{path}: belongs to pool {manifest.pool[:12]}, expected {pool.fingerprint[:12]}; {remedy}"
+        )
+    if manifest.imbalance != imbalance:
+        raise InputError(f"{path}: imbalance {manifest.imbalance:.12g}, expected {imbalance:.12g}; {remedy}")
+    source = pool.rows("source")
+    known = _rows(pool.image[source], pool.label[source], pool.hash[source])
+    strange = sorted(_rows(manifest.image, manifest.label, manifest.hash) - known)
+    if strange:
+        raise InputError(
+            f"{path}: {len(strange)} images are not in the source of the pool "
+            f"(first: image {strange[0][0]}); {remedy}"
+        )
+    return manifest
+
+
+def _rows(*columns: NDArray[Any]) -> set[tuple[Any, ...]]:
+    return set(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def check_disjoint(train: NDArray[np.str_], meta: NDArray[np.str_], test: NDArray[np.str_]) -> None:
+    """Raise InputError if two of the sets, given by content hashes, have an image in common."""
+    pairs = {
+        "training and meta": (train, meta),
+        "training and test": (train, test),
+        "meta and test": (meta, test),
+    }
+    for names, (one, other) in pairs.items():
+        shared = np.intersect1d(one, other)
+        if len(shared):
+            first = ", ".join(content[:12] for content in shared[:3].tolist())
+            raise InputError(
+                f"{names} set have {len(shared)} images in common (first contents: {first}); "
+                f"`dvc repro --force prepare subsample extract_meta` draws them anew"
+            )

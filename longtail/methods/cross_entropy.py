@@ -1,0 +1,11 @@
+"""Cross-entropy: -log softmax(z)_y, averaged over the batch.
+
+No settings. The paper's Table 1 has no such row; it is here as the control that every other method is
+read against.
+"""
+
+from longtail.method import Method
+
+
+class CrossEntropy(Method):
+    """The plain loss: every hook as `Method` has it."""

@@ -1,0 +1,31 @@
+"""Classifier re-training, cRT (Kang et al., ICLR 2020): a linear classifier anew on frozen features.
+
+Class-aware sampling (four images a class in a row), plain cross-entropy. As published the classifier is
+re-initialised; the authors of Difficulty-Net start from stage 1's (`classifier: copied`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from longtail.method import Method, Task
+from longtail.presets.crt import Settings
+from longtail.randomness import global_draws
+from longtail.scaled_classifier import ScaledClassifier
+
+
+class CRT(Method):
+    """Cross-entropy for a new classifier."""
+
+    def __init__(self, settings: dict[str, Any], task: Task) -> None:
+        super().__init__(settings, task)
+        self.settings = Settings.model_validate(settings)
+
+    def head(self, classifier: nn.Linear) -> nn.Module:
+        """W and b are trained; the scales stay 1."""
+        if self.settings.classifier == "fresh":
+            with global_draws(self.task.seed, "head"):
+                classifier = nn.Linear(classifier.in_features, classifier.out_features)
+        return ScaledClassifier(classifier, train_classifier=True, train_scale=False)

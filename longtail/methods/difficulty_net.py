@@ -1,0 +1,139 @@
+"""Difficulty-Net (Sinha & Ohashi, WACV 2023): class weights from meta-learned difficulties, Eqs. 1-11.
+
+Each iteration, with a = accuracies on the meta set (zeros at first, then refreshed after every epoch):
+
+1. look ahead:  phi_hat = phi - alpha grad (1/B) sum_i w_{y_i}(theta) l_i(phi)          Eqs. 4, 9
+2. theta:       Adam on lambda L_dr(a, theta) + L_meta(phi_hat(theta)), one meta batch   Eqs. 7, 8, 10
+3. phi:         SGD on (1/B) sum_i w_{y_i}(new theta) l_i(phi), the batch of 1           Eq. 11
+
+The gradient of step 2 goes through step 1 (`longtail.meta_gradient`). In the authors' release it does
+not: the weights are rebuilt as a fresh tensor, so theta sees the driver loss alone. That is
+`meta_gradient: detached` here. Also there, "+ Bal. Softmax" averages the weights away; here every
+sample keeps its own. Settings, defaults and where they come from: `longtail/presets/difficulty_net.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from longtail.difficulty_net import DifficultyNet, class_weights, driver_loss
+from longtail.meta_gradient import call_without_trace, meta_gradient
+from longtail.method import Batch, Method, Task
+from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
+from longtail.presets.difficulty_net import Settings
+from longtail.randomness import global_draws
+
+
+class DifficultyNetMethod(Method):
+    """The three-step algorithm."""
+
+    uses_meta_batch = True
+
+    def __init__(self, settings: dict[str, Any], task: Task) -> None:
+        super().__init__(settings, task)
+        self.settings = Settings.model_validate(settings)
+        with global_draws(task.seed, "difficulty_net"):
+            net = DifficultyNet(
+                task.classes,
+                self.settings.hidden,
+                bias=self.settings.bias,
+                relative=self.settings.difficulty == "relative",
+            )
+        self.net = net.to(task.device)
+        self.theta = list(self.net.parameters())
+        self.optimizer = torch.optim.Adam(
+            self.theta, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
+        )
+        self.accuracy = torch.zeros(task.classes, device=task.device)
+        self.log_counts = log_counts(task)
+
+    def sample_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """L of Eqs. 5, 9 and 11, [B], unweighted."""
+        if self.settings.loss == "balanced_softmax":
+            return balanced_softmax_losses(logits, labels, self.log_counts.to(logits.dtype))
+        return super().sample_losses(logits, labels)
+
+    def backward(
+        self, model: nn.Module, batch: Batch, meta: Batch | None, learning_rate: float
+    ) -> dict[str, Tensor]:
+        """Steps 1 and 2, and the gradient of step 3."""
+        assert meta is not None, "Difficulty-Net needs a meta batch"
+        losses = self.sample_losses(model(batch.images), batch.labels)
+        scalars = self._step_theta(model, losses, batch, meta, learning_rate)
+        with torch.no_grad():
+            weights = class_weights(self.net(self.accuracy))[batch.labels]
+        loss = torch.dot(weights, losses) / losses.numel()
+        loss.backward()
+        return {"train_loss": loss.detach(), **scalars}
+
+    def _step_theta(
+        self, model: nn.Module, losses: Tensor, batch: Batch, meta: Batch, step_size: float
+    ) -> dict[str, Tensor]:
+        """Eqs. 7-10: one step of Adam on theta."""
+        difficulty = self.net(self.accuracy)
+        weights = class_weights(difficulty)
+        scalars: dict[str, Tensor] = {}
+
+        driver = driver_loss(difficulty, self.accuracy, self.settings.driver_reduction)
+        scale = self.settings.lambda_ if self.settings.driver_loss else 0.0
+        gradient = list(torch.autograd.grad(scale * driver, self.theta, retain_graph=True))
+        scalars["driver_loss"] = driver.detach()
+        scalars["grad_norm_driver"] = torch.nn.utils.get_total_norm(gradient)
+
+        if self.settings.meta_gradient == "exact":
+
+            def meta_loss(parameters: Mapping[str, Tensor]) -> Tensor:
+                logits = call_without_trace(model, parameters, meta.images)
+                return F.cross_entropy(logits, meta.labels)
+
+            ahead = meta_gradient(
+                model,
+                losses,
+                weights.detach()[batch.labels],
+                batch.images,
+                lambda logits: self.sample_losses(logits, batch.labels),
+                meta_loss,
+                step_size,
+            )
+            per_class = torch.zeros_like(weights).index_add(0, batch.labels, ahead.sample_weights)
+            through = torch.autograd.grad(weights, self.theta, grad_outputs=per_class)
+            scalars["meta_loss"] = ahead.loss
+            scalars["grad_norm_meta"] = torch.nn.utils.get_total_norm(through)
+            gradient = torch._foreach_add(gradient, through)
+
+        for parameter, value in zip(self.theta, gradient, strict=True):
+            parameter.grad = value
+        self.optimizer.step()
+        return scalars
+
+    def refresh(self, accuracy: Tensor) -> None:
+        """Take in the accuracies [C] on the meta set."""
+        self.accuracy = accuracy.to(self.accuracy)
+
+    @torch.no_grad()
+    def difficulty(self) -> Tensor:
+        """d = D(a; theta), [C]."""
+        return self.net(self.accuracy)
+
+    def weights(self) -> Tensor:
+        """w = C d / sum d, [C]."""
+        return class_weights(self.difficulty())
+
+    def state(self) -> dict[str, Any]:
+        """theta, Adam's moments and the accuracies."""
+        return {
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "accuracy": self.accuracy,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.accuracy = state["accuracy"].to(self.accuracy)

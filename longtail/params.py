@@ -1,0 +1,91 @@
+"""`params.yaml`, read and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from longtail.benchmarks import Strict
+from longtail.errors import InputError, one_line
+from longtail.presets import METHODS
+from longtail.presets.preset import nearest
+
+
+class ScheduleParams(Strict):
+    """Changes to every schedule."""
+
+    fraction: float = Field(1.0, gt=0, le=1)
+
+
+class Params(Strict):
+    """What a person turns; `methods` holds the sections named after methods."""
+
+    lambda_: float = Field(alias="lambda", ge=0, allow_inf_nan=False)
+    imbalances: list[float] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    data_seed: int = Field(0, ge=0)
+    shot_groups: Literal["kang", "mislas"] = "kang"
+    schedule: ScheduleParams = ScheduleParams()
+    methods: dict[str, dict[str, Any]] = {}
+
+    @field_validator("imbalances")
+    @classmethod
+    def _imbalances(cls, values: list[float]) -> list[float]:
+        for value in values:
+            if not 1 <= value <= 1e6:
+                raise ValueError(f"an imbalance is n_max / n_min, from 1 to 1e6; found {value:g}")
+        if len({f"{value:g}" for value in values}) < len(values):  # the name of their folder
+            raise ValueError("the same imbalance twice (to six digits)")
+        return values
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, values: list[int]) -> list[int]:
+        if len(set(values)) < len(values):
+            raise ValueError("the same seed twice")
+        if min(values) < 0:
+            raise ValueError("a seed is 0 or more")
+        return values
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML allows a key twice and keeps the last; in a file of parameters that is a mistake."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise InputError(f"{node.start_mark.name}: key '{key}' stands twice (line {line}); keep one")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_params(path: Path = Path("params.yaml")) -> Params:
+    """Read `path`. Raises InputError naming the key, the value and the remedy."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run from the folder that holds it")
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = yaml.load(file, _UniqueKeyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; mend that line") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected keys with values, found {type(found).__name__}")
+    keys = [field.alias or name for name, field in Params.model_fields.items() if name != "methods"]
+    for key in found:
+        if key not in keys and key not in METHODS:
+            raise InputError(f"{path}: unknown key '{key}'; {nearest(str(key), [*keys, *METHODS])}")
+    sections = {name: found.pop(name) or {} for name in list(found) if name in METHODS}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise InputError(f"{path}: {name}: expected settings with values, found {section!r}")
+        METHODS[name].check(section, where=f"{path}: {name}")
+    try:
+        return Params.model_validate({**found, "methods": sections})
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error)}") from None

@@ -1,0 +1,246 @@
+"""From a person's parameters to everything that decides each cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from longtail.atomic import write_json
+from longtail.benchmarks import Benchmark, Cosine, Frozen, ShotThresholds, Steps, Training
+from longtail.errors import InputError, one_line
+from longtail.params import Params
+from longtail.presets import METHODS, VARIANTS
+
+RETRAINED = ("cross_entropy", "difficulty_net")
+"""The variants whose features get retrained heads: the decoupled blocks of Tables 1-3."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trained thing."""
+
+    benchmark: str
+    imbalance: float
+    bundle: str
+    variant: str
+    head: str | None
+    seed: int
+
+    @property
+    def member(self) -> str:
+        """Its name within the bundle: `seed1`, `crt-seed1`."""
+        return f"{self.head}-seed{self.seed}" if self.head else f"seed{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """Its name within the benchmark: `imb50-difficulty_net-crt-seed1`."""
+        return f"imb{self.imbalance:g}-{self.variant}-{self.member}"
+
+
+class Head(Frozen):
+    """A classifier method for frozen features."""
+
+    settings: dict[str, Any]
+    training: Training
+
+
+class BundlePlan(Frozen):
+    """Everything that decides the cells of one bundle, apart from the images.
+
+    `represent` bundles have a method, its settings and a training; `retrain` bundles have heads, and the
+    plan of the features below them.
+    """
+
+    benchmark: str
+    imbalance: float
+    bundle: str
+    stage: Literal["represent", "retrain"]
+    variant: str
+    method: str
+    settings: dict[str, Any]
+    network: str
+    training: Training
+    heads: dict[str, Head]
+    seeds: list[int]
+
+    def cells(self) -> list[Cell]:
+        """The cells of this bundle, head by head, seed by seed."""
+        heads = list(self.heads) if self.stage == "retrain" else [None]
+        return [
+            Cell(self.benchmark, self.imbalance, self.bundle, self.variant, head, seed)
+            for head in heads
+            for seed in self.seeds
+        ]
+
+
+class ShotGroupsPlan(Frozen):
+    """How classes are parted into many-, medium- and few-shot ones."""
+
+    convention: Literal["kang", "mislas"]
+    many_above: float
+    few_below: float
+
+    @property
+    def thresholds(self) -> ShotThresholds:
+        """The numbers alone."""
+        return ShotThresholds(many_above=self.many_above, few_below=self.few_below)
+
+
+class Member(Frozen):
+    """One cell of a `TablesBundle`."""
+
+    member: str
+    head: str | None
+    seed: int
+
+
+class TablesBundle(Frozen):
+    """The cells of one bundle, as tables name them."""
+
+    imbalance: float
+    bundle: str
+    variant: str
+    members: list[Member]
+
+
+class TablesPlan(Frozen):
+    """The cells that tables, figures and MLflow are made of."""
+
+    benchmark: str
+    imbalances: list[float]
+    seeds: list[int]
+    schedule_fraction: float
+    networks: list[str]
+    groups: ShotGroupsPlan
+    bundles: list[TablesBundle]
+
+
+def shortened(training: Training, fraction: float) -> Training:
+    """`training` with every length multiplied by `fraction`, at least one iteration long."""
+
+    def scaled(length: int) -> int:
+        return round(length * fraction)
+
+    schedule: Steps | Cosine = training.schedule
+    if isinstance(schedule, Steps):
+        schedule = schedule.model_copy(
+            update={
+                "warmup": scaled(schedule.warmup),
+                "milestones": tuple(scaled(milestone) for milestone in schedule.milestones),
+            }
+        )
+    return training.model_copy(update={"iterations": max(1, scaled(training.iterations)), "schedule": schedule})
+
+
+def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
+    """The bundles of `benchmark`, every imbalance and variant, then the retrained ones."""
+    settings = {
+        variant: preset.resolve(
+            variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_
+        )
+        for variant, preset in VARIANTS.items()
+    }
+    fraction = params.schedule.fraction
+    represent = shortened(benchmark.represent, fraction)
+    retrain = shortened(benchmark.retrain, fraction)
+    heads = {
+        variant: Head(settings=settings[variant], training=retrain)
+        for variant, preset in VARIANTS.items()
+        if preset.stage == "retrain"
+    }
+    bundles = []
+    for imbalance in params.imbalances:
+        for variant, preset in VARIANTS.items():
+            if preset.stage == "retrain":
+                continue
+            plan = BundlePlan(
+                benchmark=benchmark.name,
+                imbalance=imbalance,
+                bundle=variant,
+                stage="represent",
+                variant=variant,
+                method=preset.name,
+                settings=settings[variant],
+                network=benchmark.network,
+                training=represent,
+                heads={},
+                seeds=params.seeds,
+            )
+            bundles.append(plan)
+            if variant in RETRAINED:
+                bundles.append(
+                    plan.model_copy(
+                        update={"bundle": f"{variant}-heads", "stage": "retrain", "heads": heads}
+                    )
+                )
+    return bundles
+
+
+def plan_shot_groups(benchmark: Benchmark, params: Params) -> ShotGroupsPlan:
+    """The benchmark's thresholds under the convention that the person chose."""
+    return ShotGroupsPlan(convention=params.shot_groups, **benchmark.groups.model_dump())
+
+
+def plan_tables(benchmark: Benchmark, params: Params) -> TablesPlan:
+    """What tables, figures and MLflow show."""
+    return TablesPlan(
+        benchmark=benchmark.name,
+        imbalances=params.imbalances,
+        seeds=params.seeds,
+        schedule_fraction=params.schedule.fraction,
+        networks=[benchmark.network],
+        groups=plan_shot_groups(benchmark, params),
+        bundles=[
+            TablesBundle(
+                imbalance=plan.imbalance,
+                bundle=plan.bundle,
+                variant=plan.variant,
+                members=[
+                    Member(member=cell.member, head=cell.head, seed=cell.seed) for cell in plan.cells()
+                ],
+            )
+            for plan in plan_bundles(benchmark, params)
+        ],
+    )
+
+
+def write_plan(path: Path, plan: Frozen) -> None:
+    """Write any plan of this module as JSON."""
+    write_json(path, plan.model_dump(mode="json"))
+
+
+def _read(path: Path, model: type[Frozen]) -> Any:
+    remedy = "`dvc repro plan` makes it anew"
+    if not path.is_file():
+        raise InputError(f"{path}: no such plan; {remedy}")
+    try:
+        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return model.model_validate(found)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}); {remedy}") from None
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error)}; {remedy}") from None
+
+
+def read_bundle(path: Path) -> BundlePlan:
+    """Read a bundle's plan. Raises InputError."""
+    plan = _read(path, BundlePlan)
+    for name in [plan.method, *plan.heads]:
+        if name not in METHODS:
+            raise InputError(f"{path}: method '{name}' is not known; `dvc repro plan` makes it anew")
+    return plan
+
+
+def read_shot_groups(path: Path) -> ShotGroupsPlan:
+    """Read the plan of the shot groups. Raises InputError."""
+    return _read(path, ShotGroupsPlan)
+
+
+def read_tables_plan(path: Path) -> TablesPlan:
+    """Read the plan of tables and figures. Raises InputError."""
+    return _read(path, TablesPlan)

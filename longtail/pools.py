@@ -1,0 +1,235 @@
+"""The pool: every image of a benchmark, its class, its content hash, and whether it is a test image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from longtail.atomic import atomic_path
+from longtail.errors import InputError
+from longtail.selection import remaining, select
+from longtail.sources import Source
+
+COLUMNS = {"image": pa.int64(), "label": pa.int64(), "split": pa.string(), "hash": pa.string()}
+REMEDY = "`dvc repro prepare` makes it anew"
+METADATA_KEY = b"longtail"
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """One row per image, sorted by (label, hash, image).
+
+    image [N]: its row in images.npy, the place in the source; label [N], 0..C-1; split [N], 'source' or
+    'test'; hash [N], see `image_hash`. No content is both in 'source' and in 'test'. `image_shape` is
+    (H, W, channels).
+    """
+
+    benchmark: str
+    class_names: tuple[str, ...]
+    data_seed: int
+    test_per_class: int
+    image_shape: tuple[int, ...]
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    split: NDArray[np.str_]
+    hash: NDArray[np.str_]
+
+    def rows(self, split: Literal["source", "test"]) -> NDArray[np.int64]:
+        """The rows of one split."""
+        return np.flatnonzero(self.split == split)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 of all but `image`: the same images in another file order are the same pool."""
+        columns = {"label": self.label, "split": self.split, "hash": self.hash}
+        return content_fingerprint(self.header(), columns)
+
+    def header(self) -> dict[str, Any]:
+        """What the file says besides its columns."""
+        return {
+            "kind": "pool",
+            "benchmark": self.benchmark,
+            "class_names": list(self.class_names),
+            "data_seed": self.data_seed,
+            "test_per_class": self.test_per_class,
+            "image_shape": list(self.image_shape),
+        }
+
+
+def image_hash(image: NDArray[Any]) -> str:
+    """Hex sha256 of dtype, shape and values: of `uint8|8,8,1|` and the bytes in C order."""
+    head = f"{image.dtype}|{','.join(map(str, image.shape))}|"
+    return hashlib.sha256(head.encode() + image.tobytes()).hexdigest()
+
+
+def draw_pool(source: Source, *, benchmark: str, data_seed: int, test_per_class: int) -> Pool:
+    """Part the images of `source`: `test_per_class` of every class are the test set, the others the source.
+
+    A source image identical to a test image is left out. Raises InputError if a class is too small.
+    """
+    hashes = np.array([image_hash(image) for image in source.images])
+    wanted = [test_per_class] * len(source.class_names)
+    test = select(hashes, source.label, wanted, seed=data_seed, stream="test")
+    rest = remaining(hashes, hashes[test])
+    image = np.concatenate([test, rest])
+    split = np.array(["test"] * len(test) + ["source"] * len(rest))
+    order = np.lexsort((image, hashes[image], source.label[image]))
+    image, split = image[order], split[order]
+    return Pool(
+        benchmark=benchmark,
+        class_names=source.class_names,
+        data_seed=data_seed,
+        test_per_class=test_per_class,
+        image_shape=source.images.shape[1:],
+        image=image,
+        label=source.label[image],
+        split=split,
+        hash=hashes[image],
+    )
+
+
+def write_pool(path: Path, pool: Pool) -> None:
+    """Write `pool` to `path`, whole or not at all; the same pool gives the same bytes."""
+    columns = {name: getattr(pool, name) for name in COLUMNS}
+    write_table(path, columns, {**pool.header(), "fingerprint": pool.fingerprint})
+
+
+def read_pool(path: Path) -> Pool:
+    """Read and check a pool. Raises InputError naming the file, what is wrong with it, and the remedy."""
+    columns, header = read_table(path, "pool", COLUMNS, REMEDY)
+    try:
+        pool = Pool(
+            benchmark=header["benchmark"],
+            class_names=tuple(header["class_names"]),
+            data_seed=header["data_seed"],
+            test_per_class=header["test_per_class"],
+            image_shape=tuple(header["image_shape"]),
+            **columns,
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: its metadata is not that of a pool ({error}); {REMEDY}") from None
+    check_labels(path, pool.label, pool.class_names, REMEDY)
+    strange = sorted(set(pool.split.tolist()) - {"source", "test"})
+    if strange:
+        raise InputError(f"{path}: split '{strange[0]}', expected 'source' or 'test'; {REMEDY}")
+    shared = np.intersect1d(pool.hash[pool.rows("source")], pool.hash[pool.rows("test")])
+    if len(shared):
+        raise InputError(f"{path}: {len(shared)} images are in source and test (first {shared[0]}); {REMEDY}")
+    if len(np.unique(pool.image)) < len(pool.image) or pool.image.min() < 0:
+        raise InputError(f"{path}: an image below 0 or twice; {REMEDY}")
+    check_fingerprint(path, header, {**pool.header(), "fingerprint": pool.fingerprint}, REMEDY)
+    return pool
+
+
+def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
+    """The decoded images, uint8 [N, H, W, channels], `pool.image` pointing at its rows.
+
+    Raises InputError unless every image of the pool is there and has the content that its hash says.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {REMEDY}")
+    try:
+        images = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: not an array, or a truncated one ({_flat(error)}); {REMEDY}") from None
+    last = int(pool.image.max())
+    fits = (
+        isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == pool.image_shape
+    )
+    if not fits or len(images) <= last:
+        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else "several arrays"
+        shape = "x".join(map(str, pool.image_shape))
+        raise InputError(f"{path}: {found}, expected uint8 of {shape}, {last + 1} images or more; {REMEDY}")
+    wrong = [
+        row
+        for row, content in zip(pool.image.tolist(), pool.hash.tolist(), strict=True)
+        if image_hash(images[row]) != content
+    ]
+    if wrong:
+        raise InputError(
+            f"{path}: {len(wrong)} of {len(pool.image)} images are not those of the pool "
+            f"{pool.fingerprint[:12]} (first: row {wrong[0]}); {REMEDY}"
+        )
+    return images
+
+
+def content_fingerprint(header: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> str:
+    """Hex sha256 of a header and columns, whatever library or version wrote them."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, values in columns.items():
+        digest.update("\n".join([f"\n{name}", *map(str, values.tolist())]).encode())
+    return digest.hexdigest()
+
+
+def write_table(path: Path, columns: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+    """Write columns as parquet with `header` as JSON in the metadata, whole or not at all."""
+    metadata = {METADATA_KEY: json.dumps(header, sort_keys=True).encode()}
+    table = pa.table({name: pa.array(values.tolist()) for name, values in columns.items()})
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+
+
+def read_table(
+    path: Path, kind: str, columns: Mapping[str, pa.DataType], remedy: str
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Columns and header of a table that `write_table` wrote. Raises InputError unless it is a `kind`."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {remedy}")
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        size = path.stat().st_size
+        message = f"{path}: not parquet, or truncated ({size} bytes: {_flat(error)}); {remedy}"
+        raise InputError(message) from None
+    try:
+        header = json.loads((table.schema.metadata or {})[METADATA_KEY])
+        found = header["kind"]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: does not say what it is, expected a {kind} table; {remedy}") from None
+    if found != kind:
+        raise InputError(f"{path}: a {found} table, expected a {kind} table; {remedy}")
+    types = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+    wanted = ", ".join(f"{name} {column}" for name, column in columns.items())
+    if types != wanted:
+        raise InputError(f"{path}: columns {types}, expected {wanted}; {remedy}")
+    if not table.num_rows or any(column.null_count for column in table.columns):
+        raise InputError(f"{path}: no rows, or some without a value; {remedy}")
+    try:
+        return {name: np.array(table.column(name).to_pylist()) for name in columns}, header
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: text that is not UTF-8 ({_flat(error)}); {remedy}") from None
+
+
+def check_labels(path: Path, label: NDArray[np.int64], class_names: tuple[str, ...], remedy: str) -> None:
+    """Raise InputError unless the labels are those of the classes and every class has an image."""
+    outside = label[(label < 0) | (label >= len(class_names))]
+    if len(outside):
+        raise InputError(f"{path}: label {outside[0]}, expected 0 to {len(class_names) - 1}; {remedy}")
+    missing = sorted(set(range(len(class_names))) - set(label.tolist()))
+    if missing:
+        raise InputError(
+            f"{path}: class {missing[0]} ('{class_names[missing[0]]}') has no image, as {len(missing)} of "
+            f"{len(class_names)} classes; {remedy}"
+        )
+
+
+def check_fingerprint(path: Path, found: Mapping[str, Any], own: Mapping[str, Any], remedy: str) -> None:
+    """Raise InputError unless the header in the file is the one that its content gives."""
+    if found != own:
+        says, has = str(found.get("fingerprint"))[:12], own["fingerprint"][:12]
+        raise InputError(f"{path}: fingerprint {says}, its content has {has}: it was changed; {remedy}")
+
+
+def _flat(error: BaseException) -> str:
+    return " ".join(str(error).split())

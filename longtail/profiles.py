@@ -1,0 +1,66 @@
+"""How many training images each class keeps, and which classes that makes many-, medium- and few-shot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
+
+from longtail.benchmarks import ShotThresholds
+from longtail.errors import InputError
+
+
+def exponential_profile(n_max: int, imbalance: float, classes: int) -> list[int]:
+    """Training images of each class: n_c = trunc(n_max R^(-c/(C-1))), class 0 the largest.
+
+    Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019. R = `imbalance` is
+    n_max / n_min before truncation, C = `classes`; a single class keeps n_max. Truncation is that of the
+    exact value, R taken as the decimal that a person wrote: n_max = R = 49 ends with 1 image, where floats
+    find 0.9999999999999999 and leave none.
+
+    Raises InputError if `imbalance` or `n_max` is below 1, or if a class would be left without an image.
+    """
+    if not (math.isfinite(imbalance) and imbalance >= 1):
+        raise InputError(f"imbalance {imbalance:.12g}: it is n_max / n_min; give a number of 1 or more")
+    if n_max < 1:
+        raise InputError(f"n_max {n_max}: the largest class needs an image; give 1 or more")
+    # plain numbers: those of NumPy would overflow in the exact comparison
+    counts = [_count(int(n_max), float(imbalance), c, classes - 1) for c in range(classes)]
+    if 0 in counts:
+        raise InputError(
+            f"imbalance {imbalance:.12g}: class {counts.index(0)} (of {classes}, counted from 0) would be "
+            f"left without an image at n_max {n_max}; the largest imbalance that works is {n_max}"
+        )
+    return counts
+
+
+def _count(n_max: int, imbalance: float, c: int, last: int) -> int:
+    """trunc(n_max R^(-c/last)), exactly."""
+    if c == 0:
+        return n_max
+    value = n_max * imbalance ** (-c / last)
+    nearest = round(value)
+    if abs(value - nearest) > 1e-9 * max(value, 1.0):
+        return int(value)
+    # the float is too near an integer to tell its side: n <= n_max R^(-c/last), asked in integers
+    ratio = Fraction(repr(imbalance))
+    fits = nearest**last * ratio.numerator**c <= n_max**last * ratio.denominator**c
+    return nearest if fits else nearest - 1
+
+
+def shot_groups(
+    counts: Sequence[int], thresholds: ShotThresholds, convention: Literal["kang", "mislas"]
+) -> dict[str, list[int]]:
+    """Class indices of the groups 'many', 'medium' and 'few', in this order; a group may be empty.
+
+    many: n > many_above. few: n < few_below ("kang": Kang et al., "Decoupling Representation and Classifier
+    for Long-Tailed Recognition", ICLR 2020), or n <= few_below ("mislas": Zhong et al., "Improving
+    Calibration for Long-Tailed Recognition", CVPR 2021). medium: the rest.
+    """
+    groups: dict[str, list[int]] = {"many": [], "medium": [], "few": []}
+    for label, count in enumerate(counts):
+        few = count < thresholds.few_below or (convention == "mislas" and count == thresholds.few_below)
+        group = "many" if count > thresholds.many_above else "few" if few else "medium"
+        groups[group].append(label)
+    return groups

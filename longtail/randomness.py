@@ -1,0 +1,35 @@
+"""Every random draw, from (seed, stream, step) and nothing else.
+
+No draw depends on what was drawn before it, so a resumed training needs no saved state, and neither the
+number of workers nor the order of work changes a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def derived_seed(seed: int, stream: str, step: int = 0) -> int:
+    """A 63-bit seed, independent for every (seed, stream, step)."""
+    digest = hashlib.sha256(f"{seed}/{stream}/{step}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
+    """A CPU generator for the draws of one stream at one step."""
+    return torch.Generator().manual_seed(derived_seed(seed, stream, step))
+
+
+@contextmanager
+def global_draws(seed: int, stream: str, step: int = 0) -> Iterator[None]:
+    """For code that can only draw from the global CPU state (constructors of modules).
+
+    Inside the block that state is the one of (seed, stream, step); afterwards it is what it was before.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, stream, step))
+        yield

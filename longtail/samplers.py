@@ -1,0 +1,85 @@
+"""Which images make a batch: a function of (seed, iteration) alone."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from longtail.randomness import generator
+
+
+class Sampler(Protocol):
+    """Batches of image indices, in passes over the data ("epochs")."""
+
+    batches_per_epoch: int
+
+    def batch(self, iteration: int) -> Tensor:
+        """Indices int64 [B] of the batch of `iteration` (from 0)."""
+        ...
+
+
+class ShuffledSampler:
+    """Every image once an epoch, in an order of its own each epoch; the last batch may be short."""
+
+    def __init__(self, images: int, batch_size: int, seed: int, stream: str = "order") -> None:
+        self.images, self.batch_size, self.seed, self.stream = images, batch_size, seed, stream
+        self.batches_per_epoch = -(-images // batch_size)
+        self._order = lru_cache(maxsize=2)(self._make_order)
+
+    def _make_order(self, epoch: int) -> Tensor:
+        return torch.randperm(self.images, generator=generator(self.seed, self.stream, epoch))
+
+    def batch(self, iteration: int) -> Tensor:
+        """Indices int64 [B] of the batch of `iteration`."""
+        epoch, position = divmod(iteration, self.batches_per_epoch)
+        start = position * self.batch_size
+        return self._order(epoch)[start : start + self.batch_size]
+
+
+class ClassAwareSampler:
+    """Classes in turn, `per_class` images of each (Shen et al., ECCV 2016; Kang et al., ICLR 2020).
+
+    Classes come in shuffled rounds; each class gives consecutive images of its own shuffled list, which
+    begins anew when it is exhausted, so a small class repeats. An epoch is C * max n_c images long, as in
+    the authors' code on CIFAR; its last batch may be short.
+    """
+
+    def __init__(self, labels: Tensor, batch_size: int, seed: int, per_class: int = 4) -> None:
+        self.batch_size, self.seed, self.per_class = batch_size, seed, per_class
+        self.classes = int(labels.max()) + 1
+        self.members = [torch.nonzero(labels == c).flatten() for c in range(self.classes)]
+        self.length = self.classes * max(members.numel() for members in self.members)
+        self.batches_per_epoch = -(-self.length // batch_size)
+        self._order = lru_cache(maxsize=2)(self._make_order)
+
+    def _make_order(self, epoch: int) -> Tensor:
+        draws = generator(self.seed, "class_aware_order", epoch)
+        rounds = -(-self.length // (self.classes * self.per_class))
+        turns = torch.cat([torch.randperm(self.classes, generator=draws) for _ in range(rounds)])
+        order = torch.empty(turns.numel(), self.per_class, dtype=torch.int64)
+        for c, members in enumerate(self.members):
+            needed = rounds * self.per_class
+            shuffles = -(-needed // members.numel())
+            cyclic = torch.cat(
+                [members[torch.randperm(members.numel(), generator=draws)] for _ in range(shuffles)]
+            )
+            order[turns == c] = cyclic[:needed].view(rounds, self.per_class)
+        return order.flatten()[: self.length]
+
+    def batch(self, iteration: int) -> Tensor:
+        """Indices int64 [B] of the batch of `iteration`."""
+        epoch, position = divmod(iteration, self.batches_per_epoch)
+        start = position * self.batch_size
+        return self._order(epoch)[start : start + self.batch_size]
+
+
+def build_sampler(name: str, labels: Tensor, batch_size: int, seed: int) -> Sampler:
+    """The sampler `name` over images with these labels [N]."""
+    if name == "shuffled":
+        return ShuffledSampler(labels.numel(), batch_size, seed)
+    if name == "class_aware":
+        return ClassAwareSampler(labels, batch_size, seed)
+    raise ValueError(f"sampler '{name}' is not known")

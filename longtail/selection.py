@@ -1,0 +1,50 @@
+"""Which images a set holds: decided by a hash of (seed, stream, image content), never by file order.
+
+The sets are then the same whichever source the images came from, and nested: of two sets drawn from the
+same images with the same seed and stream, the one with fewer images a class lies inside the other. Each
+purpose ('test', 'meta', 'train') has a stream of its own, so that a larger meta set changes the training
+set only where it takes its images.
+
+Data sets hold byte-identical images, sometimes under two labels. They count as images, but rank last in
+their class: held-out sets avoid them, and what a set does take is taken from all later ones (`remaining`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longtail.errors import InputError
+
+
+def select(
+    hashes: NDArray[np.str_], labels: NDArray[np.int64], counts: Sequence[int], *, seed: int, stream: str
+) -> NDArray[np.int64]:
+    """Rows of the first counts[c] images of each class c, sorted by class, then by rank.
+
+    `hashes` and `labels` are [N], one entry per image, labels in 0..C-1; `counts` is [C].
+    Raises InputError if a class has fewer images than asked for.
+    """
+    sizes = np.bincount(labels, minlength=len(counts))
+    for label, (size, count) in enumerate(zip(sizes, counts, strict=True)):
+        if size < count:
+            raise InputError(
+                f"class {label} (counted from 0): {count} images wanted for the {stream} set, {size} left; "
+                f"add images to it or ask for fewer"
+            )
+    contents, content_of, copies = np.unique(hashes, return_inverse=True, return_counts=True)
+    keys = [hashlib.sha256(f"{seed}|{stream}|{content}".encode()).digest() for content in contents.tolist()]
+    rank = np.empty(len(keys), np.int64)
+    rank[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
+    order = np.lexsort((rank[content_of], copies[content_of] > 1, labels))
+    ordered = labels[order]
+    place = np.arange(len(order)) - (np.cumsum(sizes) - sizes)[ordered]
+    return order[place < np.asarray(counts, np.int64)[ordered]]
+
+
+def remaining(hashes: NDArray[np.str_], taken: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Rows of `hashes` whose content is not among `taken`, in their order."""
+    return np.flatnonzero(~np.isin(hashes, taken))

@@ -1,0 +1,158 @@
+"""The training loop: the only one, for every method and every stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longtail.benchmarks import Training
+from longtail.difficulty_net import difficulty_entropy
+from longtail.errors import DivergedError
+from longtail.histories import History
+from longtail.method import Method
+from longtail.schedules import learning_rate
+from longtail.training_data import Images, TrainingData
+
+EVALUATION_BATCH = 1024
+
+
+@torch.no_grad()
+def predict(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Logits [N, C] in evaluation mode; the model's mode is put back."""
+    was_training = model.training
+    model.eval()
+    logits = torch.cat([model(part) for part in pixels.split(EVALUATION_BATCH)])
+    model.train(was_training)
+    return logits
+
+
+def class_accuracy(model: nn.Module, images: Images, classes: int) -> Tensor:
+    """Accuracies float64 [C] in 0..1 (0 for a class without an image)."""
+    right = predict(model, images.pixels).argmax(dim=1) == images.labels
+    hits = torch.bincount(images.labels[right], minlength=classes)
+    return hits.double() / torch.bincount(images.labels, minlength=classes).clamp(min=1)
+
+
+def copied(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+class Trainer:
+    """One training, from its first iteration to its last, or from a saved state on.
+
+    After each epoch (and the last iteration) the accuracies on the meta set are measured, the method is
+    told, a row is added to the history, and the weights are kept if their mean accuracy is the best.
+    """
+
+    def __init__(
+        self, model: nn.Module, method: Method, data: TrainingData, training: Training, classes: int
+    ) -> None:
+        self.model, self.method, self.data = model, method, data
+        self.training, self.classes = training, classes
+        self.optimizer = torch.optim.SGD(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=learning_rate(training, 0, data.batches_per_epoch),
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            nesterov=training.nesterov,
+            fused=True,
+        )
+        self.iteration = 0
+        self.seconds = 0.0
+        self.history = History()
+        self.selected: dict[str, Tensor] = {}
+        self.selected_iteration = -1
+        self.best = -1.0
+        self._add_row(torch.zeros(classes, dtype=torch.float64), {})
+
+    def run(
+        self,
+        after_epoch: Callable[[Trainer], None] = lambda trainer: None,
+        after_iteration: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Train to the end. Raises DivergedError where a loss is not finite."""
+        while self.iteration < self.training.iterations:
+            self._epoch(after_iteration)
+            after_epoch(self)
+
+    def _epoch(self, after_iteration: Callable[[], None]) -> None:
+        start = time.monotonic()
+        per_epoch = self.data.batches_per_epoch
+        first = self.iteration
+        last = min((first // per_epoch + 1) * per_epoch, self.training.iterations)
+        sums: dict[str, Tensor] = {}
+        self.model.train()
+        while self.iteration < last:
+            for name, value in self._step().items():
+                sums[name] = sums[name] + value if name in sums else value
+            after_iteration()
+        means = {name: float(value) / (last - first) for name, value in sums.items()}
+        if not all(torch.isfinite(value) for value in sums.values()):
+            bad = ", ".join(f"{name} {value:g}" for name, value in means.items())
+            rate = self.optimizer.param_groups[0]["lr"]
+            raise DivergedError(
+                f"not finite by iteration {self.iteration} at learning rate {rate:g}: {bad}"
+            )
+        accuracy = class_accuracy(self.model, self.data.meta, self.classes)
+        self.method.refresh(accuracy)
+        self.seconds += time.monotonic() - start
+        self._add_row(accuracy, means)
+        if float(accuracy.mean()) > self.best:
+            self.best, self.selected_iteration = float(accuracy.mean()), self.iteration
+            self.selected = copied(self.model)
+
+    def _step(self) -> dict[str, Tensor]:
+        rate = learning_rate(self.training, self.iteration, self.data.batches_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = self.data.train_batch(self.iteration)
+        meta = self.data.meta_batch(self.iteration) if self.method.uses_meta_batch else None
+        self.optimizer.zero_grad()
+        scalars = self.method.backward(self.model, batch, meta, rate)
+        self.optimizer.step()
+        self.iteration += 1
+        return scalars
+
+    def _add_row(self, accuracy: Tensor, means: dict[str, float]) -> None:
+        difficulty, weights = self.method.difficulty(), self.method.weights()
+        entropy = float("nan") if difficulty is None else float(difficulty_entropy(difficulty.double()))
+        self.history.add(
+            epoch=len(self.history.rows),
+            iteration=self.iteration,
+            lr=self.optimizer.param_groups[0]["lr"],
+            entropy=entropy,
+            meta_accuracy=float(accuracy.mean()),
+            accuracy=accuracy.tolist(),
+            difficulty=None if difficulty is None else difficulty.tolist(),
+            weight=None if weights is None else weights.tolist(),
+            **means,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that an exact resume needs; all draws follow from (seed, iteration)."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "method": self.method.state(),
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "history": self.history.rows,
+            "selected": self.selected,
+            "selected_iteration": self.selected_iteration,
+            "best": self.best,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.method.load_state(state["method"])
+        self.iteration, self.seconds = state["iteration"], state["seconds"]
+        self.history = History(list(state["history"]))
+        self.selected, self.selected_iteration = state["selected"], state["selected_iteration"]
+        self.best = state["best"]

@@ -1,0 +1,110 @@
+"""What a person sees of a stage: announcement, progress, result, and errors of one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from longtail.errors import DivergedError, InputError
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run one function as a typer command.
+
+    An `InputError` becomes one line on stderr and exit code 2, a `DivergedError` one line and exit code 3;
+    `--debug` anywhere on the command line shows the traceback instead.
+    """
+    import typer
+
+    debug = "--debug" in sys.argv[1:]
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    epilog = "--debug, anywhere on the line, shows the traceback of an error."
+    app.command(epilog=epilog)(main)
+    name = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
+    try:
+        app(args=arguments, prog_name=f"python -m {name}")
+    except (InputError, DivergedError) as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, InputError) else 3) from None
+
+
+def say(stage: str, text: str) -> None:
+    """Print one line of a stage."""
+    print(f"{stage:<12} {text}", flush=True)
+
+
+def done(stage: str, text: str) -> None:
+    """Print the closing line of a stage."""
+    say(stage, f"done: {text}")
+
+
+class Progress:
+    """How far a long piece of work is: on a terminal a bar, elsewhere a plain line now and then."""
+
+    def __init__(self, stage: str, total: int, unit: str, first_seconds: float = 1.0) -> None:
+        self.stage, self.total, self.unit = stage, total, unit
+        self.finished = self.start_at = 0
+        self.start = time.monotonic()
+        self.next_line = self.start + first_seconds
+        self.bar = self._bar() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else None
+
+    def _bar(self) -> Any:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        bar = RichProgress(
+            TextColumn(f"{self.stage:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(self.unit + " ·"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            transient=True,
+        )
+        self.task = bar.add_task("", total=self.total)
+        bar.start()
+        return bar
+
+    def skip(self, n: int) -> None:
+        """`n` units were done before; they say nothing about the time that is left."""
+        self.start_at += n
+        self.reach(self.finished + n)
+
+    def reach(self, finished: int) -> None:
+        """So many units are done."""
+        self.finished = finished
+        if self.bar is not None:
+            self.bar.update(self.task, completed=finished)
+            return
+        now, done = time.monotonic(), finished - self.start_at
+        if done <= 0 or finished >= self.total or now < self.next_line:
+            return
+        each = (now - self.start) / done
+        left = each * (self.total - finished)
+        say(
+            self.stage,
+            f"{finished}/{self.total} {self.unit}, {each * 1e3:.1f} ms each, about {left / 60:.1f} min left",
+        )
+        self.next_line = now + max(10.0, left / 10)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+@contextmanager
+def progress(stage: str, total: int, unit: str) -> Iterator[Progress]:
+    """A `Progress` of `total` units for the time of the block."""
+    shown = Progress(stage, total, unit)
+    try:
+        yield shown
+    finally:
+        shown.close()

@@ -1,0 +1,156 @@
+"""Accuracy and calibration of the cells of one bundle, from the predictions that their training saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stages import console, paths
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from longtail.plans import ShotGroupsPlan
+    from longtail.tables import CellReport
+
+REMEDY = "run `dvc repro`"
+
+
+def read_facts(folder: Path, name: str) -> dict[str, Any]:
+    """The cell.json of the cell called `name`, and the seconds it took. Raises InputError."""
+    import json
+
+    from longtail.errors import InputError
+
+    path, timing = folder / "cell.json", folder / "timing.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, the cell is not trained; {REMEDY}")
+    try:
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        found = cell["cell"]
+        seconds = json.loads(timing.read_text(encoding="utf-8"))["seconds"] if timing.is_file() else None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError(f"{path} or {timing.name}: damaged; {REMEDY}") from None
+    if found != name:
+        raise InputError(f"{path}: is of cell '{found}', not '{name}'; {REMEDY}")
+    return {"seconds": seconds, **cell}
+
+
+def read_predictions(path: Path, classes: int, fingerprint: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Labels [N], and by column name the logits [N, C] of last and selected weights. Raises InputError."""
+    import json
+
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from longtail.accuracy import check_predictions
+    from longtail.errors import InputError
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, the test images are not predicted; {REMEDY}")
+    try:
+        table = pq.ParquetFile(path).read()
+        found = json.loads(table.schema.metadata[b"longtail"])["fingerprint"]
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: truncated or not a file of predictions; {REMEDY}") from None
+    if found != fingerprint:
+        raise InputError(f"{path}: of training {found[:12]}, its cell.json says {fingerprint[:12]}; {REMEDY}")
+    missing = {"label", "logits", "logits_selected"} - set(table.column_names)
+    if missing:
+        raise InputError(f"{path}: no column '{min(missing)}'; {REMEDY}")
+    logits = {}
+    try:
+        labels = table["label"].to_numpy().astype(np.int64, casting="safe")
+        for name in ("logits", "logits_selected"):
+            column = table[name].combine_chunks()
+            if not pa.types.is_list(column.type):
+                raise ValueError(f"{name} is of type {column.type}, not a list for each image")
+            lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+            wrong = lengths[lengths != classes]  # a null has the length NaN
+            if len(wrong):
+                raise ValueError(f"{wrong[0]:g} {name} for an image, not one for each of {classes} classes")
+            flat = column.flatten().to_numpy(zero_copy_only=False)
+            logits[name] = flat.astype(np.float32).reshape(-1, classes)
+            check_predictions(logits[name], labels)
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: {reason}; {REMEDY}, or mend the training that left this") from None
+    return labels, logits
+
+
+def report_on(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport:
+    """The report of the cell called `name`, trained in `folder`. Raises InputError."""
+    import numpy as np
+    from pydantic import ValidationError
+
+    from longtail.accuracy import class_accuracy, group_accuracy
+    from longtail.calibration import expected_calibration_error
+    from longtail.errors import InputError, one_line
+    from longtail.profiles import shot_groups
+    from longtail.tables import CellReport, Scores, ShotGroups
+
+    cell = read_facts(folder, name)
+    scored = {*Scores.model_fields, "groups", "selected"}
+    copied = [field for field in CellReport.model_fields if field not in scored]
+    missing = [field for field in copied if field not in cell]
+    if missing:
+        raise InputError(f"{folder / 'cell.json'}: no '{missing[0]}' in it; {REMEDY}")
+    labels, logits = read_predictions(
+        folder / "predictions.parquet", len(cell["counts"]), cell["fingerprint"]
+    )
+    members = shot_groups(cell["counts"], groups.thresholds, groups.convention)
+
+    def scores(column: str) -> Scores:
+        accuracies = class_accuracy(logits[column], labels)
+        return Scores(
+            accuracy=group_accuracy(logits[column], labels, members),
+            per_class=[None if np.isnan(value) else float(value) for value in accuracies],
+            ece=expected_calibration_error(logits[column], labels),
+        )
+
+    try:
+        return CellReport(
+            **{field: cell[field] for field in copied},
+            **scores("logits").model_dump(),
+            selected=scores("logits_selected"),
+            groups=ShotGroups(**groups.model_dump(), members=members),
+        )
+    except ValidationError as error:
+        raise InputError(f"{folder / 'cell.json'}: {one_line(error)}; {REMEDY}") from None
+
+
+def main(
+    imbalance: Annotated[float, typer.Argument(help="n_max / n_min of the training set.")],
+    bundle: Annotated[str, typer.Argument(help="Which bundle: difficulty_net, cross_entropy-heads, ...")],
+    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+) -> None:
+    """Write the reports of one bundle's cells: accuracy by shot group and class, calibration error."""
+    from longtail.atomic import write_json
+    from longtail.plans import read_bundle, read_shot_groups
+
+    cells = read_bundle(paths.plan(benchmark, imbalance, bundle)).cells()
+    groups = read_shot_groups(paths.shot_groups_plan(benchmark))
+    console.say(
+        "evaluate",
+        f"{benchmark} imbalance {imbalance:g} {bundle}: {len(cells)} cells; shot groups by "
+        f"{groups.convention}, thresholds {groups.many_above:g} and {groups.few_below:g}",
+    )
+    reports = [
+        report_on(paths.model(benchmark, imbalance, bundle, cell.member), cell.name, groups) for cell in cells
+    ]
+    for cell, report in zip(cells, reports, strict=True):  # only once every cell has proved sound
+        write_json(
+            paths.cell_report(benchmark, imbalance, bundle, cell.member), report.model_dump(mode="json")
+        )
+    means = []
+    for split in ("all", "few"):
+        values = [value for report in reports if (value := report.accuracy[split]) is not None]
+        means += [f"{split} {sum(values) / len(values):.1f} %"] if values else []
+    console.done("evaluate", f"{len(reports)} reports, mean accuracy {', '.join(means)}")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,43 @@
+"""Draw the balanced meta set, and prove that it shares no image with the training and test sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stages import console, paths
+
+
+def main(
+    imbalance: Annotated[float, typer.Argument(help="That of the training set, n_max / n_min.")],
+    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+) -> None:
+    """Write data/<benchmark>/imb<R>/meta.parquet: the same images at every imbalance."""
+    from longtail.benchmarks import find_benchmark
+
+    chosen = find_benchmark(benchmark)
+
+    from longtail.manifests import check_disjoint, draw_meta, read_manifest, write_manifest
+    from longtail.pools import read_pool
+
+    pool = read_pool(paths.pool(benchmark))
+    train = read_manifest(paths.train_manifest(benchmark, imbalance), "train", pool, imbalance)
+    console.say(
+        "extract_meta",
+        f"{benchmark}, imbalance {imbalance:g}: {chosen.meta_per_class} images for each of "
+        f"{len(pool.class_names)} classes; data seed {pool.data_seed}",
+    )
+    manifest = draw_meta(pool, imbalance, chosen.meta_per_class)
+    check_disjoint(train.hash, manifest.hash, pool.hash[pool.rows("test")])
+    path = paths.meta_manifest(benchmark, imbalance)
+    write_manifest(path, manifest)
+    console.done(
+        "extract_meta",
+        f"{path} with {len(manifest.image)} images, none in the {len(train.image)} training or "
+        f"{len(pool.rows('test'))} test images ({manifest.fingerprint[:12]})",
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)

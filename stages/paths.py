@@ -1,0 +1,81 @@
+"""Where everything lies, relative to the folder of dvc.yaml; every path starts with the benchmark's name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def imbalance_name(imbalance: float) -> str:
+    """`imb50`: the folder name of an imbalance."""
+    return f"imb{imbalance:g}"
+
+
+def pool(benchmark: str) -> Path:
+    """Every image of the benchmark, as a table."""
+    return Path("data") / benchmark / "pool.parquet"
+
+
+def images(benchmark: str) -> Path:
+    """The decoded images, uint8 [N, H, W, channels]."""
+    return Path("data") / benchmark / "images.npy"
+
+
+def train_manifest(benchmark: str, imbalance: float) -> Path:
+    """The long-tailed training images."""
+    return Path("data") / benchmark / imbalance_name(imbalance) / "train.parquet"
+
+
+def meta_manifest(benchmark: str, imbalance: float) -> Path:
+    """The balanced meta set."""
+    return Path("data") / benchmark / imbalance_name(imbalance) / "meta.parquet"
+
+
+def plan(benchmark: str, imbalance: float, bundle: str) -> Path:
+    """Everything that decides the cells of one bundle."""
+    return Path("data") / benchmark / "plan" / f"{imbalance_name(imbalance)}-{bundle}.json"
+
+
+def shot_groups_plan(benchmark: str) -> Path:
+    """How classes are parted into many-, medium- and few-shot ones."""
+    return Path("data") / benchmark / "plan" / "shot_groups.json"
+
+
+def tables_plan(benchmark: str) -> Path:
+    """The cells that tables and figures are made of."""
+    return Path("data") / benchmark / "plan" / "tables.json"
+
+
+def bundle_models(benchmark: str, imbalance: float, bundle: str) -> Path:
+    """The trained cells of one bundle."""
+    return Path("models") / benchmark / f"{imbalance_name(imbalance)}-{bundle}"
+
+
+def model(benchmark: str, imbalance: float, bundle: str, member: str) -> Path:
+    """The folder of one trained cell."""
+    return bundle_models(benchmark, imbalance, bundle) / member
+
+
+def cell_report(benchmark: str, imbalance: float, bundle: str, member: str) -> Path:
+    """The report of one cell."""
+    return Path("reports") / benchmark / "cells" / f"{imbalance_name(imbalance)}-{bundle}" / f"{member}.json"
+
+
+def report(benchmark: str, name: str) -> Path:
+    """A table or figure, by file name."""
+    return Path("reports") / benchmark / name
+
+
+def repository() -> Path:
+    """The repository that owns this run: `dvc exp run --temp` and `--queue` work in a copy, and say so in DVC_ROOT."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+
+
+def work() -> Path:
+    """Checkpoints and finished cells, by fingerprint; shared by all experiments of the repository."""
+    return repository() / "work"
+
+
+def tracking_root() -> Path:
+    """MLflow's database and artifacts."""
+    return repository() / "mlruns"

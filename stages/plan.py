@@ -1,0 +1,36 @@
+"""Expand params.yaml into one small file per bundle of cells, so that a change re-runs what it touches."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stages import console, paths
+
+
+def main(
+    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+) -> None:
+    """Write data/<benchmark>/plan: everything that decides each cell, and the cells of the tables."""
+    from longtail.benchmarks import find_benchmark
+    from longtail.params import read_params
+    from longtail.plans import plan_bundles, plan_shot_groups, plan_tables, write_plan
+
+    params, chosen = read_params(), find_benchmark(benchmark)
+    bundles = plan_bundles(chosen, params)
+    cells = sum(len(bundle.cells()) for bundle in bundles)
+    console.say(
+        "plan",
+        f"{benchmark}: imbalances {', '.join(f'{r:g}' for r in params.imbalances)}, "
+        f"seeds {', '.join(map(str, params.seeds))}, lambda {params.lambda_:g}",
+    )
+    for bundle in bundles:
+        write_plan(paths.plan(benchmark, bundle.imbalance, bundle.bundle), bundle)
+    write_plan(paths.shot_groups_plan(benchmark), plan_shot_groups(chosen, params))
+    write_plan(paths.tables_plan(benchmark), plan_tables(chosen, params))
+    console.done("plan", f"{cells} cells in {len(bundles)} bundles")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,172 @@
+"""What MLflow is told: a run for every row, column and seed of a table, and one for the tables and figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from longtail.errors import InputError
+from longtail.histories import SCALARS
+from longtail.layouts import Layouts, TableLayout
+from longtail.plans import TablesPlan
+from longtail.tables import CellReport, fill, select
+from stages import paths
+from stages.tracking import Record, digest
+
+REMEDY = "run `dvc repro`"
+TAG_LIMIT = 8000
+"""Characters that MLflow takes in the value of a tag."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a model. Raises InputError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {REMEDY}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError(f"{path}: damaged, not JSON; {REMEDY}") from None
+
+
+def read_curves(path: Path, report: CellReport) -> dict[str, list[tuple[int, float]]]:
+    """The scalars of a history by iteration, without what is no number. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such history; {REMEDY}")
+    try:
+        table = pq.ParquetFile(path).read(columns=["iteration", *SCALARS])
+        found = json.loads(table.schema.metadata[b"longtail"])["fingerprint"]
+        steps, *curves = (table[name].to_pylist() for name in ("iteration", *SCALARS))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: truncated or not a history; {REMEDY}") from None
+    if found != report.fingerprint:
+        raise InputError(
+            f"{path}: of training {found[:12]}, the report says {report.fingerprint[:12]}; {REMEDY}"
+        )
+    return {
+        name: [
+            (step, value)
+            for step, value in zip(steps, curve, strict=True)
+            if value is not None and math.isfinite(value)
+        ]
+        for name, curve in zip(SCALARS, curves, strict=True)
+    }
+
+
+def flat(prefix: str, value: Any) -> dict[str, str]:
+    """Nested settings as text by dotted names: `training.schedule.peak`."""
+    if isinstance(value, dict):
+        return {k: v for name, inner in value.items() for k, v in flat(f"{prefix}.{name}", inner).items()}
+    return {prefix: value if isinstance(value, str) else json.dumps(value)}
+
+
+def per_class_csv(report: CellReport) -> bytes:
+    """Accuracy of every class in percent, with its training images and shot group."""
+    group = {index: name for name, indices in report.groups.members.items() for index in indices}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", "name", "training_images", "shot_group", "accuracy", "accuracy_selected"])
+    columns = (report.class_names, report.counts, report.per_class, report.selected.per_class)
+    for index, (name, count, *accuracies) in enumerate(zip(*columns, strict=True)):
+        writer.writerow([index, name, count, group[index], *accuracies])
+    return text.getvalue().encode()
+
+
+def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | None) -> Record:
+    """What a cell is in every table: parameters, accuracies, curves. Raises InputError."""
+    folder = paths.model(report.benchmark, report.imbalance, bundle, member)
+    facts, timing = read_json(folder / "cell.json"), folder / "timing.json"
+    scores = report.model_dump_json(include={"accuracy", "per_class", "ece", "selected", "groups"})
+    accuracies = {f"acc_{split}": value for split, value in report.accuracy.items() if value is not None}
+    return Record(
+        name=f"imb {report.imbalance:g} · seed {report.seed}",
+        identity={
+            "cell": report.cell,
+            "fingerprint": report.fingerprint,
+            "scores": digest(scores.encode()),  # other shot groups give other scores of the same training
+        },
+        tags={"variant": report.variant, "device": report.device},
+        params={
+            "method": report.method,
+            "head": report.head or "none",
+            "imbalance": f"{report.imbalance:g}",
+            "seed": str(report.seed),
+            **({} if lambda_ is None else {"lambda": f"{lambda_:g}"}),
+            "network": report.network,
+            "shot_groups": report.groups.convention,
+            **flat("settings", report.settings),
+            **flat("training", facts.get("training", {})),
+        },
+        artifacts={"per_class.csv": per_class_csv(report)},
+        end=paths.cell_report(report.benchmark, report.imbalance, bundle, member).stat().st_mtime,
+        seconds=read_json(timing).get("seconds", 0.0) if timing.is_file() else 0.0,
+        metrics={**accuracies, "ece": report.ece},
+        curves=read_curves(folder / "history.parquet", report),
+    )
+
+
+def cell_records(plan: TablesPlan, reports: list[CellReport]) -> dict[str, Record]:
+    """A record for every planned cell, by its name. Raises InputError."""
+    # lambda is no setting of a head, but of the features that it stands on
+    lambdas = {
+        (report.imbalance, report.variant, report.seed): report.settings.get("lambda")
+        for report in reports
+        if report.head is None
+    }
+    members = [(bundle.bundle, member.member) for bundle in plan.bundles for member in bundle.members]
+    return {
+        report.cell: cell_record(*member, report, lambdas.get((report.imbalance, report.variant, report.seed)))
+        for member, report in zip(members, reports, strict=True)
+    }
+
+
+def table_records(
+    layout: TableLayout, plan: TablesPlan, reports: list[CellReport], cells: dict[str, Record]
+) -> list[Record]:
+    """A record for every row, column and seed of a table, in its order."""
+    records = []
+    for group in layout.groups:
+        for row in group.rows:
+            for column in fill(layout, plan, reports).columns:
+                network = [column.network] if layout.columns == "networks" else []
+                for report in select(reports, row, column.imbalance, column.network):
+                    cell = cells[report.cell]
+                    place = {"table": str(layout.number), "row_group": group.name, "row": row.label}
+                    name = " · ".join([row.label, *network, cell.name])
+                    records.append(replace(cell, name=name, identity={**place, **cell.identity}))
+    return records
+
+
+def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]) -> Record:
+    """All tables and figures as the artifacts of one run. Raises InputError where one is missing."""
+    names = [f"table{layout.number}.{ending}" for layout in layouts.tables for ending in ("md", "csv")]
+    names += [f"figure{layout.number}.{ending}" for layout in layouts.figures for ending in ("svg", "png", "csv")]
+    files = [paths.report(plan.benchmark, name) for name in [*names, "metrics.json", "curves.csv"]]
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; {REMEDY}")
+    artifacts = {path.name: path.read_bytes() for path in files}
+    ours = [report for report in reports if (report.variant, report.head) == ("difficulty_net", None)]
+    params = {
+        **({"lambda": f"{ours[0].settings['lambda']:g}"} if ours else {}),
+        "imbalances": ", ".join(f"{imbalance:g}" for imbalance in plan.imbalances),
+        "seeds": ", ".join(map(str, plan.seeds)),
+        "shot_groups": plan.groups.convention,
+        "schedule_fraction": f"{plan.schedule_fraction:g}",
+    }
+    table = artifacts["table1.md"].decode()
+    return Record(
+        name=" · ".join(f"{name} {value}" for name, value in params.items()),
+        identity={"contents": digest(*artifacts.values())},
+        tags={"mlflow.note.content": table} if len(table) <= TAG_LIMIT else {},
+        params=params,
+        artifacts=artifacts,
+        end=max(path.stat().st_mtime for path in files),
+    )

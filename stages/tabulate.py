@@ -1,0 +1,40 @@
+"""Tables 1-5 from the cell reports that the plan names, and the headline table in the terminal."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from stages import console, paths
+
+
+def main(
+    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+) -> None:
+    """Write reports/<benchmark>/table1..5.md and .csv, and metrics.json for `dvc metrics`."""
+    from longtail import tables
+    from longtail.atomic import write_json, write_text
+    from longtail.layouts import read_layouts
+    from longtail.plans import read_tables_plan
+
+    plan = read_tables_plan(paths.tables_plan(benchmark))
+    layouts = read_layouts().tables
+    cells = sum(len(bundle.members) for bundle in plan.bundles)
+    console.say("tabulate", f"{benchmark}: {len(layouts)} tables from {cells} cells")
+    reports = tables.read_reports(
+        plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark)
+    )
+    filled = [tables.fill(layout, plan, reports) for layout in layouts]
+    for table in filled:
+        name = f"table{table.layout.number}"
+        write_text(paths.report(benchmark, f"{name}.md"), tables.markdown(table))
+        write_text(paths.report(benchmark, f"{name}.csv"), tables.long_csv(table))
+    write_json(paths.report(benchmark, "metrics.json"), tables.metrics(reports))
+    print(f"\n{tables.headline(filled[0])}\n")
+    console.done("tabulate", f"{paths.report(benchmark, 'table1.md')} and {len(filled) - 1} more")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,92 @@
+"""Tables as MLflow experiments, rows as their runs; made from reports, so it can be made again at any time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stages import console, paths
+
+if TYPE_CHECKING:
+    from stages.tracking import Record, Tracker
+
+PAGE = "{caption}\n\nOne run per row, column and seed; `acc_*` and `ece` in percent on the test images."
+REPORTS_PAGE = "Tables 1-5 and Figures 1-4 as files: open a run, then Artifacts. One run per distinct set of them."
+
+
+def code_tags() -> dict[str, str]:
+    """Which code ran here: the commit and the name of DVC's experiment, where there are such."""
+
+    def git(*words: str) -> str:
+        try:
+            return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+    tags = {"mlflow.source.name": "stages/track.py", "mlflow.source.type": "LOCAL"}
+    if commit := git("rev-parse", "--verify", "HEAD"):
+        # DVC writes its locks while the pipeline runs: they are no change of the code
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude,glob)**/dvc.lock")
+        tags |= {"commit": commit + ("+dirty" if changed else ""), "mlflow.source.git.commit": commit}
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc_experiment"] = experiment
+    return tags
+
+
+def log_missing(tracker: Tracker, pages: dict[str, tuple[str, list[Record]]]) -> tuple[int, int]:
+    """Log what is not there yet; how many runs are new, and how many had been cut short."""
+    missing = []
+    for name, (description, records) in pages.items():
+        experiment = tracker.experiment(name, description)
+        known = tracker.runs(experiment, tuple(records[0].identity)) if records else {}
+        for record in records:
+            run = known.get(tuple(record.identity.values()))
+            if run is None or run.info.status != "FINISHED":
+                missing.append((experiment, record, run))
+    code = code_tags()
+    with console.progress("track", len(missing), "runs") as progress:
+        for finished, (experiment, record, run) in enumerate(missing, start=1):
+            tracker.log(experiment, record, code, run)
+            progress.reach(finished)
+    mended = sum(run is not None for _, _, run in missing)
+    return len(missing) - mended, mended
+
+
+def main(
+    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+) -> None:
+    """Log every table's rows, with curves and per-class reports, to MLflow; what is there already stays."""
+    from longtail.layouts import read_layouts
+    from longtail.plans import read_tables_plan
+    from longtail.tables import read_reports
+    from stages.records import cell_records, reports_record, table_records
+    from stages.tracking import Tracker, database, locked
+
+    plan = read_tables_plan(paths.tables_plan(benchmark))
+    layouts = read_layouts()
+    reports = read_reports(plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark))
+    cells = cell_records(plan, reports)
+    pages = {
+        f"{benchmark} · Table {layout.number}": (
+            PAGE.format(caption=f"**{layout.title}** {layout.caption}"),
+            table_records(layout, plan, reports, cells),
+        )
+        for layout in layouts.tables
+    }
+    pages[f"{benchmark} · Tables and figures"] = (REPORTS_PAGE, [reports_record(plan, layouts, reports)])
+
+    root = paths.tracking_root()
+    console.say("track", f"{benchmark}: {len(cells)} cells in {len(layouts.tables)} tables, to {database(root)}")
+    with locked(root, lambda: console.say("track", "waiting for another process that tracks")):
+        new, mended = log_missing(Tracker(root), pages)
+    total = sum(len(records) for _, records in pages.values())
+    parts = [f"{new} new", *([f"{mended} made whole"] if mended else []), f"{total - new - mended} there already"]
+    console.done("track", f"{total} runs in {len(pages)} experiments: {', '.join(parts)}; `python -m stages.ui`")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,203 @@
+"""The project's MLflow: one sqlite database and one folder of artifacts, written without a server.
+
+The classes here know runs, not cells; `stages.track` says what a run is made of.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longtail.atomic import atomic_path
+from longtail.errors import InputError
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+BATCH = 900
+"""Metrics in one call; MLflow takes 1,000 entries, of which 100 may be parameters."""
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # workers for evaluations by language models
+}
+"""Environment under which MLflow tells nobody of its use and starts only what is needed."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run as it should stand in MLflow.
+
+    `identity` are the tags that make it this run and no other. `curves` hold (step, value) pairs.
+    `artifacts` map file names to contents. The run ended at `end`, seconds since 1970, after `seconds`.
+    """
+
+    name: str
+    identity: Mapping[str, str]
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    artifacts: Mapping[str, bytes]
+    end: float
+    seconds: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+def database(root: Path) -> Path:
+    """The sqlite file under the tracking root."""
+    return root / "mlflow.db"
+
+
+def store_uri(root: Path) -> str:
+    """Where MLflow finds the database."""
+    return f"sqlite:///{database(root)}"
+
+
+def artifact_uri(root: Path) -> str:
+    """Where the artifacts of all experiments lie."""
+    return (root / "artifacts").as_uri()
+
+
+def digest(*parts: bytes) -> str:
+    """A short name for contents: 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "big") + part)
+    return found.hexdigest()[:16]
+
+
+@contextmanager
+def locked(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep other processes out of `root` for the block; `on_wait` is called where another is inside."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "track.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # closing the file, or the end of the process, lets the next one in
+
+
+def create_database(root: Path) -> None:
+    """Make the database where there is none; call under `locked`.
+
+    MLflow's migrations die where several processes run them, or one is killed amid them, so they run on a
+    file that gets its name when they are through.
+    """
+    os.environ.update(QUIET)
+    if database(root).exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with atomic_path(database(root)) as temporary:
+        SqlAlchemyStore(f"sqlite:///{temporary}", artifact_uri(root)).engine.dispose()
+
+
+class Tracker:
+    """Experiments and runs of the database under `root`; use under `locked`. Raises InputError where it is broken."""
+
+    def __init__(self, root: Path) -> None:
+        create_database(root)
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        self.root = root
+        remedy = "move that folder away and track again: it is rebuilt from reports/"
+        try:
+            with closing(sqlite3.connect(database(root))) as connection:  # MLflow would retry for minutes
+                connection.execute("PRAGMA schema_version")
+            self.client = MlflowClient(store_uri(root))
+            known = self.client.search_experiments(max_results=1)
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{database(root)}: {error}; {remedy}") from None
+        except MlflowException as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{database(root)}: {reason}; `mlflow db upgrade {store_uri(root)}`, or {remedy}"
+            ) from None
+        # the database holds absolute paths: in a moved or copied repository they lead elsewhere
+        for experiment in known:
+            if not str(experiment.artifact_location).startswith(artifact_uri(root)):
+                raise InputError(
+                    f"{database(root)}: its artifacts are in {experiment.artifact_location}, not here; {remedy}"
+                )
+
+    def experiment(self, name: str, description: str) -> str:
+        """The id of the experiment called `name`, made, or taken out of MLflow's bin, where need be."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            return self.client.create_experiment(
+                name,
+                artifact_location=f"{artifact_uri(self.root)}/{digest(name.encode())}",
+                tags={
+                    "mlflow.note.content": description,
+                    "mlflow.experimentKind": "custom_model_development",
+                },
+            )
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return found.experiment_id
+
+    def runs(self, experiment: str, identity: tuple[str, ...]) -> dict[tuple[str | None, ...], Run]:
+        """All runs of an experiment by their values of the `identity` tags."""
+        found: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs([experiment], max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return {tuple(run.data.tags.get(name) for name in identity): run for run in found}
+
+    def log(
+        self, experiment: str, record: Record, tags: Mapping[str, str], begun: Run | None = None
+    ) -> None:
+        """Write a run with `tags` on top of its own, or make a `begun` one whole.
+
+        The status FINISHED comes last, so a run without it is one whose logging was cut short. Times are
+        derived from the run's start: points logged a second time are the same points.
+        """
+        from mlflow.entities import Metric, Param
+
+        run = begun or self.client.create_run(
+            experiment,
+            start_time=round((record.end - record.seconds) * 1000),
+            run_name=record.name,
+            tags={**tags, **record.tags, **record.identity},
+        )
+        start, end = run.info.start_time, run.info.start_time + round(record.seconds * 1000)
+        run_id = run.info.run_id
+        write_artifacts(str(run.info.artifact_uri), record.artifacts)
+        last = max((step for curve in record.curves.values() for step, _ in curve), default=0) or 1
+        points = [
+            Metric(name, value, start + (end - start) * step // last, step)
+            for name, curve in record.curves.items()
+            for step, value in curve
+        ]
+        points += [Metric(name, value, end, 0) for name, value in record.metrics.items()]
+        params = [Param(name, value) for name, value in record.params.items()]
+        self.client.log_batch(run_id, metrics=points[:BATCH], params=params)
+        for first in range(BATCH, len(points), BATCH):
+            self.client.log_batch(run_id, metrics=points[first : first + BATCH])
+        self.client.set_terminated(run_id, "FINISHED", end)
+
+
+def write_artifacts(uri: str, artifacts: Mapping[str, bytes]) -> None:
+    """Put files into the artifact folder of a run: what MLflow's own call does, without its detours."""
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
+
+    folder = Path(url2pathname(urlparse(uri).path))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in artifacts.items():
+        (folder / name).write_bytes(content)

@@ -1,0 +1,207 @@
+"""Training the cells of a bundle, several at once: what `represent` and `retrain` share."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longtail.errors import InputError
+from longtail.plans import BundlePlan, Cell, read_bundle
+from stages import console, paths
+
+if TYPE_CHECKING:
+    from longtail.cells import CellInputs, Job
+
+
+def read_inputs(plan: BundlePlan) -> CellInputs:
+    """Pool, images and manifests, checked against each other; train, meta and test are disjoint."""
+    from longtail.cells import CellInputs
+    from longtail.manifests import check_disjoint, read_manifest
+    from longtail.pools import read_images, read_pool
+
+    pool = read_pool(paths.pool(plan.benchmark))
+    images = read_images(paths.images(plan.benchmark), pool)
+    train = read_manifest(
+        paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance
+    )
+    meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
+    check_disjoint(train.hash, meta.hash, pool.hash[pool.rows("test")])
+    return CellInputs(pool=pool, images=images, train=train, meta=meta)
+
+
+def run_bundle(
+    stage: str, benchmark: str, imbalance: float, bundle: str, seeds: list[int], device: str, jobs: int
+) -> None:
+    """Train what is not trained yet of a bundle, and bring all of it to `models/`.
+
+    A cell whose fingerprint was finished before, by any experiment of this repository, is taken from the
+    work folder; one that was begun goes on from its checkpoint.
+    """
+    path = paths.plan(benchmark, imbalance, bundle)
+    plan = read_bundle(path)
+    if plan.stage != stage:
+        raise InputError(f"{path}: a bundle of stage {plan.stage}; run `python -m stages.{plan.stage}`")
+    cells = [cell for cell in plan.cells() if not seeds or cell.seed in seeds]
+    if not cells:
+        raise InputError(f"--seed {' '.join(map(str, seeds))}: not planned; seeds are {plan.seeds}")
+    inputs = read_inputs(plan)
+    device = _device(device)
+    work = {cell: _job(plan, cell, inputs, device) for cell in cells}
+    open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
+    workers = _workers(jobs, device, len(open_cells))
+    _announce(stage, plan, inputs, cells, open_cells, device, workers)
+    if open_cells:
+        _train_all(stage, [work[cell] for cell in open_cells], inputs, workers)
+    for cell in cells:
+        _bring(_finished(work[cell]), paths.model(benchmark, imbalance, bundle, cell.member))
+    accuracies = [_meta_accuracy(_finished(work[cell])) for cell in cells]
+    mean = sum(accuracies) / len(accuracies)
+    console.done(
+        stage,
+        f"{paths.bundle_models(benchmark, imbalance, bundle)}: {len(open_cells)} cells trained, "
+        f"{len(cells) - len(open_cells)} taken from work/, meta accuracy {100 * mean:.1f} %",
+    )
+
+
+def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs, device: str) -> Job:
+    from longtail.cells import Job, read_cell
+    from longtail.fingerprints import fingerprint
+
+    mark = fingerprint(plan, cell, inputs.fingerprints)
+    features = None
+    if cell.head is not None:
+        below = Cell(plan.benchmark, plan.imbalance, plan.variant, plan.variant, None, cell.seed)
+        features = paths.model(plan.benchmark, plan.imbalance, plan.variant, below.member)
+        found, expected = read_cell(features)["fingerprint"], fingerprint(plan, below, inputs.fingerprints)
+        if found != expected:
+            raise InputError(
+                f"{features}: fingerprint {found[:12]}, expected {expected[:12]}: trained with other settings, "
+                f"images or code; `dvc repro represent` trains these features anew"
+            )
+    checkpoint = paths.work() / mark / "checkpoint.pt"
+    return Job(plan, cell, mark, features=features, device=device, checkpoint=checkpoint)
+
+
+def _finished(job: Job) -> Path:
+    return paths.work() / job.fingerprint / "finished"
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted not in ("cpu", "cuda") or (wanted == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"--device {wanted}: not available here; valid: auto, cpu, or cuda with a GPU")
+    return wanted
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _workers(jobs: int, device: str, cells: int) -> int:
+    # three seeds on two cores finish together in 1.5 times the time of one, not in twice that
+    limit = jobs or (1 if device == "cuda" else 2 * _cores())
+    return max(1, min(limit, cells))
+
+
+def _announce(
+    stage: str,
+    plan: BundlePlan,
+    inputs: CellInputs,
+    cells: list[Cell],
+    open_cells: list[Cell],
+    device: str,
+    workers: int,
+) -> None:
+    counts = inputs.train.counts
+    trainings = [head.training for head in plan.heads.values()] if plan.heads else [plan.training]
+    iterations = "/".join(str(n) for n in sorted({training.iterations for training in trainings}))
+    console.say(
+        stage,
+        f"{plan.benchmark} imb{plan.imbalance:g} {plan.bundle}: {sum(counts)} images, {len(counts)} classes, "
+        f"n_max {max(counts)}, n_min {min(counts)}, meta {len(inputs.meta.label)}",
+    )
+    console.say(
+        stage,
+        f"{len(cells)} cells ({len(open_cells)} to train) x {iterations} iterations of "
+        f"{trainings[0].batch_size}, {plan.network} on {device}, {workers} at once",
+    )
+
+
+_inherited: dict[str, Any] = {}
+"""What worker processes get when they start: the images, and the counter of iterations done."""
+
+
+def _start_worker(inputs: CellInputs, counter: Any, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    _inherited.update(inputs=inputs, counter=counter)
+
+
+def _train_in_worker(job: Job) -> None:
+    counter = _inherited["counter"]
+
+    def tick() -> None:
+        with counter.get_lock():
+            counter.value += 1
+
+    _train(job, _inherited["inputs"], tick)
+
+
+def _train(job: Job, inputs: CellInputs, tick: Callable[[], None]) -> None:
+    from longtail.cells import train_cell
+
+    finished = _finished(job)
+    partial = finished.with_name(f"partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    train_cell(job, inputs, partial, after_iteration=tick)
+    try:
+        partial.rename(finished)
+    except OSError:  # another experiment finished the same cell meanwhile, with the same result
+        shutil.rmtree(partial)
+    if job.checkpoint is not None:
+        job.checkpoint.unlink(missing_ok=True)
+
+
+def _train_all(stage: str, jobs: list[Job], inputs: CellInputs, workers: int) -> None:
+    total = sum(job.training.iterations for job in jobs)
+    # forked workers share torch and the images with this process, which never computes by itself
+    fork = hasattr(os, "fork") and sys.platform == "linux" and jobs[0].device == "cpu"
+    context = multiprocessing.get_context("fork" if fork else "spawn")
+    counter = context.Value("L", 0)
+    threads = max(1, _cores() // workers)
+    with (
+        console.progress(stage, total, "iterations") as shown,
+        ProcessPoolExecutor(workers, context, _start_worker, (inputs, counter, threads)) as pool,
+    ):
+        running = {pool.submit(_train_in_worker, job) for job in jobs}
+        while running:
+            done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
+            shown.reach(counter.value)
+            for future in done:
+                future.result()
+
+
+def _bring(finished: Path, target: Path) -> None:
+    """Copy a finished cell to its place, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(finished, partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
+def _meta_accuracy(directory: Path) -> float:
+    from longtail.histories import read_history
+
+    return read_history(directory / "history.parquet")["meta_accuracy"][-1].as_py()

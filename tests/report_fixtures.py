@@ -1,0 +1,180 @@
+"""A folder like the one that trainings leave, with made-up but seeded predictions and histories."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from longtail.atomic import write_json
+from longtail.benchmarks import DIGITS_LT
+from longtail.histories import History
+from longtail.params import Params
+from longtail.plans import BundlePlan, Cell, plan_bundles, plan_shot_groups, plan_tables, write_plan
+from longtail.profiles import exponential_profile
+from stages import paths
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARK = DIGITS_LT.name
+CLASSES = 10
+EPOCHS = 12
+
+
+def params(
+    imbalances: tuple[float, ...] = (50, 10), seeds: tuple[int, ...] = (1, 2, 3), **more: Any
+) -> Params:
+    """Parameters as `params.yaml` would give them."""
+    return Params.model_validate(
+        {"lambda": 0.3, "imbalances": list(imbalances), "seeds": list(seeds), **more}
+    )
+
+
+def counts(imbalance: float) -> list[int]:
+    """Training images per class."""
+    return exponential_profile(114, imbalance, CLASSES)
+
+
+def fingerprint(cell: Cell) -> str:
+    """A made-up training, the same for the same cell."""
+    return hashlib.sha256(cell.name.encode()).hexdigest()
+
+
+def generator(cell: Cell) -> np.random.Generator:
+    """Random numbers that belong to `cell`."""
+    return np.random.default_rng(list(cell.name.encode()))
+
+
+def write_parquet(path: Path, columns: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """A parquet file with the project's own metadata."""
+    table = pa.table(columns)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata({b"longtail": json.dumps(metadata).encode()}), path)
+
+
+def lists(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Rows of a matrix as lists."""
+    return pa.array(list(values), type=pa.list_(kind))
+
+
+def write_predictions(path: Path, cell: Cell, per_class: int = 50, **metadata: Any) -> None:
+    """Logits that favour the true class, less so in smaller classes."""
+    rng = generator(cell)
+    labels = np.repeat(np.arange(CLASSES), per_class)
+    skill = np.log(np.array(counts(cell.imbalance)))[labels] * (
+        0.6 if cell.variant == "cross_entropy" else 0.8
+    )
+    columns: dict[str, Any] = {"image": pa.array(np.arange(len(labels))), "label": pa.array(labels)}
+    columns["hash"] = pa.array([f"{index:064x}" for index in range(len(labels))])
+    for name in ("logits", "logits_selected"):
+        logits = rng.normal(size=(len(labels), CLASSES))
+        logits[np.arange(len(labels)), labels] += skill
+        columns[name] = lists(logits, pa.float32())
+    write_parquet(path, columns, {"fingerprint": fingerprint(cell), "cell": cell.name, **metadata})
+
+
+def write_history(path: Path, cell: Cell) -> None:
+    """Accuracies that rise, difficulties that fall together, their weights and entropy."""
+    rng = generator(cell)
+    rows = EPOCHS + 1
+    epoch = np.arange(rows)
+    size = np.log(np.array(counts(cell.imbalance)))
+    level = size / size.max()
+    accuracy = np.clip((1 - np.exp(-epoch / 4))[:, None] * level + rng.normal(0, 0.02, (rows, CLASSES)), 0, 1)
+    slope = 0.0 if cell.variant.endswith("lambda_0") else 0.4
+    difficulty = 0.5 + slope * np.exp(-epoch / 6)[:, None] * (0.6 - level) * (epoch > 0)[:, None]
+    difficulty = difficulty + (epoch > 0)[:, None] * rng.normal(0, 0.004, (rows, CLASSES))
+    share = difficulty / difficulty.sum(axis=1, keepdims=True)
+    weighted = cell.head is None and cell.variant.startswith("difficulty_net")
+    entropy = -np.log(CLASSES * share).mean(axis=1)
+    history = History()
+    for row in range(rows):
+        learned = {"difficulty": difficulty[row].tolist(), "weight": (CLASSES * share[row]).tolist()}
+        history.add(
+            epoch=row,
+            iteration=row * 25,
+            lr=0.1,
+            train_loss=2.3 * float(np.exp(-row / 5) + rng.normal(0, 0.01)) if row else float("nan"),
+            meta_accuracy=float(accuracy[row].mean()),
+            accuracy=accuracy[row].tolist(),
+            **({**learned, "entropy": float(entropy[row])} if weighted else {}),
+        )
+    history.write(path, {"fingerprint": fingerprint(cell), "cell": cell.name})
+
+
+def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
+    """One trained cell, without its weights."""
+    training = plan.training
+    record = {
+        "cell": cell.name,
+        "fingerprint": fingerprint(cell),
+        "benchmark": cell.benchmark,
+        "imbalance": cell.imbalance,
+        "variant": cell.variant,
+        "method": plan.method,
+        "head": cell.head,
+        "seed": cell.seed,
+        "settings": plan.heads[cell.head].settings if cell.head else plan.settings,
+        "training": training.model_dump(mode="json"),
+        "network": plan.network,
+        "counts": counts(cell.imbalance),
+        "class_names": [str(index) for index in range(CLASSES)],
+        "manifests": {"train": "0" * 64, "meta": "1" * 64, "pool": "2" * 64},
+        "parameters": 1234,
+        "iterations": 100 if cell.head else training.iterations,
+        "device": "cpu",
+        "versions": {"torch": "0"},
+        "selected_iteration": 100,
+    }
+    write_json(folder / "cell.json", record)
+    write_json(folder / "timing.json", {"seconds": 1.5})
+    write_predictions(folder / "predictions.parquet", cell)
+    write_history(folder / "history.parquet", cell)
+
+
+def build(folder: Path, chosen: Params | None = None, variants: tuple[str, ...] = ()) -> list[BundlePlan]:
+    """Write the plans and models of `chosen`, of all bundles or those called `variants`, under `folder`."""
+    chosen = chosen or params()
+    plans = [plan for plan in plan_bundles(DIGITS_LT, chosen) if not variants or plan.bundle in variants]
+    tables = plan_tables(DIGITS_LT, chosen)
+    kept = [bundle for bundle in tables.bundles if not variants or bundle.bundle in variants]
+    write_plan(folder / paths.tables_plan(BENCHMARK), tables.model_copy(update={"bundles": kept}))
+    write_plan(folder / paths.shot_groups_plan(BENCHMARK), plan_shot_groups(DIGITS_LT, chosen))
+    for plan in plans:
+        write_plan(folder / paths.plan(BENCHMARK, plan.imbalance, plan.bundle), plan)
+        for cell in plan.cells():
+            model = folder / paths.model(BENCHMARK, plan.imbalance, plan.bundle, cell.member)
+            write_model(model, plan, cell)
+    return plans
+
+
+def evaluate(folder: Path, plans: list[BundlePlan]) -> None:
+    """Run the stage on every bundle, in this process."""
+    from stages.evaluate import main
+
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        for plan in plans:
+            main(plan.imbalance, plan.bundle)
+    finally:
+        os.chdir(before)
+
+
+def run_stage(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a stage as a person does."""
+    return subprocess.run(
+        [sys.executable, "-m", f"stages.{name}", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

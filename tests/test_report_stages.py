@@ -1,0 +1,243 @@
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import report_fixtures as fixtures
+
+from longtail.plans import BundlePlan
+from stages import paths
+
+MODEL = paths.model(fixtures.BENCHMARK, 50, "difficulty_net", "seed1")
+REPORT = paths.cell_report(fixtures.BENCHMARK, 50, "difficulty_net", "seed1")
+CELL = "imb50-difficulty_net-seed1"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A small study, evaluated."""
+    plans = fixtures.build(tmp_path, fixtures.params(imbalances=(50,), seeds=(1, 2)), ("difficulty_net",))
+    fixtures.evaluate(tmp_path, plans)
+    return tmp_path
+
+
+def digests(folder: Path) -> dict[str, str]:
+    reports = sorted((folder / "reports").rglob("*"))
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in reports if path.is_file()}
+
+
+def change_json(path: Path, **values) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def change_table(path: Path, name: str, values) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index(name), name, [values]), path)
+
+
+def check_refusal(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    lines = result.stderr.splitlines()
+    assert (result.returncode, len(lines)) == (2, 1), result.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+def test_stages_turn_predictions_into_reports_tables_and_figures(folder):
+    before = digests(folder)
+    assert fixtures.run_stage(folder, "evaluate", "50", "difficulty_net").returncode == 0
+    assert digests(folder) == before  # the same predictions, the same bytes
+    tabulated = fixtures.run_stage(folder, "tabulate")
+    assert tabulated.returncode == 0, tabulated.stderr
+    assert "imb 50 All" in tabulated.stdout
+    plotted = fixtures.run_stage(folder, "plot")
+    assert plotted.returncode == 0, plotted.stderr
+    made = {path.name for path in (folder / "reports" / fixtures.BENCHMARK).iterdir()}
+    figures = {f"figure{n}.{ending}" for n in range(1, 5) for ending in ("svg", "png", "csv")}
+    tables = {f"table{n}.{ending}" for n in range(1, 6) for ending in ("md", "csv")}
+    assert made == figures | tables | {"cells", "metrics.json", "curves.csv"}
+    for result in (tabulated, plotted):
+        assert result.stdout.splitlines()[-1].split()[1] == "done:"
+
+
+def test_a_report_holds_what_the_predictions_say(folder):
+    report = json.loads((folder / REPORT).read_text())
+    table = pq.read_table(folder / MODEL / "predictions.parquet").to_pydict()
+    for scores, column in ((report, "logits"), (report["selected"], "logits_selected")):
+        right = np.argmax(table[column], axis=1) == np.array(table["label"])
+        assert scores["accuracy"]["all"] == pytest.approx(100 * right.mean())
+        assert scores["accuracy"]["few"] == pytest.approx(100 * right[np.array(table["label"]) >= 5].mean())
+        assert scores["per_class"] == pytest.approx(100 * right.reshape(10, 50).mean(axis=1))
+    assert report["groups"]["members"] == {"many": [0, 1], "medium": [2, 3, 4], "few": [5, 6, 7, 8, 9]}
+    assert (report["cell"], report["seconds"], report["settings"]["lambda"]) == (CELL, 1.5, 0.3)
+
+
+def test_another_shot_convention_needs_no_training(folder):
+    # a class with exactly 20 images is medium by kang, few by mislas
+    for member in ("seed1", "seed2"):
+        model = paths.model(fixtures.BENCHMARK, 50, "difficulty_net", member)
+        change_json(folder / model / "cell.json", counts=[114, 74, 48, 31, 20, 13, 8, 5, 3, 2])
+    groups = folder / paths.shot_groups_plan(fixtures.BENCHMARK)
+    for convention, few in (("kang", 5), ("mislas", 6)):
+        change_json(groups, convention=convention)
+        assert fixtures.run_stage(folder, "evaluate", "50", "difficulty_net").returncode == 0
+        report = json.loads((folder / REPORT).read_text())
+        assert len(report["groups"]["members"]["few"]) == few
+    check_refusal(fixtures.run_stage(folder, "tabulate"), "shot groups by 'mislas'", "`dvc repro`")
+
+
+def truncate(folder: Path) -> None:
+    path = folder / MODEL / "predictions.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def label_out_of_range(folder: Path) -> None:
+    change_table(folder / MODEL / "predictions.parquet", "label", np.repeat(np.arange(1, 11), 50))
+
+
+def short_logits(folder: Path) -> None:
+    rows = [[0.0] * 10] * 499 + [[0.0] * 9]
+    change_table(folder / MODEL / "predictions.parquet", "logits", rows)
+
+
+def diverged(folder: Path) -> None:
+    rows = [[0.0] * 10] * 499 + [[float("nan")] * 10]
+    change_table(folder / MODEL / "predictions.parquet", "logits_selected", rows)
+
+
+def no_logits(folder: Path) -> None:
+    path = folder / MODEL / "predictions.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["logits"]), path)
+
+
+BREAKS = {
+    "no predictions": (
+        lambda f: (f / MODEL / "predictions.parquet").unlink(),
+        "predictions.parquet: no such",
+    ),
+    "truncated": (truncate, "predictions.parquet: truncated"),
+    "label out of range": (label_out_of_range, "label 10 in row 450 is not in 0..9"),
+    "short logits": (short_logits, "9 logits for an image"),
+    "diverged": (diverged, "row 499 are not finite"),
+    "no column": (no_logits, "no column 'logits'"),
+    "no cell": (lambda f: (f / MODEL / "cell.json").unlink(), "cell.json: no such file"),
+    "damaged cell": (lambda f: (f / MODEL / "cell.json").write_text("{"), "damaged"),
+    "other cell": (
+        lambda f: change_json(f / MODEL / "cell.json", cell="imb50-other-seed1"),
+        "imb50-other-seed1",
+    ),
+    "other training": (lambda f: change_json(f / MODEL / "cell.json", fingerprint="ab" * 32), "of training"),
+    "no counts": (lambda f: (f / MODEL / "cell.json").write_text(json.dumps({"cell": CELL})), "no '"),
+    "text for iterations": (lambda f: change_json(f / MODEL / "cell.json", iterations="x"), "iterations"),
+    "no plan": (
+        lambda f: (f / paths.plan(fixtures.BENCHMARK, 50, "difficulty_net")).unlink(),
+        "imb50-difficulty_net.json: no such plan",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_evaluate_refuses_bad_input_in_one_line_and_damages_nothing(folder, name):
+    damage, complaint = BREAKS[name]
+    damage(folder)
+    before = digests(folder)
+    check_refusal(fixtures.run_stage(folder, "evaluate", "50", "difficulty_net"), complaint)
+    assert digests(folder) == before
+
+
+REPORT_BREAKS = {
+    "missing": (lambda f: (f / REPORT).unlink(), f"{REPORT}: no such report"),
+    "damaged": (lambda f: (f / REPORT).write_text("{"), f"{REPORT}: not JSON"),
+    "field lost": (lambda f: (f / REPORT).write_text("{}"), "missing"),
+    "stale": (
+        lambda f: change_json(f / MODEL / "cell.json", fingerprint="ab" * 32),
+        f"{REPORT}: of another training than the model of that name",
+    ),
+    "another cell's": (lambda f: change_json(f / REPORT, seed=2), "not the planned one"),
+    "other images": (lambda f: change_json(f / REPORT, counts=[9] * 10), "2 different training sets"),
+}
+
+
+@pytest.mark.parametrize("name", REPORT_BREAKS)
+def test_tabulate_and_plot_refuse_reports_that_do_not_fit(folder, name):
+    assert fixtures.run_stage(folder, "tabulate").returncode == 0
+    damage, complaint = REPORT_BREAKS[name]
+    damage(folder)
+    before = digests(folder)
+    check_refusal(fixtures.run_stage(folder, "tabulate"), complaint, "`dvc repro`")
+    if name == "stale":
+        check_refusal(fixtures.run_stage(folder, "plot"), complaint)
+    assert digests(folder) == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "another's"])
+def test_plot_refuses_a_bad_history_and_draws_nothing(folder, damage):
+    path = folder / MODEL / "history.parquet"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-50])
+    else:
+        table = pq.read_table(path)
+        metadata = {"longtail": json.dumps({"fingerprint": "cd" * 32, "cell": CELL})}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+    before = digests(folder)
+    check_refusal(fixtures.run_stage(folder, "plot"), str(MODEL / "history.parquet"))
+    assert digests(folder) == before
+
+
+def test_curves_are_means_over_seeds(folder):
+    assert fixtures.run_stage(folder, "plot").returncode == 0
+    text = (folder / paths.report(fixtures.BENCHMARK, "curves.csv")).read_text().splitlines()
+    assert text[0] == "cell,variant,head,imbalance,iteration,train_loss,entropy,meta_accuracy"
+    assert len(text) == 1 + fixtures.EPOCHS + 1
+    last = text[-1].split(",")
+    assert last[:5] == ["imb50-difficulty_net", "difficulty_net", "", "50", "300"]
+    histories = [
+        pq.read_table(folder / plan / "history.parquet").to_pydict()
+        for plan in (paths.model(fixtures.BENCHMARK, 50, "difficulty_net", f"seed{n}") for n in (1, 2))
+    ]
+    for value, name in zip(last[5:], ("train_loss", "entropy", "meta_accuracy"), strict=True):
+        assert float(value) == pytest.approx(np.mean([history[name][-1] for history in histories]))
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "tabulate", "plot"])
+def test_help_is_quick_and_nothing_imports_torch(folder, stage):
+    seconds = []
+    for _ in range(4):  # other work on the machine must not decide: the best of a few
+        start = time.perf_counter()
+        result = fixtures.run_stage(folder, stage, "--help")
+        seconds.append(time.perf_counter() - start)
+        assert "Usage" in result.stdout
+        if seconds[-1] < 0.7:
+            break
+    assert min(seconds) < 0.7
+    arguments = ["50", "difficulty_net"] if stage == "evaluate" else []
+    program = (
+        f"import sys; sys.argv = ['x', *{arguments}]; from stages import {stage}, console\n"
+        f"try: console.run({stage}.main)\n"
+        "except SystemExit as left: assert not left.code\n"
+        "heavy = {'torch', 'pandas', 'mlflow', 'dvc', 'matplotlib.pyplot'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={"PYTHONPATH": str(fixtures.ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_fixture_plans_are_those_of_the_pipeline(folder):
+    plan = BundlePlan.model_validate_json(
+        (folder / paths.plan(fixtures.BENCHMARK, 50, "difficulty_net")).read_text()
+    )
+    assert [cell.name for cell in plan.cells()] == [CELL, "imb50-difficulty_net-seed2"]
