@@ -84,8 +84,8 @@ class Progress:
             self.bar.update(self.task, completed=finished)
             return
         now, done = time.monotonic(), finished - self.start_at
-        if done <= 0 or finished >= self.total or now < self.next_line:
-            return
+        if done < self.total / 50 or finished >= self.total or now < self.next_line:
+            return  # the first iterations are slower than the rest and say little
         each = (now - self.start) / done
         left = each * (self.total - finished)
         say(

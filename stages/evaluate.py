@@ -63,17 +63,17 @@ def read_predictions(path: Path, classes: int, fingerprint: str) -> tuple[np.nda
         raise InputError(f"{path}: no column '{min(missing)}'; {REMEDY}")
     logits = {}
     try:
-        labels = table["label"].to_numpy().astype(np.int64, casting="safe")
+        # DLPack, for pyarrow's own to_numpy imports pandas; it refuses nulls
+        labels = np.from_dlpack(table["label"].combine_chunks()).astype(np.int64, casting="safe")
         for name in ("logits", "logits_selected"):
             column = table[name].combine_chunks()
             if not pa.types.is_list(column.type):
                 raise ValueError(f"{name} is of type {column.type}, not a list for each image")
-            lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-            wrong = lengths[lengths != classes]  # a null has the length NaN
+            lengths = np.from_dlpack(column.value_lengths())
+            wrong = lengths[lengths != classes]
             if len(wrong):
-                raise ValueError(f"{wrong[0]:g} {name} for an image, not one for each of {classes} classes")
-            flat = column.flatten().to_numpy(zero_copy_only=False)
-            logits[name] = flat.astype(np.float32).reshape(-1, classes)
+                raise ValueError(f"{wrong[0]} {name} for an image, not one for each of {classes} classes")
+            logits[name] = np.from_dlpack(column.flatten()).astype(np.float32).reshape(-1, classes)
             check_predictions(logits[name], labels)
     except (ValueError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import io
 import json
 import os
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from longtail.histories import History
 from longtail.params import Params
 from longtail.plans import BundlePlan, Cell, plan_bundles, plan_shot_groups, plan_tables, write_plan
 from longtail.profiles import exponential_profile
-from stages import paths
+from stages import console, paths
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = DIGITS_LT.name
@@ -111,7 +114,7 @@ def write_history(path: Path, cell: Cell) -> None:
 
 def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
     """One trained cell, without its weights."""
-    training = plan.training
+    training = plan.heads[cell.head].training if cell.head else plan.training
     record = {
         "cell": cell.name,
         "fingerprint": fingerprint(cell),
@@ -128,7 +131,7 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
         "class_names": [str(index) for index in range(CLASSES)],
         "manifests": {"train": "0" * 64, "meta": "1" * 64, "pool": "2" * 64},
         "parameters": 1234,
-        "iterations": 100 if cell.head else training.iterations,
+        "iterations": training.iterations,
         "device": "cpu",
         "versions": {"torch": "0"},
         "selected_iteration": 100,
@@ -156,25 +159,35 @@ def build(folder: Path, chosen: Params | None = None, variants: tuple[str, ...] 
 
 
 def evaluate(folder: Path, plans: list[BundlePlan]) -> None:
-    """Run the stage on every bundle, in this process."""
-    from stages.evaluate import main
+    """Run the stage on every bundle. Raises RuntimeError where it fails."""
+    for plan in plans:
+        result = run_stage(folder, "evaluate", f"{plan.imbalance:g}", plan.bundle)
+        if result.code:
+            raise RuntimeError(result.stderr)
 
-    before = Path.cwd()
-    os.chdir(folder)
+
+@dataclass(frozen=True)
+class Result:
+    """How a stage ended and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run_stage(folder: Path, name: str, *arguments: str) -> Result:
+    """Run a stage with its command line, in this process: a new one costs a second."""
+    stage = importlib.import_module(f"stages.{name}")
+    output, errors, code = io.StringIO(), io.StringIO(), 0
+    before, words = Path.cwd(), sys.argv
     try:
-        for plan in plans:
-            main(plan.imbalance, plan.bundle)
+        os.chdir(folder)
+        sys.argv = [name, *arguments]
+        with redirect_stdout(output), redirect_stderr(errors):
+            console.run(stage.main)
+    except SystemExit as left:
+        code = int(left.code or 0)
     finally:
+        sys.argv = words
         os.chdir(before)
-
-
-def run_stage(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a stage as a person does."""
-    return subprocess.run(
-        [sys.executable, "-m", f"stages.{name}", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return Result(code, output.getvalue(), errors.getvalue())

@@ -32,7 +32,8 @@ PAPER = {  # the rows that the paper prints, block by block
         "#7 Ours w/o relative difficulty|#8 Ours w/o class-level weighting|#9 Ours",
     },
     5: {
-        "lambda sweep": "Ours (lambda=0)|Ours (lambda=0.3)|Ours (lambda=0.6)|Ours (lambda=0.9)|Ours (lambda=1.0)"
+        "lambda sweep": "Ours (lambda=0)|Ours (lambda=0.3)|Ours (lambda=0.6)|Ours (lambda=0.9)|"
+        "Ours (lambda=1.0)"
     },
 }
 
@@ -94,7 +95,7 @@ def test_only_dagger_rows_are_copied_and_no_accuracy_stands_in_the_layout():
 def test_mistakes_in_a_layout_are_named_in_one_line(tmp_path: Path, change, complaint):
     assert change[0] in SOURCE
     path = tmp_path / "tables.yaml"
-    path.write_text(SOURCE.replace(*change, 1), encoding="utf-8")
+    path.write_text(SOURCE.replace(change[0], change[1], 1), encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(complaint)) as error:
         read_layouts(path)
     assert str(error.value).startswith(f"{path}: ")
