@@ -104,7 +104,7 @@ DIGITS_LT = Benchmark(
     groups=ShotThresholds(many_above=60, few_below=20),
     network="digits_resnet",
     represent=Training(
-        iterations=200,
+        iterations=150,
         batch_size=64,
         meta_batch_size=50,
         sampler="shuffled",
@@ -112,7 +112,7 @@ DIGITS_LT = Benchmark(
         momentum=0.9,
         weight_decay=5e-4,
         nesterov=False,
-        schedule=Steps(start=0.1, peak=0.2, warmup=10, milestones=(100, 150)),
+        schedule=Steps(start=0.1, peak=0.2, warmup=8, milestones=(75, 112)),
     ),
     retrain=Training(
         iterations=90,

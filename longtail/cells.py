@@ -1,4 +1,4 @@
-"""One cell, from its plan to its files: training, or retraining of a head, and prediction of the test split."""
+"""One cell, from its plan to its files: training (of a head, for some) and prediction of the test split."""
 
 from __future__ import annotations
 
@@ -137,9 +137,13 @@ def _images(inputs: CellInputs, rows: np.ndarray, labels: np.ndarray, device: to
 
 
 def write_cell(job: Job, inputs: CellInputs, trainer: Trainer, directory: Path) -> None:
-    """Write a finished training: weights (of the head alone, for a head), history, predictions, facts."""
+    """Write a finished training: weights (of the head alone, for a head), history, predictions, facts.
+
+    Nothing here says what the cell is called: two variants can come to the same training, which is then
+    done once.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    metadata = {"cell": job.cell.name, "fingerprint": job.fingerprint}
+    metadata = {"fingerprint": job.fingerprint}
     rows = inputs.pool.rows("test")
     labels = inputs.pool.label[rows]
     test = _images(inputs, inputs.pool.image[rows], labels, torch.device(job.device))
@@ -178,7 +182,6 @@ def _facts(job: Job, inputs: CellInputs, trainer: Trainer) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "benchmark": plan.benchmark,
         "imbalance": plan.imbalance,
-        "variant": plan.variant,
         "method": plan.method,
         "head": job.cell.head,
         "seed": job.cell.seed,

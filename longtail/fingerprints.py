@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from longtail.benchmarks import Training
+from longtail.benchmarks import BENCHMARKS, Training
 from longtail.plans import BundlePlan, Cell
 
 LIBRARY = Path(__file__).parent
@@ -36,14 +36,21 @@ CODE = (
 def code_digest(path: Path) -> str:
     """Hash of what a module does: comments, docstrings and layout do not count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(repr(_form(tree)).encode()).hexdigest()
 
 
-def _is_text(node: ast.AST) -> bool:
+def _form(value: Any) -> Any:
+    """A syntax tree as plain tuples, the same in every version of Python (that of `ast.dump` is not)."""
+    if isinstance(value, list):
+        return [_form(part) for part in value if not _is_text(part)]
+    if not isinstance(value, ast.AST):
+        return value
+    # newer versions have more fields, empty where the code says nothing of them
+    fields = [(name, _form(part)) for name, part in ast.iter_fields(value) if part is not None and part != []]
+    return (type(value).__name__, *fields)
+
+
+def _is_text(node: Any) -> bool:
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -57,9 +64,13 @@ def fingerprint(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -> str:
     `manifests` are the fingerprints of training set, meta set and pool ("train", "meta", "pool"). A head's
     fingerprint contains that of the features below it.
     """
+    benchmark = BENCHMARKS[plan.benchmark]
     facts: dict[str, Any] = {
         "benchmark": plan.benchmark,
+        "pixels": {"mean": benchmark.mean, "std": benchmark.std},
         "imbalance": plan.imbalance,
+        # two variants may have equal settings; their files carry their names
+        "variant": cell.variant,
         "network": plan.network,
         "seed": cell.seed,
         "manifests": manifests,

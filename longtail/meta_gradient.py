@@ -1,7 +1,7 @@
 """The exact gradient of a meta loss through one step of gradient descent, without double backward.
 
-The inner step (Eq. 9) is  phi_hat = phi - (alpha/B) sum_i w_i grad l_i(phi).  The weights enter it linearly, so
-with v = grad L_meta(phi_hat)
+The inner step (Eq. 9) is  phi_hat = phi - (alpha/B) sum_i w_i grad l_i(phi).  The weights enter it linearly,
+so with v = grad L_meta(phi_hat)
 
     dL_meta/dw_i = -(alpha/B) <grad l_i(phi), v>,
 

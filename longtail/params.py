@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +31,7 @@ class Params(Strict):
     data_seed: int = Field(0, ge=0)
     shot_groups: Literal["kang", "mislas"] = "kang"
     schedule: ScheduleParams = ScheduleParams()
-    methods: dict[str, dict[str, Any]] = {}
+    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("imbalances")
     @classmethod
@@ -51,18 +53,36 @@ class Params(Strict):
         return values
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML allows a key twice and keeps the last; in a file of parameters that is a mistake."""
+class _Loader(yaml.SafeLoader):
+    """YAML as DVC reads and writes it, without what is a mistake in a file of parameters.
+
+    A key that stands twice is refused (YAML keeps the last). 1e-05 is a number, as in YAML 1.2: DVC writes
+    small numbers in this way, PyYAML by itself would find text.
+    """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
+            if not isinstance(key, Hashable):
+                continue  # the parent class refuses it, and says where
             if key in seen:
                 line = key_node.start_mark.line + 1
                 raise InputError(f"{node.start_mark.name}: key '{key}' stands twice (line {line}); keep one")
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _check_schedule_keys(section: dict[Any, Any], where: str) -> None:
+    keys = list(ScheduleParams.model_fields)
+    for key in section:
+        if key not in keys:
+            raise InputError(f"{where}: unknown key {str(key)!r}; {nearest(str(key), keys)}")
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
@@ -71,16 +91,19 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
         raise InputError(f"{path}: no such file; run from the folder that holds it")
     try:
         with path.open(encoding="utf-8") as file:
-            found = yaml.load(file, _UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+            found = yaml.load(file, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates, numbers: ValueError
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; mend that line") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected keys with values, found {type(found).__name__}")
     keys = [field.alias or name for name, field in Params.model_fields.items() if name != "methods"]
     for key in found:
         if key not in keys and key not in METHODS:
-            raise InputError(f"{path}: unknown key '{key}'; {nearest(str(key), [*keys, *METHODS])}")
-    sections = {name: found.pop(name) or {} for name in list(found) if name in METHODS}
+            raise InputError(f"{path}: unknown key {str(key)!r}; {nearest(str(key), [*keys, *METHODS])}")
+    if isinstance(found.get("schedule"), dict):
+        _check_schedule_keys(found["schedule"], where=f"{path}: schedule")
+    sections = {name: found.pop(name) for name in list(found) if name in METHODS}
+    sections = {name: {} if section is None else section for name, section in sections.items()}
     for name, section in sections.items():
         if not isinstance(section, dict):
             raise InputError(f"{path}: {name}: expected settings with values, found {section!r}")

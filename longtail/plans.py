@@ -134,15 +134,15 @@ def shortened(training: Training, fraction: float) -> Training:
                 "milestones": tuple(scaled(milestone) for milestone in schedule.milestones),
             }
         )
-    return training.model_copy(update={"iterations": max(1, scaled(training.iterations)), "schedule": schedule})
+    return training.model_copy(
+        update={"iterations": max(1, scaled(training.iterations)), "schedule": schedule}
+    )
 
 
 def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
     """The bundles of `benchmark`, every imbalance and variant, then the retrained ones."""
     settings = {
-        variant: preset.resolve(
-            variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_
-        )
+        variant: preset.resolve(variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_)
         for variant, preset in VARIANTS.items()
     }
     fraction = params.schedule.fraction
@@ -174,9 +174,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
             bundles.append(plan)
             if variant in RETRAINED:
                 bundles.append(
-                    plan.model_copy(
-                        update={"bundle": f"{variant}-heads", "stage": "retrain", "heads": heads}
-                    )
+                    plan.model_copy(update={"bundle": f"{variant}-heads", "stage": "retrain", "heads": heads})
                 )
     return bundles
 
@@ -200,9 +198,7 @@ def plan_tables(benchmark: Benchmark, params: Params) -> TablesPlan:
                 imbalance=plan.imbalance,
                 bundle=plan.bundle,
                 variant=plan.variant,
-                members=[
-                    Member(member=cell.member, head=cell.head, seed=cell.seed) for cell in plan.cells()
-                ],
+                members=[Member(member=cell.member, head=cell.head, seed=cell.seed) for cell in plan.cells()],
             )
             for plan in plan_bundles(benchmark, params)
         ],

@@ -31,5 +31,6 @@ def global_draws(seed: int, stream: str, step: int = 0) -> Iterator[None]:
     Inside the block that state is the one of (seed, stream, step); afterwards it is what it was before.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, stream, step))
+        # torch.manual_seed would seed the GPUs as well
+        torch.default_generator.manual_seed(derived_seed(seed, stream, step))
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from longtail.errors import DivergedError
 from longtail.histories import History
 from longtail.method import Method
 from longtail.schedules import learning_rate
-from longtail.training_data import Images, TrainingData
+from longtail.training_data import TrainingData
 
 EVALUATION_BATCH = 1024
 
@@ -30,11 +31,11 @@ def predict(model: nn.Module, pixels: Tensor) -> Tensor:
     return logits
 
 
-def class_accuracy(model: nn.Module, images: Images, classes: int) -> Tensor:
-    """Accuracies float64 [C] in 0..1 (0 for a class without an image)."""
-    right = predict(model, images.pixels).argmax(dim=1) == images.labels
-    hits = torch.bincount(images.labels[right], minlength=classes)
-    return hits.double() / torch.bincount(images.labels, minlength=classes).clamp(min=1)
+def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Accuracies float64 [C] in 0..1 (0 for a class without an image), of logits [N, C] and labels [N]."""
+    classes = logits.shape[1]
+    hits = torch.bincount(labels[logits.argmax(dim=1) == labels], minlength=classes)
+    return hits.double() / torch.bincount(labels, minlength=classes).clamp(min=1)
 
 
 def copied(model: nn.Module) -> dict[str, Tensor]:
@@ -53,7 +54,7 @@ class Trainer:
         self, model: nn.Module, method: Method, data: TrainingData, training: Training, classes: int
     ) -> None:
         self.model, self.method, self.data = model, method, data
-        self.training, self.classes = training, classes
+        self.training = training
         self.optimizer = torch.optim.SGD(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
             lr=learning_rate(training, 0, data.batches_per_epoch),
@@ -75,7 +76,7 @@ class Trainer:
         after_epoch: Callable[[Trainer], None] = lambda trainer: None,
         after_iteration: Callable[[], None] = lambda: None,
     ) -> None:
-        """Train to the end. Raises DivergedError where a loss is not finite."""
+        """Train to the end. Raises DivergedError where a loss or a logit is not finite."""
         while self.iteration < self.training.iterations:
             self._epoch(after_iteration)
             after_epoch(self)
@@ -92,19 +93,24 @@ class Trainer:
                 sums[name] = sums[name] + value if name in sums else value
             after_iteration()
         means = {name: float(value) / (last - first) for name, value in sums.items()}
-        if not all(torch.isfinite(value) for value in sums.values()):
-            bad = ", ".join(f"{name} {value:g}" for name, value in means.items())
-            rate = self.optimizer.param_groups[0]["lr"]
-            raise DivergedError(
-                f"not finite by iteration {self.iteration} at learning rate {rate:g}: {bad}"
-            )
-        accuracy = class_accuracy(self.model, self.data.meta, self.classes)
+        logits = predict(self.model, self.data.meta.pixels)
+        # after the last step only the logits tell, and NaN would count as a prediction of class 0
+        self._check_finite({**means, "largest logit": float(logits.abs().max())})
+        accuracy = class_accuracy(logits, self.data.meta.labels)
         self.method.refresh(accuracy)
         self.seconds += time.monotonic() - start
         self._add_row(accuracy, means)
         if float(accuracy.mean()) > self.best:
             self.best, self.selected_iteration = float(accuracy.mean()), self.iteration
             self.selected = copied(self.model)
+
+    def _check_finite(self, terms: dict[str, float]) -> None:
+        bad = [f"{name} {value:g}" for name, value in terms.items() if not math.isfinite(value)]
+        if bad:
+            rate = self.optimizer.param_groups[0]["lr"]
+            raise DivergedError(
+                f"not finite by iteration {self.iteration} at learning rate {rate:g}: {', '.join(bad)}"
+            )
 
     def _step(self) -> dict[str, Tensor]:
         rate = learning_rate(self.training, self.iteration, self.data.batches_per_epoch)

@@ -1,4 +1,4 @@
-"""What MLflow is told: a run for every row, column and seed of a table, and one for the tables and figures."""
+"""What MLflow is told: a run for every row, column and seed of a table, and one for all tables and figures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from longtail.errors import InputError
-from longtail.histories import SCALARS
+from longtail.histories import SCALARS, read_history
 from longtail.layouts import Layouts, TableLayout
 from longtail.plans import TablesPlan
 from longtail.tables import CellReport, fill, select
@@ -38,25 +35,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_curves(path: Path, report: CellReport) -> dict[str, list[tuple[int, float]]]:
     """The scalars of a history by iteration, without what is no number. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such history; {REMEDY}")
-    try:
-        table = pq.ParquetFile(path).read(columns=["iteration", *SCALARS])
-        found = json.loads(table.schema.metadata[b"longtail"])["fingerprint"]
-        steps, *curves = (table[name].to_pylist() for name in ("iteration", *SCALARS))
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: truncated or not a history; {REMEDY}") from None
+    table = read_history(path)
+    found = json.loads((table.schema.metadata or {}).get(b"longtail", b"{}")).get("fingerprint")
     if found != report.fingerprint:
-        raise InputError(
-            f"{path}: of training {found[:12]}, the report says {report.fingerprint[:12]}; {REMEDY}"
-        )
+        raise InputError(f"{path}: not of the training that the report is of; {REMEDY}")
+    steps = table["iteration"].to_pylist()
     return {
         name: [
             (step, value)
-            for step, value in zip(steps, curve, strict=True)
+            for step, value in zip(steps, table[name].to_pylist(), strict=True)
             if value is not None and math.isfinite(value)
         ]
-        for name, curve in zip(SCALARS, curves, strict=True)
+        for name in SCALARS
     }
 
 
@@ -82,9 +72,10 @@ def per_class_csv(report: CellReport) -> bytes:
 def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | None) -> Record:
     """What a cell is in every table: parameters, accuracies, curves. Raises InputError."""
     folder = paths.model(report.benchmark, report.imbalance, bundle, member)
-    facts, timing = read_json(folder / "cell.json"), folder / "timing.json"
+    facts = read_json(folder / "cell.json")
     scores = report.model_dump_json(include={"accuracy", "per_class", "ece", "selected", "groups"})
-    accuracies = {f"acc_{split}": value for split, value in report.accuracy.items() if value is not None}
+    # MLflow sorts metrics by name: "acc" comes before all curves
+    percent = {f"acc_{split}": value for split, value in report.accuracy.items()} | {"ece": report.ece}
     return Record(
         name=f"imb {report.imbalance:g} · seed {report.seed}",
         identity={
@@ -106,8 +97,8 @@ def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | N
         },
         artifacts={"per_class.csv": per_class_csv(report)},
         end=paths.cell_report(report.benchmark, report.imbalance, bundle, member).stat().st_mtime,
-        seconds=read_json(timing).get("seconds", 0.0) if timing.is_file() else 0.0,
-        metrics={**accuracies, "ece": report.ece},
+        seconds=report.seconds or 0.0,
+        metrics={name: round(value, 4) for name, value in percent.items() if value is not None},
         curves=read_curves(folder / "history.parquet", report),
     )
 
@@ -122,7 +113,9 @@ def cell_records(plan: TablesPlan, reports: list[CellReport]) -> dict[str, Recor
     }
     members = [(bundle.bundle, member.member) for bundle in plan.bundles for member in bundle.members]
     return {
-        report.cell: cell_record(*member, report, lambdas.get((report.imbalance, report.variant, report.seed)))
+        report.cell: cell_record(
+            *member, report, lambdas.get((report.imbalance, report.variant, report.seed))
+        )
         for member, report in zip(members, reports, strict=True)
     }
 
@@ -147,7 +140,9 @@ def table_records(
 def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]) -> Record:
     """All tables and figures as the artifacts of one run. Raises InputError where one is missing."""
     names = [f"table{layout.number}.{ending}" for layout in layouts.tables for ending in ("md", "csv")]
-    names += [f"figure{layout.number}.{ending}" for layout in layouts.figures for ending in ("svg", "png", "csv")]
+    names += [
+        f"figure{layout.number}.{ending}" for layout in layouts.figures for ending in ("svg", "png", "csv")
+    ]
     files = [paths.report(plan.benchmark, name) for name in [*names, "metrics.json", "curves.csv"]]
     for path in files:
         if not path.is_file():

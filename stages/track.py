@@ -1,4 +1,4 @@
-"""Tables as MLflow experiments, rows as their runs; made from reports, so it can be made again at any time."""
+"""Tables as MLflow experiments, rows as their runs; made from reports, so it can all be made again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ from stages import console, paths
 if TYPE_CHECKING:
     from stages.tracking import Record, Tracker
 
-PAGE = "{caption}\n\nOne run per row, column and seed; `acc_*` and `ece` in percent on the test images."
-REPORTS_PAGE = "Tables 1-5 and Figures 1-4 as files: open a run, then Artifacts. One run per distinct set of them."
+PAGE = """{title}. One run per row, column and seed; `acc_...` and `ece` are percent on the test images.
+
+{caption}"""
+REPORTS_PAGE = (
+    "The tables and figures as files: open a run, then Artifacts. One run for each distinct set of them."
+)
+COLUMNS = (
+    *(f"metrics.`{name}`" for name in ("acc_all", "acc_many", "acc_medium", "acc_few", "ece")),
+    *(f"params.`{name}`" for name in ("imbalance", "seed", "lambda")),
+)
+"""Of the table of runs in MLflow."""
 
 
 def code_tags() -> dict[str, str]:
@@ -30,7 +39,9 @@ def code_tags() -> dict[str, str]:
     tags = {"mlflow.source.name": "stages/track.py", "mlflow.source.type": "LOCAL"}
     if commit := git("rev-parse", "--verify", "HEAD"):
         # DVC writes its locks while the pipeline runs: they are no change of the code
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude,glob)**/dvc.lock")
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude,glob)**/dvc.lock"
+        )
         tags |= {"commit": commit + ("+dirty" if changed else ""), "mlflow.source.git.commit": commit}
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc_experiment"] = experiment
@@ -41,7 +52,7 @@ def log_missing(tracker: Tracker, pages: dict[str, tuple[str, list[Record]]]) ->
     """Log what is not there yet; how many runs are new, and how many had been cut short."""
     missing = []
     for name, (description, records) in pages.items():
-        experiment = tracker.experiment(name, description)
+        experiment = tracker.experiment(name, description, COLUMNS)
         known = tracker.runs(experiment, tuple(records[0].identity)) if records else {}
         for record in records:
             run = known.get(tuple(record.identity.values()))
@@ -70,22 +81,30 @@ def main(
     layouts = read_layouts()
     reports = read_reports(plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark))
     cells = cell_records(plan, reports)
+    # MLflow lists the youngest experiment first: made in this order, Table 1 stands above Table 5
     pages = {
         f"{benchmark} · Table {layout.number}": (
-            PAGE.format(caption=f"**{layout.title}** {layout.caption}"),
+            PAGE.format(title=layout.title, caption=layout.caption),
             table_records(layout, plan, reports, cells),
         )
-        for layout in layouts.tables
+        for layout in reversed(layouts.tables)
     }
     pages[f"{benchmark} · Tables and figures"] = (REPORTS_PAGE, [reports_record(plan, layouts, reports)])
-
     root = paths.tracking_root()
-    console.say("track", f"{benchmark}: {len(cells)} cells in {len(layouts.tables)} tables, to {database(root)}")
+    console.say(
+        "track", f"{benchmark}: {len(cells)} cells in {len(layouts.tables)} tables, to {database(root)}"
+    )
     with locked(root, lambda: console.say("track", "waiting for another process that tracks")):
         new, mended = log_missing(Tracker(root), pages)
     total = sum(len(records) for _, records in pages.values())
-    parts = [f"{new} new", *([f"{mended} made whole"] if mended else []), f"{total - new - mended} there already"]
-    console.done("track", f"{total} runs in {len(pages)} experiments: {', '.join(parts)}; `python -m stages.ui`")
+    parts = [
+        f"{new} new",
+        *([f"{mended} made whole"] if mended else []),
+        f"{total - new - mended} there already",
+    ]
+    console.done(
+        "track", f"{total} runs in {len(pages)} experiments: {', '.join(parts)}; `python -m stages.ui`"
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 BATCH = 900
 """Metrics in one call; MLflow takes 1,000 entries, of which 100 may be parameters."""
 
+REMEDY = "move that folder away and run `python -m stages.track`: it is rebuilt from reports/"
+
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -31,6 +34,10 @@ QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # workers for evaluations by language models
 }
 """Environment under which MLflow tells nobody of its use and starts only what is needed."""
+
+
+VIEW = "results"
+"""Name of the view of an experiment's runs that shows results; MLflow's own default has no metric in it."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,27 @@ def store_uri(root: Path) -> str:
 def artifact_uri(root: Path) -> str:
     """Where the artifacts of all experiments lie."""
     return (root / "artifacts").as_uri()
+
+
+def results_page(experiment: str) -> str:
+    """The address of an experiment's results, after that of the server.
+
+    MLflow's pages are those for language models unless the address (or a click on "Model training") says
+    otherwise.
+    """
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
+
+
+def results_pages(root: Path) -> list[tuple[str, str]]:
+    """Names and `results_page` of the experiments that `Tracker` made, without the seconds of importing MLflow."""
+    query = "SELECT name, experiment_id FROM experiments JOIN experiment_tags USING (experiment_id) "
+    query += "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY name"
+    try:
+        with closing(sqlite3.connect(database(root))) as connection:
+            found = connection.execute(query, [f"mlflow.sharedViewState.{VIEW}"]).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{database(root)}: {error}; {REMEDY}") from None
+    return [(name, results_page(str(experiment))) for name, experiment in found]
 
 
 def digest(*parts: bytes) -> str:
@@ -104,7 +132,10 @@ def create_database(root: Path) -> None:
 
 
 class Tracker:
-    """Experiments and runs of the database under `root`; use under `locked`. Raises InputError where it is broken."""
+    """Experiments and runs of the database under `root`; use under `locked`.
+
+    Raises InputError where the database is broken, or came here from another folder.
+    """
 
     def __init__(self, root: Path) -> None:
         create_database(root)
@@ -112,38 +143,39 @@ class Tracker:
         from mlflow.tracking import MlflowClient
 
         self.root = root
-        remedy = "move that folder away and track again: it is rebuilt from reports/"
         try:
             with closing(sqlite3.connect(database(root))) as connection:  # MLflow would retry for minutes
                 connection.execute("PRAGMA schema_version")
             self.client = MlflowClient(store_uri(root))
             known = self.client.search_experiments(max_results=1)
         except sqlite3.DatabaseError as error:
-            raise InputError(f"{database(root)}: {error}; {remedy}") from None
+            raise InputError(f"{database(root)}: {error}; {REMEDY}") from None
         except MlflowException as error:
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{database(root)}: {reason}; `mlflow db upgrade {store_uri(root)}`, or {remedy}"
+                f"{database(root)}: {reason}; `mlflow db upgrade {store_uri(root)}`, or {REMEDY}"
             ) from None
         # the database holds absolute paths: in a moved or copied repository they lead elsewhere
         for experiment in known:
-            if not str(experiment.artifact_location).startswith(artifact_uri(root)):
-                raise InputError(
-                    f"{database(root)}: its artifacts are in {experiment.artifact_location}, not here; {remedy}"
-                )
+            place = str(experiment.artifact_location)
+            if not place.startswith(artifact_uri(root)):
+                raise InputError(f"{database(root)}: its artifacts are in {place}, not here; {REMEDY}")
 
-    def experiment(self, name: str, description: str) -> str:
-        """The id of the experiment called `name`, made, or taken out of MLflow's bin, where need be."""
+    def experiment(self, name: str, description: str, columns: tuple[str, ...]) -> str:
+        """The id of the experiment called `name`, made, or taken out of MLflow's bin, where need be.
+
+        Its description leads to a view of its runs with `columns`, sorted by the first.
+        """
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            return self.client.create_experiment(
-                name,
-                artifact_location=f"{artifact_uri(self.root)}/{digest(name.encode())}",
-                tags={
-                    "mlflow.note.content": description,
-                    "mlflow.experimentKind": "custom_model_development",
-                },
+            place = f"{artifact_uri(self.root)}/{digest(name.encode())}"
+            view = {"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": columns}
+            experiment = self.client.create_experiment(
+                name, artifact_location=place, tags={f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
             )
+            note = f"[Show the results]({results_page(experiment)}) · {description}"
+            self.client.set_experiment_tag(experiment, "mlflow.note.content", note)
+            return experiment
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return found.experiment_id
@@ -159,9 +191,7 @@ class Tracker:
             if not token:
                 return {tuple(run.data.tags.get(name) for name in identity): run for run in found}
 
-    def log(
-        self, experiment: str, record: Record, tags: Mapping[str, str], begun: Run | None = None
-    ) -> None:
+    def log(self, experiment: str, record: Record, tags: Mapping[str, str], begun: Run | None = None) -> None:
         """Write a run with `tags` on top of its own, or make a `begun` one whole.
 
         The status FINISHED comes last, so a run without it is one whose logging was cut short. Times are

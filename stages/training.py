@@ -59,7 +59,7 @@ def run_bundle(
     if open_cells:
         _train_all(stage, [work[cell] for cell in open_cells], inputs, workers)
     for cell in cells:
-        _bring(_finished(work[cell]), paths.model(benchmark, imbalance, bundle, cell.member))
+        _bring(cell, _finished(work[cell]))
     accuracies = [_meta_accuracy(_finished(work[cell])) for cell in cells]
     mean = sum(accuracies) / len(accuracies)
     console.done(
@@ -191,12 +191,18 @@ def _train_all(stage: str, jobs: list[Job], inputs: CellInputs, workers: int) ->
                 future.result()
 
 
-def _bring(finished: Path, target: Path) -> None:
-    """Copy a finished cell to its place, whole or not at all."""
+def _bring(cell: Cell, finished: Path) -> None:
+    """Copy a finished training to the cell's place, under the cell's name, whole or not at all."""
+    from longtail.atomic import write_json
+    from longtail.cells import read_cell
+
+    target = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(finished, partial)
+    names = {"cell": cell.name, "variant": cell.variant}
+    write_json(partial / "cell.json", {**read_cell(finished), **names})
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 

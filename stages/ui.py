@@ -32,9 +32,23 @@ def main(
         console.say("ui", "no run is tracked yet; `dvc repro` makes them")
         with tracking.locked(root):
             tracking.create_database(root)
-    console.say("ui", f"http://{HOST}:{port} (Ctrl-C ends it)")
+    address = f"http://{HOST}:{port}"
+    console.say("ui", f"{address} (Ctrl-C ends it); choose 'Model training' at its top left, or open")
+    for name, page in tracking.results_pages(root):
+        console.say("ui", f"{name:<30} {address}/{page}")
     os.environ.update(tracking.QUIET)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     command += ["--backend-store-uri", tracking.store_uri(root)]
     command += ["--default-artifact-root", tracking.artifact_uri(root), "--no-serve-artifacts"]
     os.execv(sys.executable, command)

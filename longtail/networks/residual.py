@@ -71,8 +71,8 @@ class ResidualNetwork(nn.Module):
 
 
 def digits_resnet(classes: int) -> ResidualNetwork:
-    """For the 8x8 digits: widths 16 and 32 on 4x4 and 2x2 pixels, one block each (6 layers), F = 32."""
-    return ResidualNetwork(channels=1, widths=(16, 32), blocks=1, classes=classes, stem_stride=2)
+    """For the 8x8 digits: 32 channels on 4x4 pixels, one block (4 layers), F = 32."""
+    return ResidualNetwork(channels=1, widths=(32,), blocks=1, classes=classes, stem_stride=2)
 
 
 def cifar_resnet32(classes: int) -> ResidualNetwork:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longtail.presets import balanced_softmax, crt, cross_entropy, difficulty_net, las, lws
+from longtail.presets import balanced_softmax, cross_entropy, crt, difficulty_net, las, lws
 from longtail.presets.preset import Preset
 
 METHODS: dict[str, Preset] = {
@@ -11,7 +11,5 @@ METHODS: dict[str, Preset] = {
 }
 """Every method by name, end-to-end methods first, in the order in which help lists them."""
 
-VARIANTS: dict[str, Preset] = {
-    variant: preset for preset in METHODS.values() for variant in preset.variants
-}
+VARIANTS: dict[str, Preset] = {variant: preset for preset in METHODS.values() for variant in preset.variants}
 """The preset behind every variant."""

@@ -38,7 +38,7 @@ PRESET = Preset(
     stage="represent",
     summary="class weights from difficulties that a small network, meta-learned, predicts from accuracies",
     settings=Settings,
-    # 200 iterations instead of 12,800: theta must learn within them
+    # 150 iterations instead of 12,800: theta must learn within them
     benchmarks={"digits-lt": {"hidden": 32, "learning_rate": 3e-3}},
     variants={
         "difficulty_net": {},

@@ -57,7 +57,7 @@ class Preset:
             if key == "lambda" and self.uses_lambda:
                 raise InputError(f"{where}.lambda: lambda stands at the top level; move it there")
             if key not in self.keys:
-                raise InputError(f"{where}: unknown key '{key}'; {nearest(str(key), self.keys)}")
+                raise InputError(f"{where}: unknown key {str(key)!r}; {nearest(str(key), self.keys)}")
         try:
             self.settings.model_validate(dict(section))
         except ValidationError as error:
