@@ -26,4 +26,4 @@ def load_checkpoint(path: Path, fingerprint: str, device: torch.device) -> dict[
         return None
     if not isinstance(found, dict) or found.get("fingerprint") != fingerprint:
         return None
-    return found["state"]
+    return found.get("state")

@@ -57,4 +57,5 @@ def difficulty_entropy(difficulty: Tensor) -> Tensor:
 
     Zero where all are equal, positive elsewhere (the divergence from the uniform distribution to q).
     """
-    return -torch.log(class_weights(difficulty)).mean()
+    # rounding alone can make it negative, by some 1e-16
+    return -torch.log(class_weights(difficulty)).mean().clamp(max=0)

@@ -11,6 +11,7 @@ from typing import Any
 
 from longtail.benchmarks import BENCHMARKS, Training
 from longtail.plans import BundlePlan, Cell
+from longtail.presets import METHODS
 
 LIBRARY = Path(__file__).parent
 
@@ -24,7 +25,6 @@ CODE = (
     "networks/residual.py",
     "randomness.py",
     "samplers.py",
-    "scaled_classifier.py",
     "schedules.py",
     "trainer.py",
     "training_data.py",
@@ -62,15 +62,14 @@ def fingerprint(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -> str:
     """Hex sha256 of everything that decides the result of `cell`.
 
     `manifests` are the fingerprints of training set, meta set and pool ("train", "meta", "pool"). A head's
-    fingerprint contains that of the features below it.
+    fingerprint contains that of the features below it. Names do not count: two variants of equal settings
+    are one training.
     """
     benchmark = BENCHMARKS[plan.benchmark]
     facts: dict[str, Any] = {
         "benchmark": plan.benchmark,
         "pixels": {"mean": benchmark.mean, "std": benchmark.std},
         "imbalance": plan.imbalance,
-        # two variants may have equal settings; their files carry their names
-        "variant": cell.variant,
         "network": plan.network,
         "seed": cell.seed,
         "manifests": manifests,
@@ -86,8 +85,10 @@ def fingerprint(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -> str:
 
 
 def _training_facts(method: str, settings: dict[str, Any], training: Training) -> dict[str, Any]:
-    # a method may take its loss from another method's file
+    # a method may take its loss from another method's file; heads are scaled classifiers
     files = {*CODE, *(f"methods/{name}.py" for name in {method, settings.get("loss", method)})}
+    if METHODS[method].stage == "retrain":
+        files.add("scaled_classifier.py")
     return {
         "method": method,
         "settings": settings,

@@ -61,7 +61,6 @@ class CellReport(Scores):
     groups: ShotGroups
     selected: Scores
     iterations: int
-    seconds: float | None
     device: str
     versions: dict[str, Any]
 

@@ -19,23 +19,22 @@ REMEDY = "run `dvc repro`"
 
 
 def read_facts(folder: Path, name: str) -> dict[str, Any]:
-    """The cell.json of the cell called `name`, and the seconds it took. Raises InputError."""
+    """The cell.json of the cell called `name`. Raises InputError."""
     import json
 
     from longtail.errors import InputError
 
-    path, timing = folder / "cell.json", folder / "timing.json"
+    path = folder / "cell.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file, the cell is not trained; {REMEDY}")
     try:
         cell = json.loads(path.read_text(encoding="utf-8"))
         found = cell["cell"]
-        seconds = json.loads(timing.read_text(encoding="utf-8"))["seconds"] if timing.is_file() else None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise InputError(f"{path} or {timing.name}: damaged; {REMEDY}") from None
+        raise InputError(f"{path}: damaged; {REMEDY}") from None
     if found != name:
         raise InputError(f"{path}: is of cell '{found}', not '{name}'; {REMEDY}")
-    return {"seconds": seconds, **cell}
+    return cell
 
 
 def read_predictions(path: Path, classes: int, fingerprint: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""What MLflow is told: a run for every row, column and seed of a table, and one for all tables and figures."""
+"""What MLflow is told: a run for every row, column and seed of a table, and one for all reports."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | N
         },
         artifacts={"per_class.csv": per_class_csv(report)},
         end=paths.cell_report(report.benchmark, report.imbalance, bundle, member).stat().st_mtime,
-        seconds=report.seconds or 0.0,
+        seconds=read_json(folder / "timing.json").get("seconds", 0.0),
         metrics={name: round(value, 4) for name, value in percent.items() if value is not None},
         curves=read_curves(folder / "history.parquet", report),
     )
@@ -125,9 +125,10 @@ def table_records(
 ) -> list[Record]:
     """A record for every row, column and seed of a table, in its order."""
     records = []
+    columns = fill(layout, plan, reports).columns
     for group in layout.groups:
         for row in group.rows:
-            for column in fill(layout, plan, reports).columns:
+            for column in columns:
                 network = [column.network] if layout.columns == "networks" else []
                 for report in select(reports, row, column.imbalance, column.network):
                     cell = cells[report.cell]
@@ -149,16 +150,21 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
             raise InputError(f"{path}: no such file; {REMEDY}")
     artifacts = {path.name: path.read_bytes() for path in files}
     ours = [report for report in reports if (report.variant, report.head) == ("difficulty_net", None)]
+    lambda_ = {"lambda": f"{ours[0].settings['lambda']:g}"} if ours else {}
+    imbalances = ", ".join(f"{imbalance:g}" for imbalance in plan.imbalances)
+    seeds = ", ".join(map(str, plan.seeds))
     params = {
-        **({"lambda": f"{ours[0].settings['lambda']:g}"} if ours else {}),
-        "imbalances": ", ".join(f"{imbalance:g}" for imbalance in plan.imbalances),
-        "seeds": ", ".join(map(str, plan.seeds)),
+        **lambda_,
+        "imbalances": imbalances,
+        "seeds": seeds,
         "shot_groups": plan.groups.convention,
         "schedule_fraction": f"{plan.schedule_fraction:g}",
     }
     table = artifacts["table1.md"].decode()
     return Record(
-        name=" · ".join(f"{name} {value}" for name, value in params.items()),
+        name=" · ".join(
+            [*(f"lambda {value}" for value in lambda_.values()), f"imb {imbalances}", f"seeds {seeds}"]
+        ),
         identity={"contents": digest(*artifacts.values())},
         tags={"mlflow.note.content": table} if len(table) <= TAG_LIMIT else {},
         params=params,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,16 @@ COLUMNS = (
     *(f"metrics.`{name}`" for name in ("acc_all", "acc_many", "acc_medium", "acc_few", "ece")),
     *(f"params.`{name}`" for name in ("imbalance", "seed", "lambda")),
 )
-"""Of the table of runs in MLflow."""
+REPORTS_COLUMNS = tuple(f"params.`{name}`" for name in ("lambda", "imbalances", "seeds", "shot_groups"))
+
+
+@dataclass(frozen=True)
+class Page:
+    """An experiment: what it says of itself, the columns of its table of runs, its runs."""
+
+    description: str
+    columns: tuple[str, ...]
+    records: list[Record]
 
 
 def code_tags() -> dict[str, str]:
@@ -48,13 +58,13 @@ def code_tags() -> dict[str, str]:
     return tags
 
 
-def log_missing(tracker: Tracker, pages: dict[str, tuple[str, list[Record]]]) -> tuple[int, int]:
+def log_missing(tracker: Tracker, pages: dict[str, Page]) -> tuple[int, int]:
     """Log what is not there yet; how many runs are new, and how many had been cut short."""
     missing = []
-    for name, (description, records) in pages.items():
-        experiment = tracker.experiment(name, description, COLUMNS)
-        known = tracker.runs(experiment, tuple(records[0].identity)) if records else {}
-        for record in records:
+    for name, page in pages.items():
+        experiment = tracker.experiment(name, page.description, page.columns)
+        known = tracker.runs(experiment, tuple(page.records[0].identity)) if page.records else {}
+        for record in page.records:
             run = known.get(tuple(record.identity.values()))
             if run is None or run.info.status != "FINISHED":
                 missing.append((experiment, record, run))
@@ -83,20 +93,23 @@ def main(
     cells = cell_records(plan, reports)
     # MLflow lists the youngest experiment first: made in this order, Table 1 stands above Table 5
     pages = {
-        f"{benchmark} · Table {layout.number}": (
+        f"{benchmark} · Table {layout.number}": Page(
             PAGE.format(title=layout.title, caption=layout.caption),
+            COLUMNS,
             table_records(layout, plan, reports, cells),
         )
         for layout in reversed(layouts.tables)
     }
-    pages[f"{benchmark} · Tables and figures"] = (REPORTS_PAGE, [reports_record(plan, layouts, reports)])
+    pages[f"{benchmark} · Tables and figures"] = Page(
+        REPORTS_PAGE, REPORTS_COLUMNS, [reports_record(plan, layouts, reports)]
+    )
     root = paths.tracking_root()
     console.say(
         "track", f"{benchmark}: {len(cells)} cells in {len(layouts.tables)} tables, to {database(root)}"
     )
     with locked(root, lambda: console.say("track", "waiting for another process that tracks")):
         new, mended = log_missing(Tracker(root), pages)
-    total = sum(len(records) for _, records in pages.values())
+    total = sum(len(page.records) for page in pages.values())
     parts = [
         f"{new} new",
         *([f"{mended} made whole"] if mended else []),

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -34,7 +35,6 @@ QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # workers for evaluations by language models
 }
 """Environment under which MLflow tells nobody of its use and starts only what is needed."""
-
 
 VIEW = "results"
 """Name of the view of an experiment's runs that shows results; MLflow's own default has no metric in it."""
@@ -84,7 +84,10 @@ def results_page(experiment: str) -> str:
 
 
 def results_pages(root: Path) -> list[tuple[str, str]]:
-    """Names and `results_page` of the experiments that `Tracker` made, without the seconds of importing MLflow."""
+    """Names and `results_page` of the experiments that `Tracker` made. Raises InputError.
+
+    Asks the database itself: importing MLflow would take seconds.
+    """
     query = "SELECT name, experiment_id FROM experiments JOIN experiment_tags USING (experiment_id) "
     query += "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY name"
     try:
@@ -168,7 +171,7 @@ class Tracker:
         """
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            place = f"{artifact_uri(self.root)}/{digest(name.encode())}"
+            place = f"{artifact_uri(self.root)}/{re.sub(r'[^a-z0-9]+', '-', name.lower())}"
             view = {"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": columns}
             experiment = self.client.create_experiment(
                 name, artifact_location=place, tags={f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}

@@ -1,0 +1,364 @@
+"""The three-step algorithm against a naive loop: double backward, Adam and SGD by hand, in float64."""
+
+from __future__ import annotations
+
+import copy
+import math
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from longtail.methods.difficulty_net import DifficultyNetMethod
+from longtail.presets.difficulty_net import Settings
+from longtail.trainer import Trainer
+from tests.small_training import CLASSES, COUNTS, make_trainer
+
+STEPS = 20
+LEARNING_RATE = 3e-2  # of Adam: large, so that theta matters within 20 steps
+BASE = {"hidden": 8, "learning_rate": LEARNING_RATE}
+LOG_COUNTS = torch.tensor(COUNTS, dtype=torch.float64).log()
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+def trainer_of(dtype: torch.dtype = torch.float64, iterations: int = STEPS, **settings: Any) -> Trainer:
+    return make_trainer("difficulty_net", {**BASE, **settings}, dtype=dtype, iterations=iterations)
+
+
+def method_of(trainer: Trainer) -> DifficultyNetMethod:
+    assert isinstance(trainer.method, DifficultyNetMethod)
+    return trainer.method
+
+
+def negative_log_softmax(logits: Tensor, labels: Tensor) -> Tensor:
+    return torch.logsumexp(logits, 1) - logits[torch.arange(len(labels)), labels]
+
+
+class Reference:
+    """Eqs. 1-11, one line after the other."""
+
+    def __init__(self, trainer: Trainer, settings: Settings) -> None:
+        self.data, self.settings = trainer.data, settings
+        self.model = copy.deepcopy(trainer.model)
+        self.theta = [value.detach().clone().requires_grad_() for value in method_of(trainer).theta]
+        self.accuracy = torch.zeros(CLASSES, dtype=torch.float64)
+        self.momentum = {name: torch.zeros_like(p) for name, p in self.model.named_parameters()}
+        self.first = [torch.zeros_like(p) for p in self.theta]
+        self.second = [torch.zeros_like(p) for p in self.theta]
+        self.step = 0
+        self.norms: list[tuple[float, float]] = []
+        self.meta_losses: list[float] = []
+
+    def difficulty(self) -> Tensor:
+        """Eq. 1."""
+        w1, w2, w3 = self.theta
+        if self.settings.difficulty == "relative":
+            return torch.sigmoid(w3 @ torch.relu(w2 @ torch.relu(w1 @ self.accuracy)))
+        hidden = torch.relu(w1 @ self.accuracy[None])  # [hidden, C]
+        return torch.sigmoid(w3 @ torch.relu(w2 @ hidden))[0]
+
+    def weights(self) -> Tensor:
+        """Eq. 4."""
+        difficulty = self.difficulty()
+        return CLASSES * difficulty / difficulty.sum()
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.settings.loss == "balanced_softmax":
+            logits = logits + LOG_COUNTS
+        return negative_log_softmax(logits, labels)
+
+    def driver(self) -> Tensor:
+        """Eq. 7."""
+        squares = (1 - self.accuracy / (self.accuracy.sum() + 1e-12) - self.difficulty()) ** 2
+        return squares.mean() if self.settings.driver_reduction == "mean" else squares.sum()
+
+    def meta_loss(
+        self, images: Tensor, labels: Tensor, meta_images: Tensor, meta_labels: Tensor, rate: float
+    ):
+        """Eqs. 9 and 10: the loss on the meta batch as a function of theta."""
+        phi = dict(self.model.named_parameters())
+        buffers = {name: value.clone() for name, value in self.model.named_buffers()}
+        losses = self.losses(functional_call(self.model, {**phi, **buffers}, (images,)), labels)
+        inner = (self.weights()[labels] * losses).mean()
+        gradients = torch.autograd.grad(inner, list(phi.values()), create_graph=True)
+        ahead = {name: p - rate * g for (name, p), g in zip(phi.items(), gradients, strict=True)}
+        logits = functional_call(self.model, {**ahead, **buffers}, (meta_images,))
+        return negative_log_softmax(logits, meta_labels).mean()
+
+    def theta_gradients(self, rate: float) -> tuple[list[Tensor], list[Tensor], float]:
+        """Both parts of the gradient of Eq. 8."""
+        batch, meta = self.data.train_batch(self.step), self.data.meta_batch(self.step)
+        scale = self.settings.lambda_ if self.settings.driver_loss else 0
+        driver = torch.autograd.grad(scale * self.driver(), self.theta)
+        loss = self.meta_loss(batch.images, batch.labels, meta.images, meta.labels, rate)
+        through = torch.autograd.grad(loss, self.theta)
+        if self.settings.meta_gradient == "detached":
+            through = [torch.zeros_like(g) for g in through]
+        return list(driver), list(through), loss.item()
+
+    def iterate(self, rate: float, weight_decay: float, momentum: float) -> None:
+        """One iteration."""
+        driver, through, meta_loss = self.theta_gradients(rate)
+        self.norms.append((norm(driver), norm(through)))
+        self.meta_losses.append(meta_loss)
+        self.adam([d + t for d, t in zip(driver, through, strict=True)])
+        batch = self.data.train_batch(self.step)
+        with torch.no_grad():
+            weights = self.weights()[batch.labels]
+        loss = (weights * self.losses(self.model(batch.images), batch.labels)).mean()
+        names, values = zip(*self.model.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(loss, values)
+        with torch.no_grad():
+            for name, value, gradient in zip(names, values, gradients, strict=True):
+                self.momentum[name] = momentum * self.momentum[name] + gradient + weight_decay * value
+                value -= rate * self.momentum[name]
+        self.step += 1
+
+    def adam(self, gradients: list[Tensor]) -> None:
+        t = self.step + 1
+        with torch.no_grad():
+            for i, (p, gradient) in enumerate(zip(self.theta, gradients, strict=True)):
+                g = gradient + self.settings.weight_decay * p
+                self.first[i] = BETA1 * self.first[i] + (1 - BETA1) * g
+                self.second[i] = BETA2 * self.second[i] + (1 - BETA2) * g * g
+                m, v = self.first[i] / (1 - BETA1**t), self.second[i] / (1 - BETA2**t)
+                p -= self.settings.learning_rate * m / (v.sqrt() + EPSILON)
+
+    def refresh(self) -> None:
+        """Accuracies on the whole meta set, in evaluation mode."""
+        self.model.eval()
+        with torch.no_grad():
+            predicted = self.model(self.data.meta.pixels).argmax(1)
+        self.model.train()
+        labels = self.data.meta.labels
+        values = [(predicted[labels == c] == c).double().mean() for c in range(CLASSES)]
+        self.accuracy = torch.stack(values)
+
+
+def norm(gradients: list[Tensor]) -> float:
+    return sum(float((g * g).sum()) for g in gradients) ** 0.5
+
+
+def rates() -> list[float]:
+    """0.1 to 0.2 over 5 iterations, a tenth from the 8th on, a hundredth from the 10th on."""
+    rising = [0.1, 0.12, 0.14, 0.16, 0.18]
+    return rising + [0.2] * 3 + [0.02] * 2 + [0.002] * (STEPS - 10)
+
+
+@cache
+def run_reference(name: str) -> Reference:
+    """The loop, to its end; not to be changed afterwards."""
+    trainer = trainer_of(**VARIANTS[name])
+    reference = Reference(trainer, method_of(trainer).settings)
+    per_epoch = -(-sum(COUNTS) // 16)
+    reference.model.train()
+    for iteration, rate in enumerate(rates()):
+        reference.iterate(rate, weight_decay=5e-4, momentum=0.9)
+        if (iteration + 1) % per_epoch == 0:
+            reference.refresh()
+    if STEPS % per_epoch:
+        reference.refresh()
+    return reference
+
+
+def assert_equal_models(found: nn.Module, expected: nn.Module, tolerance: float) -> None:
+    states = found.state_dict(), expected.state_dict()
+    assert any("running_var" in name for name in states[0])
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=tolerance, atol=tolerance, msg=name)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "sum": {"driver_reduction": "sum"},
+    "absolute": {"difficulty": "absolute"},
+    "absolute, sum": {"difficulty": "absolute", "driver_reduction": "sum"},
+    "balanced": {"loss": "balanced_softmax"},
+    "balanced, absolute, sum": {
+        "loss": "balanced_softmax",
+        "difficulty": "absolute",
+        "driver_reduction": "sum",
+    },
+    "lambda 1, no driver loss": {"lambda": 1.0, "driver_loss": False},
+    "detached": {"meta_gradient": "detached"},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_twenty_steps_equal_the_naive_loop(name: str) -> None:
+    trainer = trainer_of(**VARIANTS[name])
+    reference = run_reference(name)
+    start = [value.detach().clone() for value in method_of(trainer).theta]
+    trainer.run()
+    assert_equal_models(trainer.model, reference.model, 1e-8)
+    for value, expected, before in zip(method_of(trainer).theta, reference.theta, start, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-8, atol=1e-8)
+        assert (expected - before).norm() > 1e-3  # theta has moved
+    last = trainer.history.rows[-1]
+    torch.testing.assert_close(torch.tensor(last["weight"]).double(), reference.weights().detach())
+    assert max(last["weight"]) - min(last["weight"]) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lambda": 0.31},
+        {"difficulty": "absolute"},
+        {"driver_reduction": "sum"},
+        {"loss": "balanced_softmax"},
+        {"meta_gradient": "detached"},
+        {"weight_decay": 0.0},
+    ],
+    ids=str,
+)
+def test_a_loop_with_another_setting_would_be_noticed(change: dict[str, Any]) -> None:
+    trainer = trainer_of(**change)
+    reference = run_reference("as published")
+    trainer.run()
+    with pytest.raises(AssertionError):
+        assert_equal_models(trainer.model, reference.model, 1e-8)
+
+
+def test_the_history_has_the_losses_and_both_gradient_norms_of_the_loop() -> None:
+    trainer, reference = trainer_of(), run_reference("as published")
+    trainer.run()
+    per_epoch = -(-sum(COUNTS) // 16)
+    assert len(trainer.history.rows) == 1 + -(-STEPS // per_epoch)
+    for epoch, row in enumerate(trainer.history.rows[1:]):
+        part = slice(epoch * per_epoch, min((epoch + 1) * per_epoch, STEPS))
+        driver, meta = zip(*reference.norms[part], strict=True)
+        assert row["grad_norm_driver"] == pytest.approx(sum(driver) / len(driver), rel=1e-7)
+        assert row["grad_norm_meta"] == pytest.approx(sum(meta) / len(meta), rel=1e-7)
+        losses = reference.meta_losses[part]
+        assert row["meta_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-7)
+    first, last = trainer.history.rows[1], trainer.history.rows[-1]
+    assert first["grad_norm_meta"] == first["grad_norm_driver"] == 0  # D(0) = 1/2 whatever theta is
+    assert last["grad_norm_meta"] > 0
+    assert last["grad_norm_driver"] > 0
+
+
+ACCURACY = torch.tensor([0.9, 0.6, 0.4, 0.1], dtype=torch.float64)
+
+
+def theta_gradient(**settings: Any) -> tuple[list[Tensor], Reference, Trainer]:
+    """What Adam is given in one step after a refresh, the reference beside it."""
+    trainer = trainer_of(**settings)
+    trainer.method.refresh(ACCURACY)
+    trainer.model.train()
+    reference = Reference(trainer, method_of(trainer).settings)
+    reference.accuracy = ACCURACY
+    data = trainer.data
+    trainer.method.backward(trainer.model, data.train_batch(0), data.meta_batch(0), 0.1)
+    gradients = [value.grad for value in method_of(trainer).theta]
+    return [gradient for gradient in gradients if gradient is not None], reference, trainer
+
+
+def test_after_a_refresh_theta_gets_the_sum_of_both_parts_and_neither_is_zero() -> None:
+    found, reference, _ = theta_gradient()
+    driver, through, _ = reference.theta_gradients(0.1)
+    for gradient, one, other in zip(found, driver, through, strict=True):
+        torch.testing.assert_close(gradient, one + other, rtol=1e-9, atol=1e-15)
+        assert one.norm() > 1e-6
+        assert other.norm() > 1e-6
+
+
+def test_detached_theta_gets_the_driver_gradient_only() -> None:
+    found, reference, _ = theta_gradient(meta_gradient="detached")
+    driver, _, _ = reference.theta_gradients(0.1)
+    for gradient, expected in zip(found, driver, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-18)
+    trainer = trainer_of(meta_gradient="detached", iterations=3)
+    trainer.run()
+    assert math.isnan(trainer.history.rows[-1]["meta_loss"])
+    assert math.isnan(trainer.history.rows[-1]["grad_norm_meta"])
+
+
+def test_detached_with_lambda_zero_theta_gets_exactly_nothing() -> None:
+    found, _, _ = theta_gradient(**{"meta_gradient": "detached", "lambda": 0.0})
+    assert len(found) == 3
+    assert all((gradient == 0).all() for gradient in found)
+
+
+def test_exact_with_lambda_zero_theta_gets_the_meta_gradient_only() -> None:
+    found, reference, _ = theta_gradient(**{"lambda": 0.0})
+    _, through, _ = reference.theta_gradients(0.1)
+    for gradient, expected in zip(found, through, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-18)
+        assert expected.norm() > 1e-6
+
+
+def test_without_driver_loss_it_trains_as_with_lambda_zero() -> None:
+    one = trainer_of(driver_loss=False, iterations=9)
+    other = trainer_of(**{"lambda": 0.0, "iterations": 9})
+    one.run()
+    other.run()
+    assert_equal_models(one.model, other.model, 0)
+    assert one.history.rows[-1]["weight"] == other.history.rows[-1]["weight"]
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "balanced_softmax"])
+def test_every_sample_keeps_its_own_weight(loss: str) -> None:
+    _, reference, trainer = theta_gradient(loss=loss)
+    labels = reference.data.train_batch(0).labels
+    reference.theta = [value.detach() for value in method_of(trainer).theta]  # step 3 has the new theta
+    weights = reference.weights()[labels]
+    losses = reference.losses(reference.model(reference.data.train_batch(0).images), labels)
+    values = list(reference.model.parameters())
+    own = torch.autograd.grad((weights * losses).mean(), values, retain_graph=True)
+    blurred = torch.autograd.grad(weights.mean() * losses.mean(), values)
+    found = [value.grad for value in trainer.model.parameters() if value.grad is not None]
+    for gradient, expected in zip(found, own, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
+    far = [float((a - b).norm() / a.norm()) for a, b in zip(own, blurred, strict=True)]
+    assert max(far) > 1e-3
+
+
+def test_the_balanced_training_loss_has_the_log_of_the_counts_in_its_logits() -> None:
+    trainer = trainer_of(loss="balanced_softmax")
+    logits, labels = torch.randn(5, CLASSES, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 3])
+    expected = negative_log_softmax(logits + LOG_COUNTS, labels)
+    torch.testing.assert_close(trainer.method.sample_losses(logits, labels), expected, rtol=1e-12, atol=0)
+
+
+def test_state_and_load_state_continue_to_the_same_bits() -> None:
+    going, fresh = trainer_of(torch.float32), trainer_of(torch.float32)
+    going.method.refresh(ACCURACY)
+    batches = going.data
+    for iteration in range(3):
+        going.method.backward(going.model, batches.train_batch(iteration), batches.meta_batch(iteration), 0.1)
+    fresh.method.load_state(copy.deepcopy(going.method.state()))
+    fresh.model.load_state_dict(going.model.state_dict())
+    for trainer in (going, fresh):
+        trainer.model.zero_grad()
+        batch, meta = batches.train_batch(3), batches.meta_batch(3)
+        trainer.method.backward(trainer.model, batch, meta, 0.1)
+    assert torch.equal(method_of(going).weights(), method_of(fresh).weights())
+    pairs = zip(
+        [*going.model.parameters(), *method_of(going).theta],
+        [*fresh.model.parameters(), *method_of(fresh).theta],
+        strict=True,
+    )
+    for one, other in pairs:
+        assert torch.equal(one, other)
+        assert one.grad is not None
+        assert other.grad is not None
+        assert torch.equal(one.grad, other.grad)
+
+
+def test_no_gradient_of_the_look_ahead_reaches_the_step_of_phi_and_batchnorm_counts_once() -> None:
+    _, _, trainer = theta_gradient()
+    counts = [value for name, value in trainer.model.named_buffers() if "num_batches" in name]
+    assert counts
+    assert all(int(value) == 1 for value in counts)
+
+
+def test_training_images_of_one_label_get_one_weight_and_weights_have_mean_one() -> None:
+    trainer = trainer_of(iterations=6)
+    trainer.run()
+    for row in trainer.history.rows:
+        assert sum(row["weight"]) / CLASSES == pytest.approx(1, rel=1e-12)
+        scaled = [CLASSES * d / sum(row["difficulty"]) for d in row["difficulty"]]
+        assert row["weight"] == pytest.approx(scaled, rel=1e-12)

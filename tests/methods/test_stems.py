@@ -1,0 +1,50 @@
+"""A method is four files of one stem: code, documentation, preset, test."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from longtail.methods import CLASSES
+from longtail.presets import METHODS, VARIANTS
+from longtail.presets.preset import Preset
+
+ROOT = Path(__file__).parents[2]
+
+
+def stems(folder: str, pattern: str) -> set[str]:
+    return {path.stem for path in (ROOT / folder).glob(pattern)} - {"__init__"}
+
+
+def preset_modules() -> dict[str, Preset]:
+    modules = {
+        name: importlib.import_module(f"longtail.presets.{name}")
+        for name in stems("longtail/presets", "*.py")
+    }
+    return {name: module.PRESET for name, module in modules.items() if hasattr(module, "PRESET")}
+
+
+def test_code_documentation_presets_and_tests_have_the_same_stems() -> None:
+    methods = stems("longtail/methods", "*.py")
+    assert len(methods) >= 6
+    assert set(preset_modules()) == methods
+    assert stems("docs/methods", "*.md") == methods
+    tests = {stem.removeprefix("test_") for stem in stems("tests/methods", "test_*.py")}
+    assert tests - {"stems"} == methods
+
+
+def test_every_preset_is_listed_under_its_stem_and_has_a_class() -> None:
+    presets = preset_modules()
+    assert dict(METHODS) == presets
+    assert {name: preset.name for name, preset in presets.items()} == {name: name for name in presets}
+    assert set(CLASSES) == set(METHODS)
+    for name, method in CLASSES.items():
+        assert method.__module__ == f"longtail.methods.{name}"
+
+
+def test_every_variant_is_of_one_preset_and_its_settings_are_valid() -> None:
+    names = [variant for preset in METHODS.values() for variant in preset.variants]
+    assert sorted(names) == sorted(VARIANTS)  # none twice
+    for variant, preset in VARIANTS.items():
+        settings = preset.resolve(variant, "digits-lt", {}, 0.3)
+        assert {key: settings[key] for key in preset.variants[variant]} == dict(preset.variants[variant])

@@ -1,0 +1,145 @@
+"""What a person sees of a stage: one line for an error, plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+
+from longtail.errors import DivergedError, InputError
+from stages import console
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, command, *words: str) -> int:
+    """The exit code of a command line."""
+    monkeypatch.setattr(sys, "argv", ["stage", *words])
+    with pytest.raises(SystemExit) as caught:
+        console.run(command)
+    return int(caught.value.code or 0)
+
+
+def wrong(path: str = "params.yaml") -> None:
+    """Fails as a person's mistake does."""
+    raise InputError(f"{path}: lambda -1; give 0 or more")
+
+
+def diverge() -> None:
+    """Fails as a training does."""
+    raise DivergedError("not finite by iteration 7 at learning rate 9: train_loss nan")
+
+
+def broken() -> None:
+    """Fails as a defect does."""
+    raise ZeroDivisionError("a defect")
+
+
+def test_an_input_error_is_one_line_on_stderr_and_exit_code_2(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, wrong) == 2
+    assert capsys.readouterr() == ("", "error: params.yaml: lambda -1; give 0 or more\n")
+
+
+def test_a_divergence_is_one_line_on_stderr_and_exit_code_3(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, diverge) == 3
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("error: not finite by iteration 7")
+
+
+def test_success_is_exit_code_0(monkeypatch, capsys) -> None:
+    def fine(path: Annotated[str, typer.Option()] = "here") -> None:
+        console.say("fine", path)
+
+    assert run(monkeypatch, fine, "--path", "there") == 0
+    assert capsys.readouterr() == ("fine         there\n", "")
+
+
+@pytest.mark.parametrize("words", [("--debug",), ("--debug", "--path", "x"), ("--path", "x", "--debug")])
+def test_debug_anywhere_on_the_line_shows_the_traceback(monkeypatch, words: tuple[str, ...]) -> None:
+    def failing(path: Annotated[str, typer.Option()] = "x") -> None:
+        wrong(path)
+
+    monkeypatch.setattr(sys, "argv", ["stage", *words])
+    with pytest.raises(InputError, match="x: lambda -1"):
+        console.run(failing)
+
+
+@pytest.mark.parametrize("words", [(), ("--debug",)])
+def test_a_defect_is_never_hidden(monkeypatch, words: tuple[str, ...]) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage", *words])
+    with pytest.raises(ZeroDivisionError):
+        console.run(broken)
+
+
+def test_an_unknown_option_is_exit_code_2_without_a_traceback(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, diverge, "--unknown") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_real_stage_says_it_in_one_line_and_with_debug_in_full(tmp_path: Path) -> None:
+    def plan(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "stages.plan", *words]
+        environment = {"PYTHONPATH": str(ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    (tmp_path / "params.yaml").write_text("lambda: -1\nimbalances: [50]\nseeds: [1]\n")
+    ran = plan()
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert re.fullmatch(r"error: params\.yaml: lambda: found -1; .*\n", ran.stderr)
+    ran = plan("--debug")
+    assert ran.returncode != 0
+    assert "Traceback" in ran.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
+
+
+def test_progress_off_a_terminal_is_plain_lines_that_grow_rare(monkeypatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with console.progress("represent", 1000, "iterations") as shown:
+        for finished in range(1001):
+            now[0] = 0.1 * finished
+            shown.reach(finished)
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == ""
+    assert 2 <= len(lines) <= 12
+    assert lines[0] == "represent    20/1000 iterations, 100.0 ms each, about 1.6 min left"
+    assert all(
+        re.fullmatch(r"represent    \d+/1000 iterations, 100\.0 ms each, about \S+ min left", line)
+        for line in lines
+    )
+    assert "\r" not in out
+    assert "\x1b" not in out
+
+
+def test_what_was_done_before_says_nothing_about_the_time_that_is_left(monkeypatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with console.progress("represent", 1000, "iterations") as shown:
+        shown.skip(500)
+        now[0] = 10.0
+        shown.reach(600)
+    assert capsys.readouterr().out == "represent    600/1000 iterations, 100.0 ms each, about 0.7 min left\n"
+
+
+def test_on_a_terminal_there_is_a_bar_and_it_goes_away_on_an_error(monkeypatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with pytest.raises(ZeroDivisionError), console.progress("represent", 10, "iterations") as shown:
+        assert shown.bar is not None
+        shown.reach(10 // (shown.finished))
+    assert shown.bar.finished or not shown.bar.live.is_started
+
+
+def test_a_closing_line_names_the_stage(capsys) -> None:
+    console.done("plan", "3 cells")
+    assert capsys.readouterr().out == "plan         done: 3 cells\n"

@@ -1,0 +1,284 @@
+"""The real DVC pipeline, in a copy of the repository, at a tiny schedule."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parent.parent
+TINY = {"imbalances": [10], "seeds": [1], "schedule": {"fraction": 0.04}}
+
+DIFFICULTY = [
+    "difficulty_net",
+    "difficulty_net_balanced_softmax",
+    "difficulty_net_absolute",
+    "difficulty_net_lambda_0",
+    "difficulty_net_lambda_0.3",
+    "difficulty_net_lambda_0.6",
+    "difficulty_net_lambda_0.9",
+    "difficulty_net_lambda_1",
+]
+VARIANTS = ["cross_entropy", "balanced_softmax", *DIFFICULTY]
+RETRAINED = ["cross_entropy", "difficulty_net"]
+LAST = {"tabulate", "plot", "track"}
+
+
+class Copy:
+    """A copy of the repository in which DVC runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))
+        } | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(path.parent / "home"),
+            "NO_COLOR": "1",
+        }
+
+    def run(self, *words: str) -> str:
+        """What a command prints; it must succeed."""
+        done = subprocess.run(
+            words, cwd=self.path, env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert done.returncode == 0, done.stdout[-6000:]
+        return done.stdout
+
+    def dvc(self, *words: str) -> str:
+        """What a DVC command prints."""
+        return self.run(sys.executable, "-m", "dvc", *words)
+
+    def set(self, **changed: object) -> None:
+        """Change values of params.yaml."""
+        path = self.path / "params.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changed}), encoding="utf-8")
+
+    def cells_in_mlflow(self) -> set[tuple[str, str]]:
+        """(cell, fingerprint) of every run of the tables."""
+        database = sqlite3.connect(self.path / "mlruns" / "mlflow.db")
+        try:
+            query = "SELECT run_uuid, key, value FROM tags WHERE key IN ('cell', 'fingerprint')"
+            runs: dict[str, dict[str, str]] = {}
+            for run, key, value in database.execute(query):
+                runs.setdefault(run, {})[key] = value
+        finally:
+            database.close()
+        return {(tags["cell"], tags["fingerprint"]) for tags in runs.values() if "cell" in tags}
+
+
+def ran(output: str) -> set[str]:
+    """The stages that DVC ran."""
+    return set(re.findall(r"^Running stage '(.+)':", output, flags=re.MULTILINE))
+
+
+def trained(variants: list[str], retrained: list[str], imbalance: int = 10) -> set[str]:
+    """The stages that make and judge the cells of these variants, with all that hangs on them."""
+    names = {f"{stage}@{imbalance}-{name}" for stage in ("represent", "evaluate") for name in variants}
+    names |= {f"{stage}@{imbalance}-{name}" for stage in ("retrain", "evaluate_heads") for name in retrained}
+    return names | LAST
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The repository at a tiny schedule, after one `dvc repro`, committed."""
+    made = Copy(tmp_path_factory.mktemp("pipeline") / "repository")
+    (made.path.parent / "home").mkdir()
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (REPOSITORY / name).is_file():
+            target = made.path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, target)
+    made.set(**TINY)
+    for words in (["init", "-q"], ["config", "user.name", "A"], ["config", "user.email", "a@b.c"]):
+        made.run("git", *words)
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "tiny")
+    made.first = made.dvc("repro")  # type: ignore[attr-defined]
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "results")
+    return made
+
+
+def test_one_command_makes_every_table_figure_and_run(copy: Copy) -> None:
+    data = {"plan", "prepare", "subsample@10", "extract_meta@10"}
+    assert ran(copy.first) == data | trained(VARIANTS, RETRAINED)  # type: ignore[attr-defined]
+    reports = copy.path / "reports" / "digits-lt"
+    for number in range(1, 6):
+        assert (reports / f"table{number}.md").stat().st_size > 500
+        assert (reports / f"table{number}.csv").stat().st_size > 500
+    for number in range(1, 5):
+        for ending in ("svg", "png", "csv"):
+            assert (reports / f"figure{number}.{ending}").stat().st_size > 100
+    cells = {cell for cell, _ in copy.cells_in_mlflow()}
+    assert {f"imb10-{variant}-seed1" for variant in VARIANTS} <= cells
+    assert {
+        f"imb10-{variant}-{head}-seed1" for variant in RETRAINED for head in ("crt", "lws", "las")
+    } <= cells
+
+
+def test_a_second_repro_runs_no_stage(copy: Copy) -> None:
+    start = time.monotonic()
+    output = copy.dvc("repro")
+    assert ran(output) == set()
+    assert "up to date" in output
+    assert time.monotonic() - start < 30  # a no-op that trains would take minutes
+
+
+def test_the_pipeline_names_exactly_the_planned_variants(copy: Copy) -> None:
+    from longtail.plans import RETRAINED as PLANNED
+    from longtail.presets import VARIANTS as PRESETS
+
+    named = {
+        key: value
+        for part in yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["vars"]
+        for key, value in part.items()
+    }
+    assert named["represented"] == [name for name, preset in PRESETS.items() if preset.stage == "represent"]
+    assert tuple(named["retrained"]) == PLANNED
+
+
+def test_code_that_decides_a_training_is_a_dependency_of_its_stages() -> None:
+    from longtail.fingerprints import CODE
+
+    stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+    for stage, more in (("represent", []), ("retrain", ["longtail/scaled_classifier.py"])):
+        named = [*stages[stage]["deps"]]
+        for file in [*(f"longtail/{name}" for name in CODE), "longtail/methods/x.py", *more]:
+            assert any(file == name or file.startswith(f"{name}/") for name in named), (stage, file)
+
+
+AFFECTED = {
+    "lambda": ({"lambda": 0.6}, trained(DIFFICULTY[:3], ["difficulty_net"])),
+    "seeds": ({"seeds": [2]}, trained(VARIANTS, RETRAINED)),
+    "schedule.fraction": ({"schedule": {"fraction": 0.05}}, trained(VARIANTS, RETRAINED)),
+    "shot_groups": (
+        {"shot_groups": "mislas"},
+        {f"evaluate@10-{name}" for name in VARIANTS}
+        | {f"evaluate_heads@10-{name}" for name in RETRAINED}
+        | LAST,
+    ),
+    "data_seed": (
+        {"data_seed": 1},
+        {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
+    ),
+    "imbalances": (
+        {"imbalances": [20]},
+        {"subsample@20", "extract_meta@20"} | trained(VARIANTS, RETRAINED, imbalance=20),
+    ),
+    "difficulty_net.meta_gradient": (
+        {"difficulty_net": {"meta_gradient": "detached"}},
+        trained(DIFFICULTY, ["difficulty_net"]),
+    ),
+    "difficulty_net.difficulty": (
+        {"difficulty_net": {"difficulty": "absolute"}},
+        trained([name for name in DIFFICULTY if name != "difficulty_net_absolute"], ["difficulty_net"]),
+    ),
+    "difficulty_net.driver_loss": (
+        {"difficulty_net": {"driver_loss": False}},
+        trained(DIFFICULTY, ["difficulty_net"]),
+    ),
+    "difficulty_net.driver_reduction": (
+        {"difficulty_net": {"driver_reduction": "sum"}},
+        trained(DIFFICULTY, ["difficulty_net"]),
+    ),
+}
+
+
+def test_every_parameter_touches_its_own_stages_and_no_others(copy: Copy) -> None:
+    graph = copy.dvc("dag", "--dot")
+    original = (copy.path / "params.yaml").read_text()
+    try:
+        for name, (change, expected) in AFFECTED.items():
+            (copy.path / "params.yaml").write_text(original)
+            copy.set(**change)
+            copy.dvc("repro", "--single-item", "plan")
+            changed = {stage.removeprefix("dvc.yaml:") for stage in json.loads(copy.dvc("status", "--json"))}
+            edges = copy.dvc("dag", "--dot") if name == "imbalances" else graph
+            assert closure(changed, edges) == expected, name
+    finally:
+        (copy.path / "params.yaml").write_text(original)
+        copy.dvc("repro", "--single-item", "plan")
+    parameters = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    leaves = {
+        f"{key}.{inner}" if isinstance(value, dict) else key
+        for key, value in parameters.items()
+        for inner in (value if isinstance(value, dict) else [key])
+    }
+    assert leaves == set(AFFECTED), "a parameter without an expectation here"
+
+
+def closure(stages: set[str], dot: str) -> set[str]:
+    """`stages` and all that depend on them, by the edges of `dvc dag --dot`."""
+    edges = re.findall(r'"([^"]+)" -> "([^"]+)"', dot)
+    found, grown = set(stages), True
+    while grown:
+        more = {after for before, after in edges if before in found} - found
+        grown = bool(more)
+        found |= more
+    return found
+
+
+def test_an_experiment_reruns_what_uses_lambda_and_shows_its_difference(copy: Copy) -> None:
+    before = copy.cells_in_mlflow()
+    output = copy.dvc("exp", "run", "--name", "more", "-S", "lambda=0.6")
+    assert ran(output) == {"plan"} | trained(DIFFICULTY[:3], ["difficulty_net"])
+    new = {cell for cell, _ in copy.cells_in_mlflow() - before}
+    assert new == {
+        *(f"imb10-{name}-seed1" for name in DIFFICULTY[:3]),
+        *(f"imb10-difficulty_net-{head}-seed1" for head in ("crt", "lws", "las")),
+    } - unshown(copy)
+    difference = json.loads(copy.dvc("metrics", "diff", "--json"))
+    assert any("difficulty_net" in name for name in difference["reports/digits-lt/metrics.json"])
+    shown = copy.dvc("exp", "show", "--csv", "--only-changed")
+    assert "more" in shown
+    assert "0.6" in shown
+    copy.dvc("plots", "diff", "--out", str(copy.path.parent / "plots"))
+    assert "train_loss" in (copy.path.parent / "plots" / "index.html").read_text(encoding="utf-8")
+    copy.run("git", "checkout", "-q", ".")
+    copy.dvc("checkout", "-q")
+
+
+def unshown(copy: Copy) -> set[str]:
+    """Cells that no table shows, so MLflow has no run of them."""
+    shown = {cell for cell, _ in copy.cells_in_mlflow()}
+    planned = json.loads((copy.path / "data" / "digits-lt" / "plan" / "tables.json").read_text())
+    names = {
+        f"imb{bundle['imbalance']:g}-{bundle['variant']}-{member['member']}"
+        for bundle in planned["bundles"]
+        for member in bundle["members"]
+    }
+    return names - shown
+
+
+@pytest.mark.parametrize("where", ["temp", "queue"])
+def test_an_experiment_elsewhere_comes_into_the_mlflow_of_the_repository(copy: Copy, where: str) -> None:
+    value = {"temp": "0.9", "queue": "1.0"}[where]
+    before = copy.cells_in_mlflow()
+    copy.dvc("exp", "run", f"--{where}", "--name", where, "-S", f"lambda={value}")
+    if where == "queue":
+        copy.dvc("queue", "start")
+        deadline = time.monotonic() + 240
+        while re.search(r"Queued|Running", copy.dvc("queue", "status")) and time.monotonic() < deadline:
+            time.sleep(1)
+        assert "Success" in copy.dvc("queue", "status")
+    new = {cell for cell, _ in copy.cells_in_mlflow() - before}
+    assert "imb10-difficulty_net-seed1" in new
+    assert not any("cross_entropy" in cell for cell in new)
+    assert where in copy.dvc("exp", "list", "--name-only")

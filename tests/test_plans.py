@@ -1,0 +1,250 @@
+"""Plans: what each parameter touches, and files that come back as they were."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from longtail.benchmarks import DIGITS_LT, Steps
+from longtail.errors import InputError
+from longtail.params import Params, read_params
+from longtail.plans import (
+    plan_bundles,
+    plan_shot_groups,
+    plan_tables,
+    read_bundle,
+    read_shot_groups,
+    read_tables_plan,
+    write_plan,
+)
+from longtail.presets import METHODS, VARIANTS
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+PLAIN = {"cross_entropy", "balanced_softmax"}
+OURS = {"difficulty_net", "difficulty_net_balanced_softmax", "difficulty_net_absolute"}
+SWEPT = {f"difficulty_net_lambda_{value}" for value in ("0", "0.3", "0.6", "0.9", "1")}
+HEADS = {"cross_entropy-heads", "difficulty_net-heads"}
+ALL = PLAIN | OURS | SWEPT | HEADS
+WITH_D = OURS | SWEPT | {"difficulty_net-heads"}
+
+
+def params_of(folder: Path, change: dict[str, Any] | None = None) -> Params:
+    """The shipped parameters with a change, sections merged."""
+    found = {**SHIPPED}
+    for key, value in (change or {}).items():
+        found[key] = {**found.get(key, {}), **value} if isinstance(value, dict) else value
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(found))
+    return read_params(path)
+
+
+def bundles(folder: Path, change: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+    """Plans as their files hold them, by file name."""
+    plans = plan_bundles(DIGITS_LT, params_of(folder, change))
+    return {f"imb{plan.imbalance:g}-{plan.bundle}": plan.model_dump(mode="json") for plan in plans}
+
+
+TOUCHED: list[tuple[dict[str, Any], set[str]]] = [
+    ({"lambda": 0.6}, OURS | {"difficulty_net-heads"}),
+    ({"seeds": [1, 2]}, ALL),
+    ({"schedule": {"fraction": 0.5}}, ALL),
+    ({"data_seed": 1}, set()),  # touches the images, through their manifests
+    ({"shot_groups": "mislas"}, set()),  # touches the reports, through a file of its own
+    ({"imbalances": [10, 50]}, set()),
+    ({"difficulty_net": {"meta_gradient": "detached"}}, WITH_D),
+    ({"difficulty_net": {"difficulty": "absolute"}}, WITH_D - {"difficulty_net_absolute"}),
+    ({"difficulty_net": {"driver_loss": False}}, WITH_D),
+    ({"difficulty_net": {"driver_reduction": "sum"}}, WITH_D),
+    ({"difficulty_net": {"loss": "balanced_softmax"}}, WITH_D - {"difficulty_net_balanced_softmax"}),
+    ({"difficulty_net": {"hidden": 7}}, WITH_D),
+    ({"difficulty_net": {"bias": True}}, WITH_D),
+    ({"difficulty_net": {"learning_rate": 0.5}}, WITH_D),
+    ({"difficulty_net": {"weight_decay": 0.5}}, WITH_D),
+    ({"crt": {"classifier": "copied"}}, HEADS),
+    ({"crt": {"start": "last"}}, HEADS),
+    ({"lws": {"start": "last"}}, HEADS),
+    ({"las": {"start": "last"}}, HEADS),
+    ({"las": {"smoothing_head": 0.25}}, HEADS),
+    ({"las": {"smoothing_tail": 0.25}}, HEADS),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "touched"), TOUCHED, ids=lambda value: str(value) if isinstance(value, dict) else ""
+)
+def test_a_parameter_changes_exactly_these_bundles(
+    tmp_path: Path, change: dict[str, Any], touched: set[str]
+) -> None:
+    before, after = bundles(tmp_path), bundles(tmp_path, change)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {f"imb{imbalance}-{bundle}" for imbalance in (50, 10) for bundle in touched}
+
+
+def test_every_parameter_and_every_setting_is_in_that_list() -> None:
+    listed = {
+        f"{key}.{inner}" if isinstance(value, dict) else key
+        for change, _ in TOUCHED
+        for key, value in change.items()
+        for inner in (value if isinstance(value, dict) else [""])
+    }
+    top = {info.alias or name for name, info in Params.model_fields.items()} - {"methods", "schedule"}
+    settings = {f"{name}.{key}" for name, preset in METHODS.items() for key in preset.keys}
+    assert listed == top | settings | {"schedule.fraction"}
+
+
+def test_a_new_imbalance_adds_its_bundles_and_leaves_the_others(tmp_path: Path) -> None:
+    before, after = bundles(tmp_path), bundles(tmp_path, {"imbalances": [50, 10, 20]})
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {f"imb20-{bundle}" for bundle in ALL}
+
+
+def test_the_bundles_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    listed = {key: value for entry in pipeline["vars"] for key, value in entry.items()}
+    plans = plan_bundles(DIGITS_LT, params_of(tmp_path))
+    assert {plan.bundle for plan in plans if plan.stage == "represent"} == set(listed["represented"])
+    assert {plan.variant for plan in plans if plan.stage == "retrain"} == set(listed["retrained"])
+
+
+def test_cells_have_unique_names_and_heads_sit_on_their_features(tmp_path: Path) -> None:
+    plans = plan_bundles(DIGITS_LT, params_of(tmp_path))
+    cells = [cell for plan in plans for cell in plan.cells()]
+    assert len({cell.name for cell in cells}) == len(cells)
+    names = {cell.name for cell in cells}
+    assert {
+        "imb50-difficulty_net-seed1",
+        "imb10-difficulty_net-crt-seed3",
+        "imb50-cross_entropy-las-seed2",
+    } <= names
+    represented = {plan.bundle: plan for plan in plans if plan.imbalance == 50 and plan.stage == "represent"}
+    for plan in plans:
+        if plan.stage == "retrain" and plan.imbalance == 50:
+            below = represented[plan.variant]
+            assert (plan.settings, plan.training, plan.method) == (
+                below.settings,
+                below.training,
+                below.method,
+            )
+            assert set(plan.heads) == {name for name, preset in METHODS.items() if preset.stage == "retrain"}
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.1, 0.001])
+def test_the_fraction_shortens_everything_that_has_a_length(tmp_path: Path, fraction: float) -> None:
+    whole = plan_bundles(DIGITS_LT, params_of(tmp_path))
+    short = plan_bundles(DIGITS_LT, params_of(tmp_path, {"schedule": {"fraction": fraction}}))
+    for long, brief in zip(whole, short, strict=True):
+        pairs = [(long.training, brief.training)]
+        pairs += [(head.training, brief.heads[name].training) for name, head in long.heads.items()]
+        for before, after in pairs:
+            assert after.iterations == max(1, round(before.iterations * fraction))
+            kept = before.model_copy(update={"iterations": after.iterations, "schedule": after.schedule})
+            assert kept == after
+            if isinstance(before.schedule, Steps):
+                assert isinstance(after.schedule, Steps)
+                assert after.schedule.warmup == round(before.schedule.warmup * fraction)
+                expected = tuple(round(milestone * fraction) for milestone in before.schedule.milestones)
+                assert after.schedule.milestones == expected
+                assert (after.schedule.start, after.schedule.peak) == (
+                    before.schedule.start,
+                    before.schedule.peak,
+                )
+            else:
+                assert after.schedule == before.schedule
+
+
+def test_settings_come_from_the_variant_then_the_person_then_the_benchmark_then_the_defaults() -> None:
+    preset = METHODS["difficulty_net"]
+    section = {"difficulty": "absolute", "loss": "cross_entropy", "hidden": 9}
+    found = preset.resolve("difficulty_net_balanced_softmax", "digits-lt", section, 0.7)
+    assert found["loss"] == "balanced_softmax"
+    assert (found["difficulty"], found["hidden"], found["lambda"]) == ("absolute", 9, 0.7)
+    assert found["learning_rate"] == preset.benchmarks["digits-lt"]["learning_rate"]
+    assert found["weight_decay"] == 1e-4
+    elsewhere = preset.resolve("difficulty_net_lambda_0.6", "elsewhere", {}, 0.7)
+    assert (elsewhere["lambda"], elsewhere["hidden"], elsewhere["learning_rate"]) == (0.6, 128, 1e-5)
+
+
+def test_every_plan_file_comes_back_as_it_was(tmp_path: Path) -> None:
+    params = params_of(tmp_path)
+    for plan in plan_bundles(DIGITS_LT, params):
+        write_plan(tmp_path / "bundle.json", plan)
+        assert read_bundle(tmp_path / "bundle.json") == plan
+        first = (tmp_path / "bundle.json").read_bytes()
+        write_plan(tmp_path / "bundle.json", read_bundle(tmp_path / "bundle.json"))
+        assert (tmp_path / "bundle.json").read_bytes() == first
+    for plan, read in [
+        (plan_shot_groups(DIGITS_LT, params), read_shot_groups),
+        (plan_tables(DIGITS_LT, params), read_tables_plan),
+    ]:
+        write_plan(tmp_path / "other.json", plan)
+        assert read(tmp_path / "other.json") == plan
+
+
+def test_the_plan_of_the_tables_names_every_cell_once(tmp_path: Path) -> None:
+    params = params_of(tmp_path)
+    tables = plan_tables(DIGITS_LT, params)
+    named = [
+        (bundle.imbalance, bundle.bundle, bundle.variant, member.member, member.head, member.seed)
+        for bundle in tables.bundles
+        for member in bundle.members
+    ]
+    cells = [cell for plan in plan_bundles(DIGITS_LT, params) for cell in plan.cells()]
+    assert named == [(c.imbalance, c.bundle, c.variant, c.member, c.head, c.seed) for c in cells]
+    assert {bundle.variant for bundle in tables.bundles} == {
+        v for v, p in VARIANTS.items() if p.stage == "represent"
+    }
+    assert (tables.seeds, tables.imbalances, tables.networks) == ([1, 2, 3], [50, 10], ["digits_resnet"])
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Path:
+    write_plan(tmp_path / "plan.json", plan_bundles(DIGITS_LT, params_of(tmp_path))[0])
+    return tmp_path / "plan.json"
+
+
+def without(key: str) -> Any:
+    return lambda found: {name: value for name, value in found.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (without("seeds"), "seeds: missing"),
+        (lambda found: {**found, "extra": 1}, "extra: found 1"),
+        (lambda found: {**found, "method": "magic"}, "method 'magic' is not known"),
+        (lambda found: {**found, "imbalance": "fifty"}, "imbalance: found 'fifty'"),
+        (lambda found: [found], "found ["),
+        (lambda found: "cut {", "not JSON"),
+    ],
+)
+def test_a_damaged_plan_gets_one_line_and_the_command_that_mends_it(
+    planned: Path, damage, expected: str
+) -> None:
+    found = damage(json.loads(planned.read_text()))
+    planned.write_text(found if isinstance(found, str) else json.dumps(found))
+    with pytest.raises(InputError) as caught:
+        read_bundle(planned)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert message.startswith(f"{planned}: ")
+    assert expected in message
+    assert message.endswith("`dvc repro plan` makes it anew")
+
+
+def test_a_truncated_a_missing_and_a_binary_plan_are_refused(planned: Path) -> None:
+    planned.write_bytes(planned.read_bytes()[:-40])
+    with pytest.raises(InputError, match="not JSON"):
+        read_bundle(planned)
+    planned.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not JSON"):
+        read_bundle(planned)
+    planned.unlink()
+    with pytest.raises(InputError, match="no such plan"):
+        read_bundle(planned)
