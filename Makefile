@@ -2,8 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# one thread a process: stages train several cells at once
-export MPLBACKEND := Agg
 
 .PHONY: help repro test ui lint clean
 .DEFAULT_GOAL := help

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from longtail.atomic import atomic_path, write_json
-from longtail.benchmarks import BENCHMARKS, Training
+from longtail.benchmarks import Training
 from longtail.checkpoints import load_checkpoint, save_checkpoint
 from longtail.errors import InputError
 from longtail.manifests import Manifest
@@ -119,8 +119,8 @@ def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
         network.load_state_dict(load_file(job.features / _weights_file(job.settings["start"])))
         network = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
     data = TrainingData(
-        _images(inputs, inputs.train.image, inputs.train.label, device),
-        _images(inputs, inputs.meta.image, inputs.meta.label, device),
+        _images(job, inputs, inputs.train.image, inputs.train.label),
+        _images(job, inputs, inputs.meta.image, inputs.meta.label),
         job.training,
         seed,
     )
@@ -131,9 +131,8 @@ def _weights_file(which: str) -> str:
     return {"last": "weights.safetensors", "selected": "selected.safetensors"}[which]
 
 
-def _images(inputs: CellInputs, rows: np.ndarray, labels: np.ndarray, device: torch.device) -> Images:
-    benchmark = BENCHMARKS[inputs.pool.benchmark]
-    return Images.of(inputs.images[rows], labels, benchmark.mean, benchmark.std, device)
+def _images(job: Job, inputs: CellInputs, rows: np.ndarray, labels: np.ndarray) -> Images:
+    return Images.of(inputs.images[rows], labels, job.plan.mean, job.plan.std, torch.device(job.device))
 
 
 def write_cell(job: Job, inputs: CellInputs, trainer: Trainer, directory: Path) -> None:
@@ -146,7 +145,7 @@ def write_cell(job: Job, inputs: CellInputs, trainer: Trainer, directory: Path) 
     metadata = {"fingerprint": job.fingerprint}
     rows = inputs.pool.rows("test")
     labels = inputs.pool.label[rows]
-    test = _images(inputs, inputs.pool.image[rows], labels, torch.device(job.device))
+    test = _images(job, inputs, inputs.pool.image[rows], labels)
     logits = {"logits": predict(trainer.model, test.pixels)}
     _save_weights(trainer.model, directory / _weights_file("last"))
     trainer.model.load_state_dict(trainer.selected)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from longtail.benchmarks import BENCHMARKS, Training
+from longtail.benchmarks import Training
 from longtail.plans import BundlePlan, Cell
 from longtail.presets import METHODS
 
@@ -65,12 +65,11 @@ def fingerprint(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -> str:
     fingerprint contains that of the features below it. Names do not count: two variants of equal settings
     are one training.
     """
-    benchmark = BENCHMARKS[plan.benchmark]
     facts: dict[str, Any] = {
         "benchmark": plan.benchmark,
-        "pixels": {"mean": benchmark.mean, "std": benchmark.std},
         "imbalance": plan.imbalance,
         "network": plan.network,
+        "pixels": {"mean": plan.mean, "std": plan.std},
         "seed": cell.seed,
         "manifests": manifests,
     }

@@ -34,7 +34,7 @@ class MetaGradient:
 
 
 @cache
-def _load_forward_mode() -> None:
+def load_forward_mode() -> None:
     """Let torch load its forward-mode formulas, at whose first use it warns of its own deprecated calls."""
     with warnings.catch_warnings(), forward_ad.dual_level():
         warnings.simplefilter("ignore", FutureWarning)
@@ -82,12 +82,12 @@ def meta_gradient(
     gradients = torch.autograd.grad(weighted, values, retain_graph=True, materialize_grads=True)
 
     with torch.no_grad():
-        ahead = torch._foreach_add(values, gradients, alpha=-step_size)
+        ahead = torch._foreach_add(values, gradients, alpha=-step_size)  # pyright: ignore[reportPrivateImportUsage]
     look_ahead = {name: value.requires_grad_() for name, value in zip(names, ahead, strict=True)}
     loss = meta_loss(look_ahead)
     direction = torch.autograd.grad(loss, list(look_ahead.values()), materialize_grads=True)
 
-    _load_forward_mode()
+    load_forward_mode()
     with torch.no_grad(), forward_ad.dual_level():
         dual = {
             name: forward_ad.make_dual(value.detach(), tangent)

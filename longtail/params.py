@@ -19,7 +19,7 @@ from longtail.presets.preset import nearest
 class ScheduleParams(Strict):
     """Changes to every schedule."""
 
-    fraction: float = Field(1.0, gt=0, le=1)
+    fraction: float = Field(default=1.0, gt=0, le=1)
 
 
 class Params(Strict):

@@ -64,6 +64,8 @@ class BundlePlan(Frozen):
     method: str
     settings: dict[str, Any]
     network: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     training: Training
     heads: dict[str, Head]
     seeds: list[int]
@@ -167,6 +169,8 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
                 method=preset.name,
                 settings=settings[variant],
                 network=benchmark.network,
+                mean=benchmark.mean,
+                std=benchmark.std,
                 training=represent,
                 heads={},
                 seeds=params.seeds,

@@ -349,14 +349,18 @@ def headline(table: Table) -> str:
     )
 
 
-def metrics(reports: Sequence[CellReport]) -> dict[str, dict[str, dict[str, float]]]:
-    """Mean accuracy in percent, `["imb50"]["difficulty_net+crt"]["few"]`, of every planned row."""
+def metrics(table: Table) -> dict[str, dict[str, dict[str, float]]]:
+    """The filled rows of a table as `["imb50"]["difficulty_net+las"]["few"]`: means over all and few, percent."""
     result: dict[str, dict[str, dict[str, float]]] = {}
-    for report in reports:
-        name = f"{report.variant}+{report.head}" if report.head else report.variant
-        rows = result.setdefault(f"imb{report.imbalance:g}", {})
-        if name not in rows:
-            row = Row(label=name, variant=report.variant, head=report.head)
-            entry = summarise(select(reports, row, report.imbalance))
-            rows[name] = {split: round(value.mean, 4) for split, value in entry.items() if value}
+    for group in table.layout.groups:
+        for row in group.rows:
+            name = f"{row.variant}+{row.head}" if row.head else str(row.variant)
+            for column, entry in zip(table.columns, table.entries[group.name, row.label], strict=True):
+                if entry:
+                    means = {
+                        split: round(value.mean, 4)
+                        for split in ("all", "few")
+                        if (value := entry[split]) is not None
+                    }
+                    result.setdefault(f"imb{column.imbalance:g}", {})[name] = means
     return result

@@ -48,11 +48,11 @@ def done(stage: str, text: str) -> None:
 class Progress:
     """How far a long piece of work is: on a terminal a bar, elsewhere a plain line now and then."""
 
-    def __init__(self, stage: str, total: int, unit: str, first_seconds: float = 1.0) -> None:
+    def __init__(self, stage: str, total: int, unit: str) -> None:
         self.stage, self.total, self.unit = stage, total, unit
-        self.finished = self.start_at = 0
-        self.start = time.monotonic()
-        self.next_line = self.start + first_seconds
+        self.finished = 0
+        self.start = self.next_line = time.monotonic()
+        self.expected = False
         self.bar = self._bar() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else None
 
     def _bar(self) -> Any:
@@ -72,27 +72,29 @@ class Progress:
         bar.start()
         return bar
 
-    def skip(self, n: int) -> None:
-        """`n` units were done before; they say nothing about the time that is left."""
-        self.start_at += n
-        self.reach(self.finished + n)
-
     def reach(self, finished: int) -> None:
         """So many units are done."""
         self.finished = finished
+        now = time.monotonic()
+        enough = finished >= self.total / 50  # the first ones are slower than the rest and say little
+        each = (now - self.start) / max(finished, 1)
+        if enough and not self.expected:
+            self.expected = True
+            minutes = each * self.total / 60
+            self._line(f"expected: {minutes:.1f} min, {each * 1e3:.1f} ms each")
+            self.next_line = now + 10
         if self.bar is not None:
             self.bar.update(self.task, completed=finished)
-            return
-        now, done = time.monotonic(), finished - self.start_at
-        if done < self.total / 50 or finished >= self.total or now < self.next_line:
-            return  # the first iterations are slower than the rest and say little
-        each = (now - self.start) / done
-        left = each * (self.total - finished)
-        say(
-            self.stage,
-            f"{finished}/{self.total} {self.unit}, {each * 1e3:.1f} ms each, about {left / 60:.1f} min left",
-        )
-        self.next_line = now + max(10.0, left / 10)
+        elif self.expected and now >= self.next_line and finished < self.total:
+            left = each * (self.total - finished)
+            self._line(f"{finished}/{self.total} {self.unit}, about {left / 60:.1f} min left")
+            self.next_line = now + max(10.0, left / 10)
+
+    def _line(self, text: str) -> None:
+        if self.bar is not None:
+            self.bar.console.print(f"{self.stage:<12} {text}", highlight=False)
+        else:
+            say(self.stage, text)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -67,7 +67,7 @@ def report(benchmark: str, name: str) -> Path:
 
 
 def repository() -> Path:
-    """The repository that owns this run: `dvc exp run --temp` and `--queue` work in a copy, and say so in DVC_ROOT."""
+    """The repository that owns this run, from DVC_ROOT: `dvc exp run --temp` and `--queue` work in a copy."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 

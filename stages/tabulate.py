@@ -31,7 +31,7 @@ def main(
         name = f"table{table.layout.number}"
         write_text(paths.report(benchmark, f"{name}.md"), tables.markdown(table))
         write_text(paths.report(benchmark, f"{name}.csv"), tables.long_csv(table))
-    write_json(paths.report(benchmark, "metrics.json"), tables.metrics(reports))
+    write_json(paths.report(benchmark, "metrics.json"), tables.metrics(filled[0]))
     print(f"\n{tables.headline(filled[0])}\n")
     console.done("tabulate", f"{paths.report(benchmark, 'table1.md')} and {len(filled) - 1} more")
 

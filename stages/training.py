@@ -79,8 +79,8 @@ def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs, device: str) -> Job:
         found, expected = read_cell(features)["fingerprint"], fingerprint(plan, below, inputs.fingerprints)
         if found != expected:
             raise InputError(
-                f"{features}: fingerprint {found[:12]}, expected {expected[:12]}: trained with other settings, "
-                f"images or code; `dvc repro represent` trains these features anew"
+                f"{features}: fingerprint {found[:12]}, expected {expected[:12]}: trained with other "
+                f"settings, images or code; `dvc repro represent` trains these features anew"
             )
     checkpoint = paths.work() / mark / "checkpoint.pt"
     return Job(plan, cell, mark, features=features, device=device, checkpoint=checkpoint)
@@ -171,6 +171,11 @@ def _train(job: Job, inputs: CellInputs, tick: Callable[[], None]) -> None:
 
 
 def _train_all(stage: str, jobs: list[Job], inputs: CellInputs, workers: int) -> None:
+    from longtail.meta_gradient import load_forward_mode
+    from longtail.methods import CLASSES
+
+    if any(CLASSES[job.method].uses_meta_batch for job in jobs):
+        load_forward_mode()  # once here, not in every worker
     total = sum(job.training.iterations for job in jobs)
     # forked workers share torch and the images with this process, which never computes by itself
     fork = hasattr(os, "fork") and sys.platform == "linux" and jobs[0].device == "cpu"

@@ -150,7 +150,7 @@ class Watched:
             return backward(*arguments)
 
         method.refresh = watched_refresh
-        method.backward = watched_backward
+        method.backward = watched_backward  # type: ignore[method-assign]
 
 
 def test_accuracies_are_zero_in_the_first_epoch_and_measured_after_each() -> None:
@@ -226,7 +226,7 @@ def diverging(term: str, at: int) -> Trainer:
         scalars = backward(*arguments)
         return {**scalars, term: torch.tensor(math.nan)} if trainer.iteration == at else scalars
 
-    trainer.method.backward = broken
+    trainer.method.backward = broken  # type: ignore[method-assign]
     return trainer
 
 

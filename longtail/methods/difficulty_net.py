@@ -104,7 +104,7 @@ class DifficultyNetMethod(Method):
             through = torch.autograd.grad(weights, self.theta, grad_outputs=per_class)
             scalars["meta_loss"] = ahead.loss
             scalars["grad_norm_meta"] = torch.nn.utils.get_total_norm(through)
-            gradient = torch._foreach_add(gradient, through)
+            gradient = [driver + meta for driver, meta in zip(gradient, through, strict=True)]
 
         for parameter, value in zip(self.theta, gradient, strict=True):
             parameter.grad = value
