@@ -21,10 +21,11 @@ from longtail.atomic import atomic_path, write_json
 from longtail.benchmarks import Training
 from longtail.checkpoints import load_checkpoint, save_checkpoint
 from longtail.errors import InputError
+from longtail.heads import WithHead
 from longtail.manifests import Manifest
 from longtail.method import Task
 from longtail.methods import build_method
-from longtail.networks import WithHead, build_network
+from longtail.networks import build_network
 from longtail.plans import BundlePlan, Cell
 from longtail.pools import Pool
 from longtail.trainer import Trainer, predict

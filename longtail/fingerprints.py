@@ -21,7 +21,6 @@ CODE = (
     "difficulty_net.py",
     "meta_gradient.py",
     "method.py",
-    "networks/__init__.py",
     "networks/residual.py",
     "randomness.py",
     "samplers.py",
@@ -87,7 +86,7 @@ def _training_facts(method: str, settings: dict[str, Any], training: Training) -
     # a method may take its loss from another method's file; heads are scaled classifiers
     files = {*CODE, *(f"methods/{name}.py" for name in {method, settings.get("loss", method)})}
     if METHODS[method].stage == "retrain":
-        files.add("scaled_classifier.py")
+        files.add("heads.py")
     return {
         "method": method,
         "settings": settings,

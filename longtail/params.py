@@ -33,6 +33,16 @@ class Params(Strict):
     schedule: ScheduleParams = ScheduleParams()
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
+    @field_validator("imbalances", mode="before")
+    @classmethod
+    def _imbalances_as_written(cls, values: Any) -> Any:
+        for value in values if isinstance(values, list) else []:
+            if isinstance(value, float) and f"{value:g}" != str(
+                value
+            ):  # the name of its folder
+                raise ValueError(f"write {value:g} for {value}")
+        return values
+
     @field_validator("imbalances")
     @classmethod
     def _imbalances(cls, values: list[float]) -> list[float]:
@@ -78,6 +88,10 @@ _Loader.add_implicit_resolver(
 )
 
 
+BROKEN_VALUES = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What PyYAML lets through besides its own errors: for `2001-99-99`, `!!bool x`, deep nesting."""
+
+
 def _check_schedule_keys(section: dict[Any, Any], where: str) -> None:
     keys = list(ScheduleParams.model_fields)
     for key in section:
@@ -92,7 +106,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     try:
         with path.open(encoding="utf-8") as file:
             found = yaml.load(file, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates, numbers: ValueError
+    except (yaml.YAMLError, *BROKEN_VALUES) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; mend that line") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected keys with values, found {type(found).__name__}")

@@ -350,7 +350,7 @@ def headline(table: Table) -> str:
 
 
 def metrics(table: Table) -> dict[str, dict[str, dict[str, float]]]:
-    """The filled rows of a table as `["imb50"]["difficulty_net+las"]["few"]`: means over all and few, percent."""
+    """The filled rows of a table: means over all and few-shot classes, percent, by imbalance and variant."""
     result: dict[str, dict[str, dict[str, float]]] = {}
     for group in table.layout.groups:
         for row in group.rows:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from longtail.benchmarks import Steps, Training
+from longtail.heads import WithHead
 from longtail.method import Task
 from longtail.methods import build_method
-from longtail.networks import WithHead, build_network
+from longtail.networks import build_network
 from longtail.presets import METHODS
 from longtail.trainer import Trainer
 from longtail.training_data import Images, TrainingData

@@ -72,6 +72,18 @@ def test_training_a_cell_twice_gives_the_same_files(features: Path, tmp_path: Pa
     assert json.loads((features / "timing.json").read_text())["seconds"] > 0
 
 
+def test_a_cell_says_what_it_was_trained_on_and_with(features: Path) -> None:
+    facts, job = read_cell(features), job_of("difficulty_net")
+    three = inputs()
+    manifests = {name: getattr(three, name).fingerprint for name in ("train", "meta", "pool")}
+    assert facts["manifests"] == three.fingerprints == manifests
+    assert len(set(manifests.values())) == 3
+    assert (facts["counts"], facts["class_names"]) == (COUNTS, list("abcdefghij"))
+    assert (facts["fingerprint"], facts["settings"]) == (job.fingerprint, job.settings)
+    assert facts["iterations"] == job.training.iterations
+    assert facts["training"] == job.training.model_dump(mode="json")
+
+
 @pytest.mark.parametrize("head", [None, "crt", "lws", "las"])
 def test_test_images_cannot_influence_a_training(head: str | None, features: Path, tmp_path: Path) -> None:
     job = job_of("difficulty_net-heads", features, head) if head else job_of("difficulty_net")

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from longtail.networks import NETWORKS, WithHead, build_network
+from longtail.heads import WithHead
+from longtail.networks import NETWORKS, build_network
 
 SHAPES = {"digits_resnet": ((1, 8, 8), 32), "resnet32": ((3, 32, 32), 64)}
 

@@ -89,8 +89,15 @@ def test_class_aware_repeats_a_small_class_even_within_its_four() -> None:
 
 
 def test_class_aware_rounds_and_images_are_shuffled_anew_each_epoch() -> None:
-    sampler = ClassAwareSampler(labels_of([8, 8, 8, 8, 8]), 16, seed=1)
-    assert one_pass(sampler, 0) != one_pass(sampler, 1)
+    labels = labels_of([8, 8, 8, 8, 8])
+    sampler = ClassAwareSampler(labels, 16, seed=1)
+    passes = [one_pass(sampler, epoch) for epoch in (0, 1)]
+    turns = [labels[order].tolist() for order in passes]
+    assert turns[0] != turns[1]
+    for c in range(5):
+        own = [[image for image in order if labels[image] == c] for order in passes]
+        assert own[0] != own[1]
+        assert sorted(own[0]) == sorted(own[1])
     assert one_pass(sampler, 0) != one_pass(ClassAwareSampler(labels_of([8] * 5), 16, seed=2), 0)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import nn
 
+from longtail.heads import ScaledClassifier
 from longtail.method import Method, Task
 from longtail.presets.crt import Settings
 from longtail.randomness import global_draws
-from longtail.scaled_classifier import ScaledClassifier
 
 
 class CRT(Method):

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longtail.heads import ScaledClassifier
 from longtail.method import Method, Task
 from longtail.presets.las import Settings
-from longtail.scaled_classifier import ScaledClassifier
 
 
 def smoothing_ends(imbalance: float) -> tuple[float, float]:

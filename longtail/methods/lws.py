@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from longtail.heads import ScaledClassifier
 from longtail.method import Method
-from longtail.scaled_classifier import ScaledClassifier
 
 
 class LWS(Method):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.networks import WithHead
+from longtail.heads import WithHead
 from longtail.trainer import Trainer
 from tests.small_training import make_trainer
 

@@ -1,4 +1,4 @@
-"""The head of the decoupled methods: (W h + b) * s."""
+"""Heads on frozen features: what the decoupled methods train."""
 
 from __future__ import annotations
 
@@ -21,3 +21,27 @@ class ScaledClassifier(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, C] of features [B, F]."""
         return F.linear(features, self.weight, self.bias) * self.scale
+
+
+class WithHead(nn.Module):
+    """Frozen features below a trained head.
+
+    The features run in evaluation mode and without a graph, so BatchNorm keeps the statistics of stage 1
+    (Kang et al., ICLR 2020: the representation is fixed).
+    """
+
+    def __init__(self, network: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False).eval()
+        self.head = head
+
+    def train(self, mode: bool = True) -> WithHead:
+        """Training mode reaches the head only."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, C] of images [B, channels, H, W]."""
+        features = self.network.features(images)  # type: ignore[operator]
+        return self.head(features)
