@@ -119,6 +119,8 @@ def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
     if job.features is not None:
         network.load_state_dict(load_file(job.features / _weights_file(job.settings["start"])))
         network = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
+    else:
+        network = method.adapt(network)
     data = TrainingData(
         _images(job, inputs, inputs.train.image, inputs.train.label),
         _images(job, inputs, inputs.meta.image, inputs.meta.label),

@@ -22,6 +22,7 @@ CODE = (
     "meta_gradient.py",
     "method.py",
     "networks/residual.py",
+    "optimisers.py",
     "randomness.py",
     "samplers.py",
     "schedules.py",

@@ -34,6 +34,23 @@ class Batch:
     labels: Tensor
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Where a training stands, before one of its steps."""
+
+    iteration: int
+    """From 0."""
+    iterations: int
+    """Of the whole training."""
+    learning_rate: float
+    """Of the step to come."""
+
+    @property
+    def progress(self) -> float:
+        """From 0 at the first iteration to almost 1 at the last."""
+        return self.iteration / self.iterations
+
+
 class Method:
     """Cross-entropy, and the hooks by which other methods differ from it."""
 
@@ -42,23 +59,26 @@ class Method:
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         self.task = task
 
+    def adapt(self, network: nn.Module) -> nn.Module:
+        """For methods that train whole networks: `network` with another classifier, where one is needed."""
+        return network
+
     def head(self, classifier: nn.Linear) -> nn.Module:
         """For methods that retrain a classifier: the head that takes `classifier`'s place."""
         raise TypeError(f"{type(self).__name__} trains whole networks, it has no head")
 
-    def sample_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Losses [B] of logits [B, C]."""
+    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+        """Losses [B] of logits [B, C] and labels [B]."""
         return F.cross_entropy(logits, labels, reduction="none")
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, learning_rate: float
+        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
     ) -> dict[str, Tensor]:
         """Leave the gradient of one step in the model's `.grad`; return detached scalars for the history.
 
-        Called once an iteration with `.grad` empty. `meta` is a meta batch where `uses_meta_batch`, and
-        `learning_rate` is that of the step to come.
+        Called once an iteration with `.grad` empty. `meta` is a meta batch where `uses_meta_batch`.
         """
-        loss = self.sample_losses(model(batch.images), batch.labels).mean()
+        loss = self.sample_losses(model(batch.images), batch.labels, moment).mean()
         loss.backward()
         return {"train_loss": loss.detach()}
 

@@ -33,16 +33,6 @@ class Params(Strict):
     schedule: ScheduleParams = ScheduleParams()
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
-    @field_validator("imbalances", mode="before")
-    @classmethod
-    def _imbalances_as_written(cls, values: Any) -> Any:
-        for value in values if isinstance(values, list) else []:
-            if isinstance(value, float) and f"{value:g}" != str(
-                value
-            ):  # the name of its folder
-                raise ValueError(f"write {value:g} for {value}")
-        return values
-
     @field_validator("imbalances")
     @classmethod
     def _imbalances(cls, values: list[float]) -> list[float]:
@@ -122,6 +112,10 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
         if not isinstance(section, dict):
             raise InputError(f"{path}: {name}: expected settings with values, found {section!r}")
         METHODS[name].check(section, where=f"{path}: {name}")
+    written = found.get("imbalances")
+    for value in written if isinstance(written, list) else []:
+        if isinstance(value, float) and f"{value:g}" != str(value):  # DVC names its folder as it is written
+            raise InputError(f"{path}: imbalances: found {value}; write {value:g}")
     try:
         return Params.model_validate({**found, "methods": sections})
     except ValidationError as error:

@@ -14,7 +14,8 @@ from longtail.benchmarks import Training
 from longtail.difficulty_net import difficulty_entropy
 from longtail.errors import DivergedError
 from longtail.histories import History
-from longtail.method import Method
+from longtail.method import Method, Moment
+from longtail.optimisers import SGD
 from longtail.schedules import learning_rate
 from longtail.training_data import TrainingData
 
@@ -55,13 +56,11 @@ class Trainer:
     ) -> None:
         self.model, self.method, self.data = model, method, data
         self.training = training
-        self.optimizer = torch.optim.SGD(
+        self.optimiser = SGD(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=learning_rate(training, 0, data.batches_per_epoch),
             momentum=training.momentum,
             weight_decay=training.weight_decay,
             nesterov=training.nesterov,
-            fused=True,
         )
         self.iteration = 0
         self.seconds = 0.0
@@ -107,20 +106,20 @@ class Trainer:
     def _check_finite(self, terms: dict[str, float]) -> None:
         bad = [f"{name} {value:g}" for name, value in terms.items() if not math.isfinite(value)]
         if bad:
-            rate = self.optimizer.param_groups[0]["lr"]
-            raise DivergedError(
-                f"not finite by iteration {self.iteration} at learning rate {rate:g}: {', '.join(bad)}"
-            )
+            where = f"iteration {self.iteration} at learning rate {self._rate(self.iteration - 1):g}"
+            raise DivergedError(f"not finite by {where}: {', '.join(bad)}")
+
+    def _rate(self, iteration: int) -> float:
+        return learning_rate(self.training, max(iteration, 0), self.data.batches_per_epoch)
 
     def _step(self) -> dict[str, Tensor]:
-        rate = learning_rate(self.training, self.iteration, self.data.batches_per_epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = self._rate(self.iteration)
         batch = self.data.train_batch(self.iteration)
         meta = self.data.meta_batch(self.iteration) if self.method.uses_meta_batch else None
-        self.optimizer.zero_grad()
-        scalars = self.method.backward(self.model, batch, meta, rate)
-        self.optimizer.step()
+        moment = Moment(self.iteration, self.training.iterations, rate)
+        self.optimiser.zero_grad()
+        scalars = self.method.backward(self.model, batch, meta, moment)
+        self.optimiser.step(rate)
         self.iteration += 1
         return scalars
 
@@ -130,7 +129,7 @@ class Trainer:
         self.history.add(
             epoch=len(self.history.rows),
             iteration=self.iteration,
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=self._rate(self.iteration - 1),
             entropy=entropy,
             meta_accuracy=float(accuracy.mean()),
             accuracy=accuracy.tolist(),
@@ -143,7 +142,7 @@ class Trainer:
         """Everything that an exact resume needs; all draws follow from (seed, iteration)."""
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimiser": self.optimiser.state(),
             "method": self.method.state(),
             "iteration": self.iteration,
             "seconds": self.seconds,
@@ -156,7 +155,7 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimiser.load_state(state["optimiser"])
         self.method.load_state(state["method"])
         self.iteration, self.seconds = state["iteration"], state["seconds"]
         self.history = History(list(state["history"]))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from longtail.errors import DivergedError
-from longtail.method import Batch
+from longtail.method import Batch, Moment
 from longtail.trainer import Trainer, class_accuracy, predict
 from tests.small_training import CLASSES, COUNTS, make_trainer
 
@@ -74,10 +74,10 @@ def test_resuming_after_any_epoch_ends_in_the_same_bytes(method: str) -> None:
 
 FIELDS = [
     ("model",),
-    ("optimizer",),
+    ("optimiser",),
     ("method",),
     ("method", "net"),
-    ("method", "optimizer"),
+    ("method", "optimiser"),
     ("method", "accuracy"),
     ("iteration",),
     ("history",),
@@ -205,11 +205,10 @@ def test_each_step_has_the_learning_rate_of_its_iteration_and_the_history_the_la
     seen: list[float] = []
     backward = trainer.method.backward
 
-    def watched(model, batch: Batch, meta: Batch | None, learning_rate: float) -> dict[str, Tensor]:
-        assert trainer.optimizer.param_groups[0]["lr"] == learning_rate
+    def watched(model, batch: Batch, meta: Batch | None, moment: Moment) -> dict[str, Tensor]:
         assert all(value.grad is None for value in model.parameters())
-        seen.append(learning_rate)
-        return backward(model, batch, meta, learning_rate)
+        seen.append(moment.learning_rate)
+        return backward(model, batch, meta, moment)
 
     trainer.method.backward = watched
     trainer.run()
@@ -245,23 +244,22 @@ def test_a_term_that_is_not_finite_stops_the_training_and_is_named_with_its_iter
 
 def test_an_absurd_learning_rate_is_reported_as_divergence() -> None:
     trainer = fresh("cross_entropy")
-    for group in trainer.optimizer.param_groups:
-        group["weight_decay"] = 1e20
+    trainer.optimiser.weight_decay = 1e20
     with pytest.raises(DivergedError, match=r"not finite by iteration 3 .* train_loss"):
         trainer.run()
 
 
 def test_weights_that_the_very_last_step_spoils_are_noticed() -> None:
     trainer = fresh("cross_entropy")
-    step = trainer.optimizer.step
+    step = trainer.optimiser.step
 
-    def spoiled() -> None:
-        step()
+    def spoiled(rate: float) -> None:
+        step(rate)
         if trainer.iteration == ITERATIONS - 1:
             for value in trainer.model.parameters():
                 value.data.fill_(math.nan)
 
-    trainer.optimizer.step = spoiled  # type: ignore[method-assign]
+    trainer.optimiser.step = spoiled  # type: ignore[method-assign]
     with pytest.raises(DivergedError, match=r"by iteration 14 .* logit"):
         trainer.run()
 

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from longtail.difficulty_net import DifficultyNet, class_weights, driver_loss
 from longtail.meta_gradient import call_without_trace, meta_gradient
-from longtail.method import Batch, Method, Task
+from longtail.method import Batch, Method, Moment, Task
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
+from longtail.optimisers import Adam
 from longtail.presets.difficulty_net import Settings
 from longtail.randomness import global_draws
 
@@ -46,25 +47,23 @@ class DifficultyNetMethod(Method):
             )
         self.net = net.to(task.device)
         self.theta = list(self.net.parameters())
-        self.optimizer = torch.optim.Adam(
-            self.theta, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
-        )
+        self.optimiser = Adam(self.theta, self.settings.learning_rate, self.settings.weight_decay)
         self.accuracy = torch.zeros(task.classes, device=task.device)
         self.log_counts = log_counts(task)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """L of Eqs. 5, 9 and 11, [B], unweighted."""
         if self.settings.loss == "balanced_softmax":
             return balanced_softmax_losses(logits, labels, self.log_counts.to(logits.dtype))
-        return super().sample_losses(logits, labels)
+        return super().sample_losses(logits, labels, moment)
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, learning_rate: float
+        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
     ) -> dict[str, Tensor]:
         """Steps 1 and 2, and the gradient of step 3."""
         assert meta is not None, "Difficulty-Net needs a meta batch"
-        losses = self.sample_losses(model(batch.images), batch.labels)
-        scalars = self._step_theta(model, losses, batch, meta, learning_rate)
+        losses = self.sample_losses(model(batch.images), batch.labels, moment)
+        scalars = self._step_theta(model, losses, batch, meta, moment)
         with torch.no_grad():
             weights = class_weights(self.net(self.accuracy))[batch.labels]
         loss = torch.dot(weights, losses) / losses.numel()
@@ -72,7 +71,7 @@ class DifficultyNetMethod(Method):
         return {"train_loss": loss.detach(), **scalars}
 
     def _step_theta(
-        self, model: nn.Module, losses: Tensor, batch: Batch, meta: Batch, step_size: float
+        self, model: nn.Module, losses: Tensor, batch: Batch, meta: Batch, moment: Moment
     ) -> dict[str, Tensor]:
         """Eqs. 7-10: one step of Adam on theta."""
         difficulty = self.net(self.accuracy)
@@ -96,9 +95,9 @@ class DifficultyNetMethod(Method):
                 losses,
                 weights.detach()[batch.labels],
                 batch.images,
-                lambda logits: self.sample_losses(logits, batch.labels),
+                lambda logits: self.sample_losses(logits, batch.labels, moment),
                 meta_loss,
-                step_size,
+                moment.learning_rate,
             )
             per_class = torch.zeros_like(weights).index_add(0, batch.labels, ahead.sample_weights)
             through = torch.autograd.grad(weights, self.theta, grad_outputs=per_class)
@@ -108,7 +107,7 @@ class DifficultyNetMethod(Method):
 
         for parameter, value in zip(self.theta, gradient, strict=True):
             parameter.grad = value
-        self.optimizer.step()
+        self.optimiser.step()
         return scalars
 
     def refresh(self, accuracy: Tensor) -> None:
@@ -128,12 +127,12 @@ class DifficultyNetMethod(Method):
         """theta, Adam's moments and the accuracies."""
         return {
             "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimiser": self.optimiser.state(),
             "accuracy": self.accuracy,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
         self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimiser.load_state(state["optimiser"])
         self.accuracy = state["accuracy"].to(self.accuracy)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.heads import ScaledClassifier
-from longtail.method import Method, Task
+from longtail.method import Method, Moment, Task
 from longtail.presets.las import Settings
 
 
@@ -61,6 +61,6 @@ class LAS(Method):
         """Stage 1's classifier and the scales, both trained."""
         return ScaledClassifier(classifier, train_classifier=True, train_scale=True)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """Losses [B] of logits [B, C]."""
         return smoothed_losses(logits, labels, self.epsilon.to(logits.dtype))

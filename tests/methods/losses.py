@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longtail.method import Method, Task
+from longtail.method import Method, Moment, Task
+
+MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
 
 CLASSES = 6
 COUNTS = Task(counts=torch.tensor([500, 120, 60, 20, 7, 1]), seed=1, imbalance=100)
@@ -37,7 +39,7 @@ def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def found_losses(method: Method, name: str) -> NDArray[np.float64]:
     """What `method` says of a case, [B]."""
     logits, labels = CASES[name]
-    losses = method.sample_losses(torch.from_numpy(logits), torch.from_numpy(labels))
+    losses = method.sample_losses(torch.from_numpy(logits), torch.from_numpy(labels), MOMENT)
     assert losses.dtype == torch.float64
     assert losses.shape == (len(labels),)
     assert torch.isfinite(losses).all()
@@ -51,5 +53,7 @@ def check_gradient(method: Method) -> None:
     with warnings.catch_warnings():  # forward mode warns of its own deprecated calls at its first use
         warnings.simplefilter("ignore", FutureWarning)
         assert torch.autograd.gradcheck(
-            lambda z: method.sample_losses(z, torch.from_numpy(labels[:7])), some, check_forward_ad=True
+            lambda z: method.sample_losses(z, torch.from_numpy(labels[:7]), MOMENT),
+            some,
+            check_forward_ad=True,
         )

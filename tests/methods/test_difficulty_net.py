@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from longtail.method import Moment
 from longtail.methods.difficulty_net import DifficultyNetMethod
 from longtail.presets.difficulty_net import Settings
 from longtail.trainer import Trainer
 from tests.small_training import CLASSES, COUNTS, make_trainer
+
+MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
 
 STEPS = 20
 LEARNING_RATE = 3e-2  # of Adam: large, so that theta matters within 20 steps
@@ -251,7 +254,7 @@ def theta_gradient(**settings: Any) -> tuple[list[Tensor], Reference, Trainer]:
     reference = Reference(trainer, method_of(trainer).settings)
     reference.accuracy = ACCURACY
     data = trainer.data
-    trainer.method.backward(trainer.model, data.train_batch(0), data.meta_batch(0), 0.1)
+    trainer.method.backward(trainer.model, data.train_batch(0), data.meta_batch(0), MOMENT)
     gradients = [value.grad for value in method_of(trainer).theta]
     return [gradient for gradient in gradients if gradient is not None], reference, trainer
 
@@ -320,7 +323,9 @@ def test_the_balanced_training_loss_has_the_log_of_the_counts_in_its_logits() ->
     trainer = trainer_of(loss="balanced_softmax")
     logits, labels = torch.randn(5, CLASSES, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 3])
     expected = negative_log_softmax(logits + LOG_COUNTS, labels)
-    torch.testing.assert_close(trainer.method.sample_losses(logits, labels), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        trainer.method.sample_losses(logits, labels, MOMENT), expected, rtol=1e-12, atol=0
+    )
 
 
 def test_state_and_load_state_continue_to_the_same_bits() -> None:
@@ -328,13 +333,15 @@ def test_state_and_load_state_continue_to_the_same_bits() -> None:
     going.method.refresh(ACCURACY)
     batches = going.data
     for iteration in range(3):
-        going.method.backward(going.model, batches.train_batch(iteration), batches.meta_batch(iteration), 0.1)
+        going.method.backward(
+            going.model, batches.train_batch(iteration), batches.meta_batch(iteration), MOMENT
+        )
     fresh.method.load_state(copy.deepcopy(going.method.state()))
     fresh.model.load_state_dict(going.model.state_dict())
     for trainer in (going, fresh):
         trainer.model.zero_grad()
         batch, meta = batches.train_batch(3), batches.meta_batch(3)
-        trainer.method.backward(trainer.model, batch, meta, 0.1)
+        trainer.method.backward(trainer.model, batch, meta, MOMENT)
     assert torch.equal(method_of(going).weights(), method_of(fresh).weights())
     pairs = zip(
         [*going.model.parameters(), *method_of(going).theta],

@@ -1,0 +1,108 @@
+"""SGD and Adam: torch's own arithmetic, without the classes around it.
+
+The first use of a class of `torch.optim` in a process imports the machinery of `torch.compile`, which takes
+longer than the training of a small cell; the functions below the classes do not. The learning rate is an
+argument of each step, since the schedule is a function of the iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+
+class SGD:
+    """Stochastic gradient descent with momentum and weight decay (added to the gradient)."""
+
+    def __init__(
+        self, parameters: Iterable[Tensor], momentum: float, weight_decay: float, nesterov: bool = False
+    ) -> None:
+        self.parameters = list(parameters)
+        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+        self.buffers: list[Tensor | None] = [None] * len(self.parameters)
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Move the parameters that have a `.grad`."""
+        moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        buffers = [self.buffers[i] for i in moved]
+        sgd(
+            [self.parameters[i] for i in moved],
+            [self.parameters[i].grad for i in moved],  # type: ignore[misc]
+            buffers,
+            fused=True,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            lr=learning_rate,
+            dampening=0.0,
+            nesterov=self.nesterov,
+            maximize=False,
+        )
+        for i, buffer in zip(moved, buffers, strict=True):
+            self.buffers[i] = buffer
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Any]:
+        """The momentum of every parameter."""
+        return {"buffers": self.buffers}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.buffers = list(state["buffers"])
+
+
+class Adam:
+    """Adam (Kingma & Ba, ICLR 2015) with weight decay added to the gradient."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        learning_rate: float,
+        weight_decay: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.learning_rate, self.weight_decay, self.betas, self.eps = learning_rate, weight_decay, betas, eps
+        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the parameters, all of which have a `.grad`."""
+        adam(
+            self.parameters,
+            [parameter.grad for parameter in self.parameters],  # type: ignore[misc]
+            self.means,
+            self.squares,
+            [],
+            self.steps,
+            fused=True,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            eps=self.eps,
+            maximize=False,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Both moments and the number of steps, of every parameter."""
+        return {"means": self.means, "squares": self.squares, "steps": self.steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        for name, values in state.items():
+            for own, value in zip(getattr(self, name), values, strict=True):
+                own.copy_(value)
