@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from longtail.atomic import write_json
 from longtail.benchmarks import Benchmark, Cosine, Frozen, ShotThresholds, Steps, Training
+from longtail.code import EVALUATION_CODE, code_digests, training_code
 from longtail.errors import InputError, one_line
 from longtail.params import Params
 from longtail.presets import METHODS, VARIANTS
@@ -47,6 +48,7 @@ class Head(Frozen):
 
     settings: dict[str, Any]
     training: Training
+    code: dict[str, str]
 
 
 class BundlePlan(Frozen):
@@ -67,6 +69,8 @@ class BundlePlan(Frozen):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     training: Training
+    code: dict[str, str]
+    """Digests of the modules that decide this training, by file; see `longtail.code`."""
     heads: dict[str, Head]
     seeds: list[int]
 
@@ -91,6 +95,13 @@ class ShotGroupsPlan(Frozen):
     def thresholds(self) -> ShotThresholds:
         """The numbers alone."""
         return ShotThresholds(many_above=self.many_above, few_below=self.few_below)
+
+
+class EvaluationPlan(Frozen):
+    """Everything that decides the evaluation of a cell, apart from its predictions."""
+
+    groups: ShotGroupsPlan
+    code: dict[str, str]
 
 
 class Member(Frozen):
@@ -151,7 +162,11 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
     represent = shortened(benchmark.represent, fraction)
     retrain = shortened(benchmark.retrain, fraction)
     heads = {
-        variant: Head(settings=settings[variant], training=retrain)
+        variant: Head(
+            settings=settings[variant],
+            training=retrain,
+            code=training_code(preset.name, settings[variant]),
+        )
         for variant, preset in VARIANTS.items()
         if preset.stage == "retrain"
     }
@@ -172,6 +187,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
                 mean=benchmark.mean,
                 std=benchmark.std,
                 training=represent,
+                code=training_code(preset.name, settings[variant]),
                 heads={},
                 seeds=params.seeds,
             )
@@ -186,6 +202,11 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
 def plan_shot_groups(benchmark: Benchmark, params: Params) -> ShotGroupsPlan:
     """The benchmark's thresholds under the convention that the person chose."""
     return ShotGroupsPlan(convention=params.shot_groups, **benchmark.groups.model_dump())
+
+
+def plan_evaluation(benchmark: Benchmark, params: Params) -> EvaluationPlan:
+    """What decides an evaluation, apart from the predictions."""
+    return EvaluationPlan(groups=plan_shot_groups(benchmark, params), code=code_digests(EVALUATION_CODE))
 
 
 def plan_tables(benchmark: Benchmark, params: Params) -> TablesPlan:
@@ -236,9 +257,16 @@ def read_bundle(path: Path) -> BundlePlan:
     return plan
 
 
-def read_shot_groups(path: Path) -> ShotGroupsPlan:
-    """Read the plan of the shot groups. Raises InputError."""
-    return _read(path, ShotGroupsPlan)
+def read_evaluation(path: Path) -> EvaluationPlan:
+    """Read the plan of the evaluations. Raises InputError."""
+    return _read(path, EvaluationPlan)
+
+
+def check_code(path: Path, planned: Mapping[str, str]) -> None:
+    """Raise InputError unless the code is that for which the plan at `path` was made."""
+    for name, digest in code_digests(planned).items():
+        if digest != planned[name]:
+            raise InputError(f"{path}: longtail/{name} has changed since; `dvc repro plan` takes it in")
 
 
 def read_tables_plan(path: Path) -> TablesPlan:

@@ -50,8 +50,8 @@ class Progress:
 
     def __init__(self, stage: str, total: int, unit: str) -> None:
         self.stage, self.total, self.unit = stage, total, unit
-        self.finished = 0
-        self.start = self.next_line = time.monotonic()
+        self.first = 0
+        self.start = self.next_line = 0.0
         self.expected = False
         self.bar = self._bar() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else None
 
@@ -74,14 +74,13 @@ class Progress:
 
     def reach(self, finished: int) -> None:
         """So many units are done."""
-        self.finished = finished
         now = time.monotonic()
-        enough = finished >= self.total / 50  # the first ones are slower than the rest and say little
-        each = (now - self.start) / max(finished, 1)
-        if enough and not self.expected:
+        if finished and not self.first:
+            self.first, self.start = finished, now  # what came before is mostly the start of the workers
+        each = (now - self.start) / max(finished - self.first, 1)
+        if not self.expected and finished - self.first >= self.total / 25:
             self.expected = True
-            minutes = each * self.total / 60
-            self._line(f"expected: {minutes:.1f} min, {each * 1e3:.1f} ms each")
+            self._line(f"expected: {each * self.total / 60:.1f} min, {each * 1e3:.1f} ms each")
             self.next_line = now + 10
         if self.bar is not None:
             self.bar.update(self.task, completed=finished)

@@ -128,10 +128,12 @@ def main(
 ) -> None:
     """Write the reports of one bundle's cells: accuracy by shot group and class, calibration error."""
     from longtail.atomic import write_json
-    from longtail.plans import read_bundle, read_shot_groups
+    from longtail.plans import check_code, read_bundle, read_evaluation
 
     cells = read_bundle(paths.plan(benchmark, imbalance, bundle)).cells()
-    groups = read_shot_groups(paths.shot_groups_plan(benchmark))
+    evaluation = read_evaluation(paths.evaluation_plan(benchmark))
+    check_code(paths.evaluation_plan(benchmark), evaluation.code)
+    groups = evaluation.groups
     console.say(
         "evaluate",
         f"{benchmark} imbalance {imbalance:g} {bundle}: {len(cells)} cells; shot groups by "

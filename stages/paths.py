@@ -36,9 +36,9 @@ def plan(benchmark: str, imbalance: float, bundle: str) -> Path:
     return Path("data") / benchmark / "plan" / f"{imbalance_name(imbalance)}-{bundle}.json"
 
 
-def shot_groups_plan(benchmark: str) -> Path:
-    """How classes are parted into many-, medium- and few-shot ones."""
-    return Path("data") / benchmark / "plan" / "shot_groups.json"
+def evaluation_plan(benchmark: str) -> Path:
+    """What decides the evaluations: shot groups, and code."""
+    return Path("data") / benchmark / "plan" / "evaluation.json"
 
 
 def tables_plan(benchmark: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longtail.errors import InputError
-from longtail.plans import BundlePlan, Cell, read_bundle
+from longtail.plans import BundlePlan, Cell, check_code, read_bundle
 from stages import console, paths
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def run_bundle(
     plan = read_bundle(path)
     if plan.stage != stage:
         raise InputError(f"{path}: a bundle of stage {plan.stage}; run `python -m stages.{plan.stage}`")
+    for planned in (plan, *plan.heads.values()):
+        check_code(path, planned.code)
     cells = [cell for cell in plan.cells() if not seeds or cell.seed in seeds]
     if not cells:
         raise InputError(f"--seed {' '.join(map(str, seeds))}: not planned; seeds are {plan.seeds}")

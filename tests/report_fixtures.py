@@ -21,7 +21,7 @@ from longtail.atomic import write_json
 from longtail.benchmarks import DIGITS_LT
 from longtail.histories import History
 from longtail.params import Params
-from longtail.plans import BundlePlan, Cell, plan_bundles, plan_shot_groups, plan_tables, write_plan
+from longtail.plans import BundlePlan, Cell, plan_bundles, plan_evaluation, plan_tables, write_plan
 from longtail.profiles import exponential_profile
 from stages import console, paths
 
@@ -149,7 +149,7 @@ def build(folder: Path, chosen: Params | None = None, variants: tuple[str, ...] 
     tables = plan_tables(DIGITS_LT, chosen)
     kept = [bundle for bundle in tables.bundles if not variants or bundle.bundle in variants]
     write_plan(folder / paths.tables_plan(BENCHMARK), tables.model_copy(update={"bundles": kept}))
-    write_plan(folder / paths.shot_groups_plan(BENCHMARK), plan_shot_groups(DIGITS_LT, chosen))
+    write_plan(folder / paths.evaluation_plan(BENCHMARK), plan_evaluation(DIGITS_LT, chosen))
     for plan in plans:
         write_plan(folder / paths.plan(BENCHMARK, plan.imbalance, plan.bundle), plan)
         for cell in plan.cells():

@@ -157,16 +157,6 @@ def test_the_pipeline_names_exactly_the_planned_variants(copy: Copy) -> None:
     assert tuple(named["retrained"]) == PLANNED
 
 
-def test_code_that_decides_a_training_is_a_dependency_of_its_stages() -> None:
-    from longtail.fingerprints import CODE
-
-    stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-    for stage, more in (("represent", []), ("retrain", ["longtail/heads.py"])):
-        named = [*stages[stage]["deps"]]
-        for file in [*(f"longtail/{name}" for name in CODE), "longtail/methods/x.py", *more]:
-            assert any(file == name or file.startswith(f"{name}/") for name in named), (stage, file)
-
-
 AFFECTED = {
     "lambda": ({"lambda": 0.6}, trained(DIFFICULTY[:3], ["difficulty_net"])),
     "seeds": ({"seeds": [2]}, trained(VARIANTS, RETRAINED)),
@@ -225,6 +215,22 @@ def test_every_parameter_touches_its_own_stages_and_no_others(copy: Copy) -> Non
         for inner in (value if isinstance(value, dict) else [key])
     }
     assert leaves == set(AFFECTED), "a parameter without an expectation here"
+
+
+def test_code_touches_the_stages_that_it_decides_and_a_comment_none(copy: Copy) -> None:
+    graph = copy.dvc("dag", "--dot")
+    file = copy.path / "longtail" / "methods" / "las.py"
+    original = file.read_text()
+    heads = {f"{stage}@10-{name}" for stage in ("retrain", "evaluate_heads") for name in RETRAINED} | LAST
+    try:
+        for text, expected in ((f"{original}\n# more\n", set()), (f"{original}\nMORE = 1\n", heads)):
+            file.write_text(text)
+            copy.dvc("repro", "--single-item", "plan")
+            changed = {stage.removeprefix("dvc.yaml:") for stage in json.loads(copy.dvc("status", "--json"))}
+            assert closure(changed, graph) == expected
+    finally:
+        file.write_text(original)
+        copy.dvc("repro", "--single-item", "plan")
 
 
 def closure(stages: set[str], dot: str) -> set[str]:

@@ -14,10 +14,10 @@ from longtail.errors import InputError
 from longtail.params import Params, read_params
 from longtail.plans import (
     plan_bundles,
-    plan_shot_groups,
+    plan_evaluation,
     plan_tables,
     read_bundle,
-    read_shot_groups,
+    read_evaluation,
     read_tables_plan,
     write_plan,
 )
@@ -180,7 +180,7 @@ def test_every_plan_file_comes_back_as_it_was(tmp_path: Path) -> None:
         write_plan(tmp_path / "bundle.json", read_bundle(tmp_path / "bundle.json"))
         assert (tmp_path / "bundle.json").read_bytes() == first
     for plan, read in [
-        (plan_shot_groups(DIGITS_LT, params), read_shot_groups),
+        (plan_evaluation(DIGITS_LT, params), read_evaluation),
         (plan_tables(DIGITS_LT, params), read_tables_plan),
     ]:
         write_plan(tmp_path / "other.json", plan)

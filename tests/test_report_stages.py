@@ -84,9 +84,10 @@ def test_another_shot_convention_needs_no_training(folder):
     for member in ("seed1", "seed2"):
         model = paths.model(fixtures.BENCHMARK, 50, "difficulty_net", member)
         change_json(folder / model / "cell.json", counts=[114, 74, 48, 31, 20, 13, 8, 5, 3, 2])
-    groups = folder / paths.shot_groups_plan(fixtures.BENCHMARK)
+    plan = folder / paths.evaluation_plan(fixtures.BENCHMARK)
+    groups = json.loads(plan.read_text())["groups"]
     for convention, few in (("kang", 5), ("mislas", 6)):
-        change_json(groups, convention=convention)
+        change_json(plan, groups={**groups, "convention": convention})
         assert fixtures.run_stage(folder, "evaluate", "50", "difficulty_net").code == 0
         report = json.loads((folder / REPORT).read_text())
         assert len(report["groups"]["members"]["few"]) == few

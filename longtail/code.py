@@ -1,0 +1,73 @@
+"""Which code decides a result: digests of modules, by file."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from longtail.presets import METHODS
+
+LIBRARY = Path(__file__).parent
+
+TRAINING_CODE = (
+    "augment.py",
+    "cells.py",
+    "difficulty_net.py",
+    "meta_gradient.py",
+    "method.py",
+    "networks/residual.py",
+    "optimisers.py",
+    "randomness.py",
+    "samplers.py",
+    "schedules.py",
+    "trainer.py",
+    "training_data.py",
+)
+"""The modules whose code decides what a training gives, beside that of its method."""
+
+EVALUATION_CODE = ("accuracy.py", "calibration.py", "profiles.py")
+"""The modules whose code decides what an evaluation gives."""
+
+
+@lru_cache
+def code_digest(path: Path) -> str:
+    """Hash of what a module does: comments, docstrings and layout do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return hashlib.sha256(repr(_form(tree)).encode()).hexdigest()
+
+
+def _form(value: Any) -> Any:
+    """A syntax tree as plain tuples, the same in every version of Python (that of `ast.dump` is not)."""
+    if isinstance(value, list):
+        return [_form(part) for part in value if not _is_text(part)]
+    if not isinstance(value, ast.AST):
+        return value
+    # newer versions have more fields, empty where the code says nothing of them
+    fields = [(name, _form(part)) for name, part in ast.iter_fields(value) if part is not None and part != []]
+    return (type(value).__name__, *fields)
+
+
+def _is_text(node: Any) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def code_digests(files: Iterable[str]) -> dict[str, str]:
+    """The digests of modules of the library, by their paths within it."""
+    return {name: code_digest(LIBRARY / name) for name in sorted(files)}
+
+
+def training_code(method: str, settings: dict[str, Any]) -> dict[str, str]:
+    """The digests of all code that decides a training with `method`."""
+    # a method may take its loss from another method's file; heads are scaled classifiers
+    files = {*TRAINING_CODE, *(f"methods/{name}.py" for name in {method, settings.get("loss", method)})}
+    if METHODS[method].stage == "retrain":
+        files.add("heads.py")
+    return code_digests(files)
