@@ -9,8 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from longtail.presets import METHODS
-
 LIBRARY = Path(__file__).parent
 
 TRAINING_CODE = (
@@ -28,6 +26,9 @@ TRAINING_CODE = (
     "training_data.py",
 )
 """The modules whose code decides what a training gives, beside that of its method."""
+
+METHOD_CODE = ("heads.py", "methods/", "networks/")
+"""Where the code of a method may come from, beside its own module and those of every training."""
 
 EVALUATION_CODE = ("accuracy.py", "calibration.py", "profiles.py")
 """The modules whose code decides what an evaluation gives."""
@@ -64,10 +65,21 @@ def code_digests(files: Iterable[str]) -> dict[str, str]:
     return {name: code_digest(LIBRARY / name) for name in sorted(files)}
 
 
-def training_code(method: str, settings: dict[str, Any]) -> dict[str, str]:
-    """The digests of all code that decides a training with `method`."""
-    # a method may take its loss from another method's file; heads are scaled classifiers
-    files = {*TRAINING_CODE, *(f"methods/{name}.py" for name in {method, settings.get("loss", method)})}
-    if METHODS[method].stage == "retrain":
-        files.add("heads.py")
-    return code_digests(files)
+def training_code(method: str) -> dict[str, str]:
+    """The digests of all code that decides a training with `method`: the loop's, its own, and what that uses."""
+    own, waiting = set(TRAINING_CODE), [f"methods/{method}.py"]
+    while waiting:
+        name = waiting.pop()
+        if name not in own:
+            own.add(name)
+            waiting += [used for used in imports(LIBRARY / name) if used.startswith(METHOD_CODE)]
+    return code_digests(own)
+
+
+def imports(path: Path) -> list[str]:
+    """The modules of the library that the module at `path` imports, by their paths within it."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("longtail."):
+            found.append(node.module.removeprefix("longtail.").replace(".", "/") + ".py")
+    return found

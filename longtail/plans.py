@@ -165,7 +165,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
         variant: Head(
             settings=settings[variant],
             training=retrain,
-            code=training_code(preset.name, settings[variant]),
+            code=training_code(preset.name),
         )
         for variant, preset in VARIANTS.items()
         if preset.stage == "retrain"
@@ -187,7 +187,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
                 mean=benchmark.mean,
                 std=benchmark.std,
                 training=represent,
-                code=training_code(preset.name, settings[variant]),
+                code=training_code(preset.name),
                 heads={},
                 seeds=params.seeds,
             )
