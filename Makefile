@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# pip compiles nothing here: most of what it installs is never imported, the rest is compiled when it first is
+unexport PYTHONDONTWRITEBYTECODE
+PIP := python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 
 .PHONY: help repro test ui lint clean
 .DEFAULT_GOAL := help
@@ -11,11 +14,11 @@ help: ## List the commands.
 
 $(BIN)/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	python -m pip install --quiet --constraint constraints.txt --editable .
+	$(PIP) .
 	@touch $@
 
 $(BIN)/installed-dev: $(BIN)/installed
-	python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) '.[dev]'
 	@touch $@
 
 repro: $(BIN)/installed ## Install into .venv, then train and evaluate what changed: Tables 1-5, Figures 1-4, MLflow.

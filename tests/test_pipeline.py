@@ -20,7 +20,7 @@ TINY = {
     "imbalances": [10],
     "seeds": [1],
     "schedule": {"fraction": 0.12},
-}  # 18 iterations: two epochs and a bit
+}
 
 DIFFICULTY = [
     "difficulty_net",
