@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # pip compiles nothing here: most of what it installs is never imported, the rest is compiled when it first is
 unexport PYTHONDONTWRITEBYTECODE
-PIP := python -m pip install --quiet --no-compile --constraint constraints.txt --editable
+PIP := python -m pip install --no-compile --constraint constraints.txt
 
 .PHONY: help repro test ui lint clean
 .DEFAULT_GOAL := help
@@ -14,11 +14,11 @@ help: ## List the commands.
 
 $(BIN)/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) .
+	$(PIP) --editable .
 	@touch $@
 
 $(BIN)/installed-dev: $(BIN)/installed
-	$(PIP) '.[dev]'
+	$(PIP) --quiet --editable '.[dev]'
 	@touch $@
 
 repro: $(BIN)/installed ## Install into .venv, then train and evaluate what changed: Tables 1-5, Figures 1-4, MLflow.
