@@ -67,7 +67,8 @@ def code_digests(files: Iterable[str]) -> dict[str, str]:
 
 def training_code(method: str) -> dict[str, str]:
     """The digests of all code behind a training with `method`: the loop, its own, and what that uses."""
-    own, waiting = set(TRAINING_CODE), [f"methods/{method}.py"]
+    own: set[str] = set(TRAINING_CODE)
+    waiting = [f"methods/{method}.py"]
     while waiting:
         name = waiting.pop()
         if name not in own:

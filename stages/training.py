@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,12 @@ from longtail.plans import BundlePlan, Cell, check_code, read_bundle
 from stages import console, paths
 
 if TYPE_CHECKING:
-    from longtail.cells import CellInputs, Job
+    from longtail.jobs import CellInputs, Job
 
 
 def read_inputs(plan: BundlePlan) -> CellInputs:
     """Pool, images and manifests, checked against each other; train, meta and test are disjoint."""
-    from longtail.cells import CellInputs
+    from longtail.jobs import CellInputs
     from longtail.manifests import check_disjoint, read_manifest
     from longtail.pools import read_images, read_pool
 
@@ -41,6 +42,8 @@ def run_bundle(
     A cell whose fingerprint was finished before, by any experiment of this repository, is taken from the
     work folder; one that was begun goes on from its checkpoint.
     """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device}: not a device; valid: auto, cpu, cuda")
     path = paths.plan(benchmark, imbalance, bundle)
     plan = read_bundle(path)
     if plan.stage != stage:
@@ -51,13 +54,13 @@ def run_bundle(
     if not cells:
         raise InputError(f"--seed {' '.join(map(str, seeds))}: not planned; seeds are {plan.seeds}")
     inputs = read_inputs(plan)
-    device = _device(device)
-    work = {cell: _job(plan, cell, inputs, device) for cell in cells}
+    work = {cell: _job(plan, cell, inputs) for cell in cells}
     open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
+    device = _device(device) if open_cells else "no device"  # asking for one imports torch
     workers = _workers(jobs, device, len(open_cells))
     _announce(stage, plan, inputs, cells, open_cells, device, workers)
     if open_cells:
-        _train_all(stage, [work[cell] for cell in open_cells], inputs, workers)
+        _train_all(stage, [replace(work[cell], device=device) for cell in open_cells], inputs, workers)
     for cell in cells:
         _bring(cell, _finished(work[cell]))
     accuracies = [_meta_accuracy(_finished(work[cell])) for cell in cells]
@@ -69,9 +72,9 @@ def run_bundle(
     )
 
 
-def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs, device: str) -> Job:
-    from longtail.cells import Job, read_cell
+def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
     from longtail.fingerprints import fingerprint
+    from longtail.jobs import Job, read_cell
 
     mark = fingerprint(plan, cell, inputs.fingerprints)
     features = None
@@ -85,7 +88,7 @@ def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs, device: str) -> Job:
                 f"settings, images or code; `dvc repro represent` trains these features anew"
             )
     checkpoint = paths.work() / mark / "checkpoint.pt"
-    return Job(plan, cell, mark, features=features, device=device, checkpoint=checkpoint)
+    return Job(plan, cell, mark, features=features, checkpoint=checkpoint)
 
 
 def _finished(job: Job) -> Path:
@@ -95,11 +98,9 @@ def _finished(job: Job) -> Path:
 def _device(wanted: str) -> str:
     import torch
 
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted not in ("cpu", "cuda") or (wanted == "cuda" and not torch.cuda.is_available()):
-        raise InputError(f"--device {wanted}: not available here; valid: auto, cpu, or cuda with a GPU")
-    return wanted
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: no such device here; valid: auto, cpu")
+    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _cores() -> int:
@@ -140,10 +141,12 @@ _inherited: dict[str, Any] = {}
 """What worker processes get when they start: the images, and the counter of iterations done."""
 
 
-def _start_worker(inputs: CellInputs, counter: Any, threads: int) -> None:
+def _start_worker(inputs: CellInputs, counter: Any) -> None:
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(
+        1
+    )  # whatever the number of workers: it decides the order of sums, so the last digits
     _inherited.update(inputs=inputs, counter=counter)
 
 
@@ -183,10 +186,9 @@ def _train_all(stage: str, jobs: list[Job], inputs: CellInputs, workers: int) ->
     fork = hasattr(os, "fork") and sys.platform == "linux" and jobs[0].device == "cpu"
     context = multiprocessing.get_context("fork" if fork else "spawn")
     counter = context.Value("L", 0)
-    threads = max(1, _cores() // workers)
     with (
         console.progress(stage, total, "iterations") as shown,
-        ProcessPoolExecutor(workers, context, _start_worker, (inputs, counter, threads)) as pool,
+        ProcessPoolExecutor(workers, context, _start_worker, (inputs, counter)) as pool,
     ):
         running = {pool.submit(_train_in_worker, job) for job in jobs}
         while running:
@@ -199,7 +201,7 @@ def _train_all(stage: str, jobs: list[Job], inputs: CellInputs, workers: int) ->
 def _bring(cell: Cell, finished: Path) -> None:
     """Copy a finished training to the cell's place, under the cell's name, whole or not at all."""
     from longtail.atomic import write_json
-    from longtail.cells import read_cell
+    from longtail.jobs import read_cell
 
     target = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,11 @@ import torch
 from safetensors.numpy import load_file
 
 from longtail.benchmarks import DIGITS_LT
-from longtail.cells import CellInputs, Job, read_cell, train_cell
+from longtail.cells import train_cell
 from longtail.checkpoints import save_checkpoint
 from longtail.errors import InputError
 from longtail.fingerprints import fingerprint
+from longtail.jobs import CellInputs, Job, read_cell
 from longtail.manifests import draw_meta, draw_train
 from longtail.params import Params
 from longtail.plans import BundlePlan, plan_bundles
