@@ -144,9 +144,8 @@ _inherited: dict[str, Any] = {}
 def _start_worker(inputs: CellInputs, counter: Any) -> None:
     import torch
 
-    torch.set_num_threads(
-        1
-    )  # whatever the number of workers: it decides the order of sums, so the last digits
+    # whatever the number of workers: threads decide the order of sums, and so the last digits
+    torch.set_num_threads(1)
     _inherited.update(inputs=inputs, counter=counter)
 
 
