@@ -25,7 +25,7 @@ repro: $(BIN)/installed ## Install into .venv, then train and evaluate what chan
 	@dvc repro
 
 test: $(BIN)/installed-dev ## Run every test.
-	@python -m pytest -n auto --dist loadfile
+	@python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/installed-dev ## Check style and types.
 	@ruff check . && ruff format --check . && pyright
