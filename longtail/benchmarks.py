@@ -54,6 +54,8 @@ class Training(Frozen):
     meta_batch_size: int
     sampler: Literal["shuffled", "class_aware"]
     augment: str
+    second_augment: str
+    """Of the second view, for methods that use two."""
     momentum: float
     weight_decay: float
     nesterov: bool
@@ -109,6 +111,7 @@ DIGITS_LT = Benchmark(
         meta_batch_size=50,
         sampler="shuffled",
         augment="shift",
+        second_augment="shift",
         momentum=0.9,
         weight_decay=5e-4,
         nesterov=False,
@@ -120,6 +123,7 @@ DIGITS_LT = Benchmark(
         meta_batch_size=50,
         sampler="class_aware",
         augment="shift",
+        second_augment="shift",
         momentum=0.9,
         weight_decay=5e-4,
         nesterov=False,

@@ -70,6 +70,7 @@ def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
         _images(job, inputs, inputs.train.image, inputs.train.label),
         _images(job, inputs, inputs.meta.image, inputs.meta.label),
         job.training,
+        method,
         seed,
     )
     return Trainer(network.to(device), method, data, job.training, task.classes)

@@ -13,7 +13,7 @@ dL_meta/dtheta = (dw/dtheta)^T dL_meta/dw: the second term of Eq. 10.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -60,8 +60,9 @@ def meta_gradient(
     sample_losses: Callable[[Tensor], Tensor],
     meta_loss: Callable[[Mapping[str, Tensor]], Tensor],
     step_size: float,
+    drift: Sequence[Tensor] | None = None,
 ) -> MetaGradient:
-    """dL_meta/dw for per-sample weights w, through one plain gradient step of size `step_size`.
+    """dL_meta/dw for per-sample weights w, through one gradient step of size `step_size`.
 
     Args:
         model: the classifier at phi, in training mode.
@@ -72,6 +73,8 @@ def meta_gradient(
         sample_losses: logits [B, C] to losses [B], the map that made `losses`.
         meta_loss: parameters to L_meta, a scalar (see `call_without_trace`).
         step_size: alpha.
+        drift: added to the gradient of each trained parameter in the inner step, whatever the weights: what
+            momentum and weight decay contribute (`longtail.optimisers.SGD.linear_step`). None: nothing.
 
     Returns:
         `MetaGradient`; nothing is added to `.grad` anywhere, and no buffer of the model changes.
@@ -81,6 +84,8 @@ def meta_gradient(
     weighted = torch.dot(weights.detach(), losses) / losses.numel()
     gradients = torch.autograd.grad(weighted, values, retain_graph=True, materialize_grads=True)
 
+    if drift is not None:
+        gradients = torch._foreach_add(gradients, drift)  # pyright: ignore[reportPrivateImportUsage]
     with torch.no_grad():
         ahead = torch._foreach_add(values, gradients, alpha=-step_size)  # pyright: ignore[reportPrivateImportUsage]
     look_ahead = {name: value.requires_grad_() for name, value in zip(names, ahead, strict=True)}

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from longtail.optimisers import SGD
+from longtail.samplers import Sampler, build_sampler
+
+if TYPE_CHECKING:
+    from longtail.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Batch:
 
     images: Tensor
     labels: Tensor
+    second_view: Tensor | None = None
+    """The same images under another augmentation, for methods with `uses_second_view`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class Moment:
     """Of the whole training."""
     learning_rate: float
     """Of the step to come."""
+    optimiser: SGD | None = None
+    """The one that takes the step, for methods that look ahead with its momentum."""
 
     @property
     def progress(self) -> float:
@@ -55,9 +65,20 @@ class Method:
     """Cross-entropy, and the hooks by which other methods differ from it."""
 
     uses_meta_batch = False
+    meta_from_training = False
+    """Meta batches are class-balanced draws of augmented training images, not of the meta set."""
+    uses_second_view = False
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         self.task = task
+
+    def sampler(self, name: str, labels: Tensor, batch_size: int) -> Sampler:
+        """What draws training batches from images with these labels [N]; `name`: the schedule's choice."""
+        return build_sampler(name, labels, batch_size, self.task.seed)
+
+    def parameters(self) -> list[Tensor]:
+        """What the method trains beside the model, with the model's optimiser."""
+        return []
 
     def adapt(self, network: nn.Module) -> nn.Module:
         """For methods that train whole networks: `network` with another classifier, where one is needed."""
@@ -67,18 +88,25 @@ class Method:
         """For methods that retrain a classifier: the head that takes `classifier`'s place."""
         raise TypeError(f"{type(self).__name__} trains whole networks, it has no head")
 
+    def start_epoch(self, model: nn.Module, data: TrainingData) -> None:
+        """Called before the first step of each epoch. Parameters and buffers of the model must stay."""
+
     def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """Losses [B] of logits [B, C] and labels [B]."""
         return F.cross_entropy(logits, labels, reduction="none")
 
+    def batch_loss(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+        """The loss of a batch, a scalar: the mean of `sample_losses`, where a loss is of single images."""
+        return self.sample_losses(logits, labels, moment).mean()
+
     def backward(
         self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
     ) -> dict[str, Tensor]:
-        """Leave the gradient of one step in the model's `.grad`; return detached scalars for the history.
+        """Leave the gradient of one step in `.grad` of what is trained; return scalars for the history.
 
         Called once an iteration with `.grad` empty. `meta` is a meta batch where `uses_meta_batch`.
         """
-        loss = self.sample_losses(model(batch.images), batch.labels, moment).mean()
+        loss = self.batch_loss(model(batch.images), batch.labels, moment)
         loss.backward()
         return {"train_loss": loss.detach()}
 

@@ -30,6 +30,8 @@ class SGD:
     def step(self, learning_rate: float) -> None:
         """Move the parameters that have a `.grad`."""
         moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        if not moved:
+            return
         buffers = [self.buffers[i] for i in moved]
         sgd(
             [self.parameters[i] for i in moved],
@@ -45,6 +47,20 @@ class SGD:
         )
         for i, buffer in zip(moved, buffers, strict=True):
             self.buffers[i] = buffer
+
+    def linear_step(self) -> tuple[float, list[Tensor]]:
+        """(gain, drift) of the step to come: it moves a parameter by -learning_rate (gain gradient + drift).
+
+        The drift, one tensor a parameter, is what momentum and weight decay add.
+        """
+        gain = 1 + self.momentum if self.nesterov else 1.0
+        carried = self.momentum**2 if self.nesterov else self.momentum
+        with torch.no_grad():
+            drift = [gain * self.weight_decay * parameter for parameter in self.parameters]
+            for own, buffer in zip(drift, self.buffers, strict=True):
+                if buffer is not None:
+                    own += carried * buffer
+        return gain, drift
 
     def zero_grad(self) -> None:
         """Drop all gradients."""

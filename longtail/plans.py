@@ -158,13 +158,19 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
         variant: preset.resolve(variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_)
         for variant, preset in VARIANTS.items()
     }
-    fraction = params.schedule.fraction
-    represent = shortened(benchmark.represent, fraction)
-    retrain = shortened(benchmark.retrain, fraction)
+    training = {
+        variant: shortened(
+            (benchmark.represent if preset.stage == "represent" else benchmark.retrain).model_copy(
+                update=preset.training
+            ),
+            params.schedule.fraction,
+        )
+        for variant, preset in VARIANTS.items()
+    }
     heads = {
         variant: Head(
             settings=settings[variant],
-            training=retrain,
+            training=training[variant],
             code=training_code(preset.name),
         )
         for variant, preset in VARIANTS.items()
@@ -186,7 +192,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
                 network=benchmark.network,
                 mean=benchmark.mean,
                 std=benchmark.std,
-                training=represent,
+                training=training[variant],
                 code=training_code(preset.name),
                 heads={},
                 seeds=params.seeds,

@@ -47,8 +47,15 @@ class ClassAwareSampler:
     the authors' code on CIFAR; its last batch may be short.
     """
 
-    def __init__(self, labels: Tensor, batch_size: int, seed: int, per_class: int = 4) -> None:
-        self.batch_size, self.seed, self.per_class = batch_size, seed, per_class
+    def __init__(
+        self,
+        labels: Tensor,
+        batch_size: int,
+        seed: int,
+        per_class: int = 4,
+        stream: str = "class_aware_order",
+    ) -> None:
+        self.batch_size, self.seed, self.per_class, self.stream = batch_size, seed, per_class, stream
         self.classes = int(labels.max()) + 1
         self.members = [torch.nonzero(labels == c).flatten() for c in range(self.classes)]
         self.length = self.classes * max(members.numel() for members in self.members)
@@ -56,7 +63,7 @@ class ClassAwareSampler:
         self._order = lru_cache(maxsize=2)(self._make_order)
 
     def _make_order(self, epoch: int) -> Tensor:
-        draws = generator(self.seed, "class_aware_order", epoch)
+        draws = generator(self.seed, self.stream, epoch)
         rounds = -(-self.length // (self.classes * self.per_class))
         turns = torch.cat([torch.randperm(self.classes, generator=draws) for _ in range(rounds)])
         order = torch.empty(turns.numel(), self.per_class, dtype=torch.int64)

@@ -57,7 +57,10 @@ class Trainer:
         self.model, self.method, self.data = model, method, data
         self.training = training
         self.optimiser = SGD(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            [
+                *(parameter for parameter in model.parameters() if parameter.requires_grad),
+                *method.parameters(),
+            ],
             momentum=training.momentum,
             weight_decay=training.weight_decay,
             nesterov=training.nesterov,
@@ -86,6 +89,7 @@ class Trainer:
         first = self.iteration
         last = min((first // per_epoch + 1) * per_epoch, self.training.iterations)
         sums: dict[str, Tensor] = {}
+        self.method.start_epoch(self.model, self.data)
         self.model.train()
         while self.iteration < last:
             for name, value in self._step().items():
@@ -116,7 +120,7 @@ class Trainer:
         rate = self._rate(self.iteration)
         batch = self.data.train_batch(self.iteration)
         meta = self.data.meta_batch(self.iteration) if self.method.uses_meta_batch else None
-        moment = Moment(self.iteration, self.training.iterations, rate)
+        moment = Moment(self.iteration, self.training.iterations, rate, self.optimiser)
         self.optimiser.zero_grad()
         scalars = self.method.backward(self.model, batch, meta, moment)
         self.optimiser.step(rate)

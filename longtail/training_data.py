@@ -10,9 +10,9 @@ from torch import Tensor
 
 from longtail.augment import AUGMENTS
 from longtail.benchmarks import Training
-from longtail.method import Batch
+from longtail.method import Batch, Method
 from longtail.randomness import generator
-from longtail.samplers import ShuffledSampler, build_sampler
+from longtail.samplers import ClassAwareSampler, Sampler, ShuffledSampler
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,25 @@ class Images:
 
 
 class TrainingData:
-    """Training and meta batches of one cell, each a function of (seed, iteration)."""
+    """Training and meta batches of one cell, each a function of (seed, iteration).
 
-    def __init__(self, train: Images, meta: Images, training: Training, seed: int) -> None:
+    (Where a method brings a sampler of its own, also of the state of that method.)
+    """
+
+    def __init__(self, train: Images, meta: Images, training: Training, method: Method, seed: int) -> None:
         self.train, self.meta, self.seed = train, meta, seed
         self.augment = AUGMENTS[training.augment]
-        self.sampler = build_sampler(training.sampler, train.labels.cpu(), training.batch_size, seed)
-        self.meta_sampler = ShuffledSampler(
+        self.second_augment = AUGMENTS[training.second_augment] if method.uses_second_view else None
+        labels = train.labels.cpu()
+        self.sampler = method.sampler(training.sampler, labels, training.batch_size)
+        self.meta_from_training = method.meta_from_training
+        self.meta_sampler: Sampler = ShuffledSampler(
             meta.labels.numel(), training.meta_batch_size, seed, stream="meta_order"
         )
+        if self.meta_from_training:
+            self.meta_sampler = ClassAwareSampler(
+                labels, training.meta_batch_size, seed, per_class=1, stream="meta_order"
+            )
 
     @property
     def batches_per_epoch(self) -> int:
@@ -59,10 +69,21 @@ class TrainingData:
     def train_batch(self, iteration: int) -> Batch:
         """The augmented training batch of `iteration`."""
         chosen = self.sampler.batch(iteration).to(self.train.labels.device)
-        images = self.augment(self.train.pixels[chosen], generator(self.seed, "augment", iteration))
-        return Batch(images, self.train.labels[chosen])
+        pixels = self.train.pixels[chosen]
+        images = self.augment(pixels, generator(self.seed, "augment", iteration))
+        second_view = None
+        if self.second_augment is not None:
+            second_view = self.second_augment(pixels, generator(self.seed, "second_augment", iteration))
+        return Batch(images, self.train.labels[chosen], second_view)
 
     def meta_batch(self, iteration: int) -> Batch:
-        """The meta batch of `iteration`, not augmented (the authors' code uses test transforms)."""
+        """The meta batch of `iteration`.
+
+        Images of the meta set are not augmented (the authors' code uses test transforms), training images
+        are.
+        """
         chosen = self.meta_sampler.batch(iteration).to(self.meta.labels.device)
-        return Batch(self.meta.pixels[chosen], self.meta.labels[chosen])
+        if not self.meta_from_training:
+            return Batch(self.meta.pixels[chosen], self.meta.labels[chosen])
+        images = self.augment(self.train.pixels[chosen], generator(self.seed, "meta_augment", iteration))
+        return Batch(images, self.train.labels[chosen])

@@ -176,9 +176,9 @@ def _train(job: Job, inputs: CellInputs, tick: Callable[[], None]) -> None:
 
 def _train_all(stage: str, jobs: list[Job], inputs: CellInputs, workers: int) -> None:
     from longtail.meta_gradient import load_forward_mode
-    from longtail.methods import CLASSES
+    from longtail.methods import find_method
 
-    if any(CLASSES[job.method].uses_meta_batch for job in jobs):
+    if any(find_method(job.method).uses_meta_batch for job in jobs):
         load_forward_mode()  # once here, not in every worker
     total = sum(job.training.iterations for job in jobs)
     # forked workers share torch and the images with this process, which never computes by itself

@@ -28,6 +28,7 @@ TRAINING = Training(
     meta_batch_size=6,
     sampler="shuffled",
     augment="shift",
+    second_augment="shift",
     momentum=0.9,
     weight_decay=5e-4,
     nesterov=False,
@@ -80,4 +81,4 @@ def make_trainer(
         if METHODS[method].stage == "retrain":
             network = WithHead(network, chosen.head(network.classifier))  # type: ignore[arg-type]
     train, meta = make_images(COUNTS, 2, dtype, noise), make_images(META_COUNTS, 3, dtype, noise)
-    return Trainer(network, chosen, TrainingData(train, meta, training, seed), training, CLASSES)
+    return Trainer(network, chosen, TrainingData(train, meta, training, chosen, seed), training, CLASSES)

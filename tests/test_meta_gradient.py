@@ -54,7 +54,16 @@ class Case:
     def meta_loss(self, parameters) -> Tensor:
         return plain(call_without_trace(self.model, parameters, self.meta_images), self.meta_labels).mean()
 
-    def by_tangent(self, step: float = STEP) -> tuple[Tensor, Tensor]:
+    def drift(self) -> list[Tensor]:
+        """Something to add to every gradient."""
+        draws = torch.Generator().manual_seed(8)
+        return [
+            torch.randn(value.shape, generator=draws, dtype=torch.float64)
+            for value in self.model.parameters()
+            if value.requires_grad
+        ]
+
+    def by_tangent(self, step: float = STEP, drift: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         losses = self.loss(self.model(self.images), LABELS)
         weights = self.class_weights()[LABELS]
         ahead = meta_gradient(
@@ -65,19 +74,24 @@ class Case:
             lambda logits: self.loss(logits, LABELS),
             self.meta_loss,
             step,
+            drift,
         )
         (gradient,) = torch.autograd.grad(weights, self.theta, grad_outputs=ahead.sample_weights)
         return gradient, ahead.loss
 
-    def by_double_backward(self, step: float = STEP) -> tuple[Tensor, Tensor]:
+    def by_double_backward(
+        self, step: float = STEP, drift: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         phi = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         logits = functional_call(self.model, {**phi, **buffers}, (self.images,))
         inner = (self.class_weights()[LABELS] * self.loss(logits, LABELS)).mean()
         gradients = torch.autograd.grad(inner, list(phi.values()), create_graph=True, allow_unused=True)
         ahead = {
-            name: value if gradient is None else value - step * gradient
-            for (name, value), gradient in zip(phi.items(), gradients, strict=True)
+            name: value - step * ((0 if gradient is None else gradient) + own)
+            for (name, value), gradient, own in zip(
+                phi.items(), gradients, drift or [0.0] * len(phi), strict=True
+            )
         }
         meta_logits = functional_call(self.model, {**ahead, **buffers}, (self.meta_images,))
         meta = plain(meta_logits, self.meta_labels).mean()
@@ -96,6 +110,15 @@ def test_it_equals_double_backward(network: str, loss: str) -> None:
     assert expected.norm() > 1e-6
     assert distance(found, expected) < 1e-10
     torch.testing.assert_close(loss_ahead, loss_expected, rtol=1e-11, atol=0)
+
+
+def test_momentum_and_weight_decay_in_the_inner_step_are_taken_in() -> None:
+    case = Case("digits_resnet", "cross_entropy")
+    drift = case.drift()
+    found, expected = case.by_tangent(drift=drift), case.by_double_backward(drift=drift)
+    assert distance(found[0], expected[0]) < 1e-10
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-11, atol=0)
+    assert distance(case.by_tangent()[0], expected[0]) > 1e-3
 
 
 def test_a_wrong_step_size_is_noticed() -> None:

@@ -38,6 +38,26 @@ def test_sgd_is_that_of_torch_with_a_learning_rate_that_changes(nesterov: bool) 
     torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_step_to_come_is_linear_in_the_gradient(nesterov: bool) -> None:
+    values = parameters()
+    optimiser = SGD(values, momentum=0.9, weight_decay=1e-2, nesterov=nesterov)
+    for step in range(3):  # the first has no momentum yet
+        gain, drift = optimiser.linear_step()
+        expected = [
+            value - 0.1 * (gain * gradient + own)
+            for value, gradient, own in zip(values, gradients(step), drift, strict=True)
+        ]
+        for value, gradient in zip(values, gradients(step), strict=True):
+            value.grad = gradient
+        optimiser.step(0.1)
+        torch.testing.assert_close(values, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_nothing_to_train_is_no_mistake() -> None:
+    SGD([], momentum=0.9, weight_decay=0.0).step(0.1)
+
+
 def test_adam_is_that_of_torch() -> None:
     ours, theirs = parameters(), parameters()
     one = Adam(ours, learning_rate=1e-2, weight_decay=1e-2)

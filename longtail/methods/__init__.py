@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from longtail.method import Method, Task
-from longtail.methods.balanced_softmax import BalancedSoftmax
-from longtail.methods.cross_entropy import CrossEntropy
-from longtail.methods.crt import CRT
-from longtail.methods.difficulty_net import DifficultyNetMethod
-from longtail.methods.las import LAS
-from longtail.methods.lws import LWS
+from longtail.presets import METHODS
 
-CLASSES: dict[str, type[Method]] = {
-    "cross_entropy": CrossEntropy,
-    "balanced_softmax": BalancedSoftmax,
-    "difficulty_net": DifficultyNetMethod,
-    "crt": CRT,
-    "lws": LWS,
-    "las": LAS,
-}
+
+def find_method(name: str) -> type[Method]:
+    """The class of the method `name`: what its module calls METHOD. Raises KeyError."""
+    return import_module(f"longtail.methods.{METHODS[name].name}").METHOD
 
 
 def build_method(name: str, settings: dict[str, Any], task: Task) -> Method:
     """The method `name`, ready to train."""
-    return CLASSES[name](settings, task)
+    return find_method(name)(settings, task)

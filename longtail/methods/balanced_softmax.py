@@ -35,3 +35,6 @@ class BalancedSoftmax(Method):
     def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """Losses [B] of logits [B, C]."""
         return balanced_softmax_losses(logits, labels, self.log_counts.to(logits.dtype))
+
+
+METHOD = BalancedSoftmax

@@ -9,3 +9,6 @@ from longtail.method import Method
 
 class CrossEntropy(Method):
     """The plain loss: every hook as `Method` has it."""
+
+
+METHOD = CrossEntropy

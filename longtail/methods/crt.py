@@ -29,3 +29,6 @@ class CRT(Method):
             with global_draws(self.task.seed, "head"):
                 classifier = nn.Linear(classifier.in_features, classifier.out_features)
         return ScaledClassifier(classifier, train_classifier=True, train_scale=False)
+
+
+METHOD = CRT

@@ -136,3 +136,6 @@ class DifficultyNetMethod(Method):
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state(state["optimiser"])
         self.accuracy = state["accuracy"].to(self.accuracy)
+
+
+METHOD = DifficultyNetMethod

@@ -64,3 +64,6 @@ class LAS(Method):
     def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """Losses [B] of logits [B, C]."""
         return smoothed_losses(logits, labels, self.epsilon.to(logits.dtype))
+
+
+METHOD = LAS

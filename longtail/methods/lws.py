@@ -17,3 +17,6 @@ class LWS(Method):
     def head(self, classifier: nn.Linear) -> nn.Module:
         """Stage 1's classifier, frozen, under trained scales."""
         return ScaledClassifier(classifier, train_classifier=False, train_scale=True)
+
+
+METHOD = LWS

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from longtail.presets import balanced_softmax, cross_entropy, crt, difficulty_net, las, lws
+from importlib import import_module
+from pkgutil import iter_modules
+
 from longtail.presets.preset import Preset
 
+_PRESETS: list[Preset] = [
+    import_module(f"{__name__}.{module.name}").PRESET
+    for module in iter_modules(__path__)
+    if module.name != "preset"
+]
+
 METHODS: dict[str, Preset] = {
-    module.PRESET.name: module.PRESET
-    for module in (cross_entropy, balanced_softmax, difficulty_net, crt, lws, las)
+    preset.name: preset for stage in ("represent", "retrain") for preset in _PRESETS if preset.stage == stage
 }
-"""Every method by name, end-to-end methods first, in the order in which help lists them."""
+"""Every method by name: those that train networks, then those that retrain classifiers, each by alphabet."""
 
 VARIANTS: dict[str, Preset] = {variant: preset for preset in METHODS.values() for variant in preset.variants}
 """The preset behind every variant."""

@@ -39,6 +39,8 @@ class Preset:
     settings: type[Strict] = NoSettings
     benchmarks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """What this method changes in the benchmark's `Training`, such as its sampler."""
 
     @property
     def keys(self) -> list[str]:

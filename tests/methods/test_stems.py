@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from longtail.methods import CLASSES
+from longtail.methods import find_method
 from longtail.presets import METHODS, VARIANTS
 from longtail.presets.preset import Preset
 
@@ -17,11 +17,8 @@ def stems(folder: str, pattern: str) -> set[str]:
 
 
 def preset_modules() -> dict[str, Preset]:
-    modules = {
-        name: importlib.import_module(f"longtail.presets.{name}")
-        for name in stems("longtail/presets", "*.py")
-    }
-    return {name: module.PRESET for name, module in modules.items() if hasattr(module, "PRESET")}
+    names = stems("longtail/presets", "*.py") - {"preset"}
+    return {name: importlib.import_module(f"longtail.presets.{name}").PRESET for name in names}
 
 
 def test_code_documentation_presets_and_tests_have_the_same_stems() -> None:
@@ -37,9 +34,8 @@ def test_every_preset_is_listed_under_its_stem_and_has_a_class() -> None:
     presets = preset_modules()
     assert dict(METHODS) == presets
     assert {name: preset.name for name, preset in presets.items()} == {name: name for name in presets}
-    assert set(CLASSES) == set(METHODS)
-    for name, method in CLASSES.items():
-        assert method.__module__ == f"longtail.methods.{name}"
+    for name in METHODS:
+        assert find_method(name).__module__ == f"longtail.methods.{name}"
 
 
 def test_every_variant_is_of_one_preset_and_its_settings_are_valid() -> None:
