@@ -102,12 +102,30 @@ class FigureLayout(Frozen):
     title: str
     curves: list[Row] = Field(min_length=1)
 
+    @property
+    def rows(self) -> list[Row]:
+        """The curves."""
+        return self.curves
+
 
 class Layouts(Frozen):
     """All tables and figures."""
 
     tables: list[TableLayout]
     figures: list[FigureLayout]
+
+    def needed(self) -> dict[str, tuple[str, ...]]:
+        """The variants that fill a row or a curve, each with the heads that do so on its features."""
+        rows = [row for part in (*self.tables, *self.figures) for row in part.rows]
+        heads: dict[str, set[str]] = {}
+        for row in rows:
+            if row.variant is not None:
+                heads.setdefault(row.variant, set()).update({row.head} if row.head else {})
+        return {
+            variant: tuple(head for head in VARIANTS if head in heads[variant])
+            for variant in VARIANTS
+            if variant in heads
+        }
 
 
 def read_layouts(path: Path | None = None) -> Layouts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,10 @@ from longtail.atomic import write_json
 from longtail.benchmarks import Benchmark, Cosine, Frozen, ShotThresholds, Steps, Training
 from longtail.code import EVALUATION_CODE, code_digests, training_code
 from longtail.errors import InputError, one_line
+from longtail.layouts import read_layouts
 from longtail.params import Params
 from longtail.presets import METHODS, VARIANTS
-
-RETRAINED = ("cross_entropy", "difficulty_net")
-"""The variants whose features get retrained heads: the decoupled blocks of Tables 1-3."""
+from longtail.presets.preset import nearest
 
 
 @dataclass(frozen=True)
@@ -97,28 +96,43 @@ class ShotGroupsPlan(Frozen):
         return ShotThresholds(many_above=self.many_above, few_below=self.few_below)
 
 
-class EvaluationPlan(Frozen):
-    """Everything that decides the evaluation of a cell, apart from its predictions."""
-
-    groups: ShotGroupsPlan
-    code: dict[str, str]
-
-
 class Member(Frozen):
-    """One cell of a `TablesBundle`."""
+    """One cell of a `BundleMembers`."""
 
     member: str
     head: str | None
     seed: int
 
 
-class TablesBundle(Frozen):
-    """The cells of one bundle, as tables name them."""
+class BundleMembers(Frozen):
+    """The cells of one bundle, as evaluation and tables name them."""
 
     imbalance: float
     bundle: str
     variant: str
     members: list[Member]
+
+
+class EvaluationPlan(Frozen):
+    """Everything that decides the evaluation of the cells at one imbalance, apart from their predictions."""
+
+    benchmark: str
+    imbalance: float
+    groups: ShotGroupsPlan
+    code: dict[str, str]
+    bundles: list[BundleMembers]
+
+    def cells(self, bundle: str | None = None) -> list[Cell]:
+        """The planned cells of `bundle`, or of all. Raises InputError where no such bundle is planned."""
+        named = [planned for planned in self.bundles if bundle in (None, planned.bundle)]
+        if not named:
+            planned = [planned.bundle for planned in self.bundles]
+            raise InputError(f"bundle '{bundle}': not planned; {nearest(str(bundle), planned)}")
+        return [
+            Cell(self.benchmark, self.imbalance, one.bundle, one.variant, member.head, member.seed)
+            for one in named
+            for member in one.members
+        ]
 
 
 class TablesPlan(Frozen):
@@ -130,7 +144,7 @@ class TablesPlan(Frozen):
     schedule_fraction: float
     networks: list[str]
     groups: ShotGroupsPlan
-    bundles: list[TablesBundle]
+    bundles: list[BundleMembers]
 
 
 def shortened(training: Training, fraction: float) -> Training:
@@ -153,7 +167,8 @@ def shortened(training: Training, fraction: float) -> Training:
 
 
 def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
-    """The bundles of `benchmark`, every imbalance and variant, then the retrained ones."""
+    """The bundles of `benchmark` that tables and figures need: at every imbalance, every variant and then the
+    heads on its features."""
     settings = {
         variant: preset.resolve(variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_)
         for variant, preset in VARIANTS.items()
@@ -177,10 +192,10 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
         if preset.stage == "retrain"
     }
     bundles = []
+    needed = read_layouts().needed()
     for imbalance in params.imbalances:
-        for variant, preset in VARIANTS.items():
-            if preset.stage == "retrain":
-                continue
+        for variant, retrained in needed.items():
+            preset = VARIANTS[variant]
             plan = BundlePlan(
                 benchmark=benchmark.name,
                 imbalance=imbalance,
@@ -198,9 +213,15 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
                 seeds=params.seeds,
             )
             bundles.append(plan)
-            if variant in RETRAINED:
+            if retrained:
                 bundles.append(
-                    plan.model_copy(update={"bundle": f"{variant}-heads", "stage": "retrain", "heads": heads})
+                    plan.model_copy(
+                        update={
+                            "bundle": f"{variant}-heads",
+                            "stage": "retrain",
+                            "heads": {head: heads[head] for head in retrained},
+                        }
+                    )
                 )
     return bundles
 
@@ -210,13 +231,33 @@ def plan_shot_groups(benchmark: Benchmark, params: Params) -> ShotGroupsPlan:
     return ShotGroupsPlan(convention=params.shot_groups, **benchmark.groups.model_dump())
 
 
-def plan_evaluation(benchmark: Benchmark, params: Params) -> EvaluationPlan:
-    """What decides an evaluation, apart from the predictions."""
-    return EvaluationPlan(groups=plan_shot_groups(benchmark, params), code=code_digests(EVALUATION_CODE))
+def _members(plan: BundlePlan) -> BundleMembers:
+    return BundleMembers(
+        imbalance=plan.imbalance,
+        bundle=plan.bundle,
+        variant=plan.variant,
+        members=[Member(member=cell.member, head=cell.head, seed=cell.seed) for cell in plan.cells()],
+    )
 
 
-def plan_tables(benchmark: Benchmark, params: Params) -> TablesPlan:
-    """What tables, figures and MLflow show."""
+def plan_evaluations(
+    benchmark: Benchmark, params: Params, bundles: Sequence[BundlePlan]
+) -> list[EvaluationPlan]:
+    """What decides the evaluation of `bundles`, apart from predictions: one plan for each imbalance."""
+    return [
+        EvaluationPlan(
+            benchmark=benchmark.name,
+            imbalance=imbalance,
+            groups=plan_shot_groups(benchmark, params),
+            code=code_digests(EVALUATION_CODE),
+            bundles=[_members(plan) for plan in bundles if plan.imbalance == imbalance],
+        )
+        for imbalance in params.imbalances
+    ]
+
+
+def plan_tables(benchmark: Benchmark, params: Params, bundles: Sequence[BundlePlan]) -> TablesPlan:
+    """What tables, figures and MLflow show: the cells of `bundles`."""
     return TablesPlan(
         benchmark=benchmark.name,
         imbalances=params.imbalances,
@@ -224,15 +265,7 @@ def plan_tables(benchmark: Benchmark, params: Params) -> TablesPlan:
         schedule_fraction=params.schedule.fraction,
         networks=[benchmark.network],
         groups=plan_shot_groups(benchmark, params),
-        bundles=[
-            TablesBundle(
-                imbalance=plan.imbalance,
-                bundle=plan.bundle,
-                variant=plan.variant,
-                members=[Member(member=cell.member, head=cell.head, seed=cell.seed) for cell in plan.cells()],
-            )
-            for plan in plan_bundles(benchmark, params)
-        ],
+        bundles=[_members(plan) for plan in bundles],
     )
 
 
@@ -264,7 +297,7 @@ def read_bundle(path: Path) -> BundlePlan:
 
 
 def read_evaluation(path: Path) -> EvaluationPlan:
-    """Read the plan of the evaluations. Raises InputError."""
+    """Read the plan of the evaluations at one imbalance. Raises InputError."""
     return _read(path, EvaluationPlan)
 
 

@@ -45,6 +45,10 @@ def done(stage: str, text: str) -> None:
     say(stage, f"done: {text}")
 
 
+WORTH_SAYING = 1.0
+"""Seconds: what is over sooner gets no line that says how long it will take."""
+
+
 class Progress:
     """How far a long piece of work is: on a terminal a bar, elsewhere a plain line now and then."""
 
@@ -80,7 +84,8 @@ class Progress:
         each = (now - self.start) / max(finished - self.first, 1)
         if not self.expected and finished - self.first >= self.total / 25:
             self.expected = True
-            self._line(f"expected: {each * self.total / 60:.1f} min, {each * 1e3:.1f} ms each")
+            if each * self.total >= WORTH_SAYING:
+                self._line(f"expected: {each * self.total / 60:.1f} min, {each * 1e3:.1f} ms each")
             self.next_line = now + 10
         if self.bar is not None:
             self.bar.update(self.task, completed=finished)

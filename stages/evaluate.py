@@ -123,29 +123,31 @@ def report_on(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport:
 
 def main(
     imbalance: Annotated[float, typer.Argument(help="n_max / n_min of the training set.")],
-    bundle: Annotated[str, typer.Argument(help="Which bundle: difficulty_net, cross_entropy-heads, ...")],
+    bundle: Annotated[str | None, typer.Argument(help="Only this one: cross_entropy-heads, ...")] = None,
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
-    """Write the reports of one bundle's cells: accuracy by shot group and class, calibration error."""
+    """Write the reports of all cells at one imbalance: accuracy by shot group and class, calibration."""
     from longtail.atomic import write_json
-    from longtail.plans import check_code, read_bundle, read_evaluation
+    from longtail.plans import check_code, read_evaluation
 
-    cells = read_bundle(paths.plan(benchmark, imbalance, bundle)).cells()
-    evaluation = read_evaluation(paths.evaluation_plan(benchmark))
-    check_code(paths.evaluation_plan(benchmark), evaluation.code)
-    groups = evaluation.groups
+    plan_path = paths.evaluation_plan(benchmark, imbalance)
+    plan = read_evaluation(plan_path)
+    check_code(plan_path, plan.code)
+    cells, groups = plan.cells(bundle), plan.groups
     console.say(
         "evaluate",
-        f"{benchmark} imbalance {imbalance:g} {bundle}: {len(cells)} cells; shot groups by "
+        f"{benchmark} imb{imbalance:g} {bundle or ''}: {len(cells)} cells; shot groups by "
         f"{groups.convention}, thresholds {groups.many_above:g} and {groups.few_below:g}",
     )
-    reports = [
-        report_on(paths.model(benchmark, imbalance, bundle, cell.member), cell.name, groups) for cell in cells
-    ]
+    reports = []
+    with console.progress("evaluate", len(cells), "cells") as shown:
+        for cell in cells:
+            folder = paths.model(benchmark, imbalance, cell.bundle, cell.member)
+            reports.append(report_on(folder, cell.name, groups))
+            shown.reach(len(reports))
     for cell, report in zip(cells, reports, strict=True):  # only once every cell has proved sound
-        write_json(
-            paths.cell_report(benchmark, imbalance, bundle, cell.member), report.model_dump(mode="json")
-        )
+        path = paths.cell_report(benchmark, imbalance, cell.bundle, cell.member)
+        write_json(path, report.model_dump(mode="json"))
     means = []
     for split in ("all", "few"):
         values = [value for report in reports if (value := report.accuracy[split]) is not None]

@@ -33,12 +33,12 @@ def meta_manifest(benchmark: str, imbalance: float) -> Path:
 
 def plan(benchmark: str, imbalance: float, bundle: str) -> Path:
     """Everything that decides the cells of one bundle."""
-    return Path("data") / benchmark / "plan" / f"{imbalance_name(imbalance)}-{bundle}.json"
+    return Path("data") / benchmark / "plan" / imbalance_name(imbalance) / f"{bundle}.json"
 
 
-def evaluation_plan(benchmark: str) -> Path:
-    """What decides the evaluations: shot groups, and code."""
-    return Path("data") / benchmark / "plan" / "evaluation.json"
+def evaluation_plan(benchmark: str, imbalance: float) -> Path:
+    """What decides the evaluations at one imbalance: cells, shot groups, and code."""
+    return Path("data") / benchmark / "plan" / imbalance_name(imbalance) / "evaluation.json"
 
 
 def tables_plan(benchmark: str) -> Path:
@@ -48,7 +48,7 @@ def tables_plan(benchmark: str) -> Path:
 
 def bundle_models(benchmark: str, imbalance: float, bundle: str) -> Path:
     """The trained cells of one bundle."""
-    return Path("models") / benchmark / f"{imbalance_name(imbalance)}-{bundle}"
+    return Path("models") / benchmark / imbalance_name(imbalance) / bundle
 
 
 def model(benchmark: str, imbalance: float, bundle: str, member: str) -> Path:
@@ -58,7 +58,7 @@ def model(benchmark: str, imbalance: float, bundle: str, member: str) -> Path:
 
 def cell_report(benchmark: str, imbalance: float, bundle: str, member: str) -> Path:
     """The report of one cell."""
-    return Path("reports") / benchmark / "cells" / f"{imbalance_name(imbalance)}-{bundle}" / f"{member}.json"
+    return Path("reports") / benchmark / "cells" / imbalance_name(imbalance) / bundle / f"{member}.json"
 
 
 def report(benchmark: str, name: str) -> Path:

@@ -15,7 +15,7 @@ def main(
     """Write data/<benchmark>/plan: everything that decides each cell, and the cells of the tables."""
     from longtail.benchmarks import find_benchmark
     from longtail.params import read_params
-    from longtail.plans import plan_bundles, plan_evaluation, plan_tables, write_plan
+    from longtail.plans import plan_bundles, plan_evaluations, plan_tables, write_plan
 
     params, chosen = read_params(), find_benchmark(benchmark)
     bundles = plan_bundles(chosen, params)
@@ -27,8 +27,9 @@ def main(
     )
     for bundle in bundles:
         write_plan(paths.plan(benchmark, bundle.imbalance, bundle.bundle), bundle)
-    write_plan(paths.evaluation_plan(benchmark), plan_evaluation(chosen, params))
-    write_plan(paths.tables_plan(benchmark), plan_tables(chosen, params))
+    for evaluation in plan_evaluations(chosen, params, bundles):
+        write_plan(paths.evaluation_plan(benchmark, evaluation.imbalance), evaluation)
+    write_plan(paths.tables_plan(benchmark), plan_tables(chosen, params, bundles))
     console.done("plan", f"{cells} cells in {len(bundles)} bundles")
 
 

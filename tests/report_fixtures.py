@@ -21,7 +21,7 @@ from longtail.atomic import write_json
 from longtail.benchmarks import DIGITS_LT
 from longtail.histories import History
 from longtail.params import Params
-from longtail.plans import BundlePlan, Cell, plan_bundles, plan_evaluation, plan_tables, write_plan
+from longtail.plans import BundlePlan, Cell, plan_bundles, plan_evaluations, plan_tables, write_plan
 from longtail.profiles import exponential_profile
 from stages import console, paths
 
@@ -146,10 +146,9 @@ def build(folder: Path, chosen: Params | None = None, variants: tuple[str, ...] 
     """Write the plans and models of `chosen`, of all bundles or those called `variants`, under `folder`."""
     chosen = chosen or params()
     plans = [plan for plan in plan_bundles(DIGITS_LT, chosen) if not variants or plan.bundle in variants]
-    tables = plan_tables(DIGITS_LT, chosen)
-    kept = [bundle for bundle in tables.bundles if not variants or bundle.bundle in variants]
-    write_plan(folder / paths.tables_plan(BENCHMARK), tables.model_copy(update={"bundles": kept}))
-    write_plan(folder / paths.evaluation_plan(BENCHMARK), plan_evaluation(DIGITS_LT, chosen))
+    write_plan(folder / paths.tables_plan(BENCHMARK), plan_tables(DIGITS_LT, chosen, plans))
+    for evaluation in plan_evaluations(DIGITS_LT, chosen, plans):
+        write_plan(folder / paths.evaluation_plan(BENCHMARK, evaluation.imbalance), evaluation)
     for plan in plans:
         write_plan(folder / paths.plan(BENCHMARK, plan.imbalance, plan.bundle), plan)
         for cell in plan.cells():
@@ -159,9 +158,9 @@ def build(folder: Path, chosen: Params | None = None, variants: tuple[str, ...] 
 
 
 def evaluate(folder: Path, plans: list[BundlePlan]) -> None:
-    """Run the stage on every bundle. Raises RuntimeError where it fails."""
-    for plan in plans:
-        result = run_stage(folder, "evaluate", f"{plan.imbalance:g}", plan.bundle)
+    """Run the stage at every imbalance of `plans`. Raises RuntimeError where it fails."""
+    for imbalance in dict.fromkeys(plan.imbalance for plan in plans):
+        result = run_stage(folder, "evaluate", f"{imbalance:g}")
         if result.code:
             raise RuntimeError(result.stderr)
 

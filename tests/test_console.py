@@ -120,6 +120,16 @@ def test_progress_off_a_terminal_is_plain_lines_that_grow_rare(monkeypatch, caps
     assert "\x1b" not in out
 
 
+def test_what_is_over_at_once_gets_no_line(monkeypatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with console.progress("evaluate", 90, "cells") as shown:
+        for finished in range(1, 91):
+            now[0] = 0.01 * finished
+            shown.reach(finished)
+    assert capsys.readouterr().out == ""
+
+
 def test_on_a_terminal_there_is_a_bar_and_it_goes_away_on_an_error(monkeypatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")

@@ -270,6 +270,7 @@ NOT_CODE = {
     "errors.py": "messages",
     "histories.py": "writes what was measured",
     "jobs.py": "its values are in the plan, the images are counted by their fingerprints",
+    "layouts.py": "names the cells of the tables",
     "manifests.py": "counted by the manifests' fingerprints",
     "params.py": "its values are in the plan",
     "plans.py": "its values are in the plan",

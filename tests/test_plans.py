@@ -14,7 +14,7 @@ from longtail.errors import InputError
 from longtail.params import Params, read_params
 from longtail.plans import (
     plan_bundles,
-    plan_evaluation,
+    plan_evaluations,
     plan_tables,
     read_bundle,
     read_evaluation,
@@ -179,9 +179,10 @@ def test_every_plan_file_comes_back_as_it_was(tmp_path: Path) -> None:
         first = (tmp_path / "bundle.json").read_bytes()
         write_plan(tmp_path / "bundle.json", read_bundle(tmp_path / "bundle.json"))
         assert (tmp_path / "bundle.json").read_bytes() == first
+    bundles = plan_bundles(DIGITS_LT, params)
     for plan, read in [
-        (plan_evaluation(DIGITS_LT, params), read_evaluation),
-        (plan_tables(DIGITS_LT, params), read_tables_plan),
+        *((plan, read_evaluation) for plan in plan_evaluations(DIGITS_LT, params, bundles)),
+        (plan_tables(DIGITS_LT, params, bundles), read_tables_plan),
     ]:
         write_plan(tmp_path / "other.json", plan)
         assert read(tmp_path / "other.json") == plan
@@ -189,13 +190,16 @@ def test_every_plan_file_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_the_plan_of_the_tables_names_every_cell_once(tmp_path: Path) -> None:
     params = params_of(tmp_path)
-    tables = plan_tables(DIGITS_LT, params)
+    bundles = plan_bundles(DIGITS_LT, params)
+    tables = plan_tables(DIGITS_LT, params, bundles)
     named = [
         (bundle.imbalance, bundle.bundle, bundle.variant, member.member, member.head, member.seed)
         for bundle in tables.bundles
         for member in bundle.members
     ]
-    cells = [cell for plan in plan_bundles(DIGITS_LT, params) for cell in plan.cells()]
+    cells = [cell for plan in bundles for cell in plan.cells()]
+    evaluations = plan_evaluations(DIGITS_LT, params, bundles)
+    assert [cell for plan in evaluations for cell in plan.cells()] == cells
     assert named == [(c.imbalance, c.bundle, c.variant, c.member, c.head, c.seed) for c in cells]
     assert {bundle.variant for bundle in tables.bundles} == {
         v for v, p in VARIANTS.items() if p.stage == "represent"

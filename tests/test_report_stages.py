@@ -79,12 +79,18 @@ def test_a_report_holds_what_the_predictions_say(folder):
     assert "seconds" not in report  # equal trainings give equal reports
 
 
+def test_a_bundle_that_is_not_planned_is_refused(folder):
+    before = digests(folder)
+    check_refusal(fixtures.run_stage(folder, "evaluate", "50", "difficulty_ned"), "'difficulty_net'?")
+    assert digests(folder) == before
+
+
 def test_another_shot_convention_needs_no_training(folder):
     # a class with exactly 20 images is medium by kang, few by mislas
     for member in ("seed1", "seed2"):
         model = paths.model(fixtures.BENCHMARK, 50, "difficulty_net", member)
         change_json(folder / model / "cell.json", counts=[114, 74, 48, 31, 20, 13, 8, 5, 3, 2])
-    plan = folder / paths.evaluation_plan(fixtures.BENCHMARK)
+    plan = folder / paths.evaluation_plan(fixtures.BENCHMARK, 50)
     groups = json.loads(plan.read_text())["groups"]
     for convention, few in (("kang", 5), ("mislas", 6)):
         change_json(plan, groups={**groups, "convention": convention})
@@ -138,8 +144,8 @@ BREAKS = {
     "no counts": (lambda f: (f / MODEL / "cell.json").write_text(json.dumps({"cell": CELL})), "no '"),
     "text for iterations": (lambda f: change_json(f / MODEL / "cell.json", iterations="x"), "iterations"),
     "no plan": (
-        lambda f: (f / paths.plan(fixtures.BENCHMARK, 50, "difficulty_net")).unlink(),
-        "imb50-difficulty_net.json: no such plan",
+        lambda f: (f / paths.evaluation_plan(fixtures.BENCHMARK, 50)).unlink(),
+        "imb50/evaluation.json: no such plan",
     ),
 }
 

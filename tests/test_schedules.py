@@ -17,6 +17,7 @@ def training(schedule: Steps | Cosine, iterations: int) -> Training:
         meta_batch_size=100,
         sampler="shuffled",
         augment="none",
+        second_augment="none",
         momentum=0.9,
         weight_decay=1e-4,
         nesterov=False,

@@ -191,4 +191,4 @@ def test_model_path_is_asked_for_every_planned_cell(study, tmp_path):
         tables.read_reports(
             plan, lambda *cell: asked.append(cell) or tmp_path / report_path(*cell), report_path
         )
-    assert asked == [(50, "cross_entropy", "seed1")]
+    assert asked == [(50, plan.bundles[0].bundle, "seed1")]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from longtail.presets import METHODS
+
 ROOT = Path(__file__).parent.parent
 PARAMS = "lambda: 0.3\nimbalances: [50]\nseeds: [1, 2]\nschedule: {fraction: 0.04}\n"
-MODELS = Path("models/digits-lt/imb50-cross_entropy")
+MODELS = Path("models/digits-lt/imb50/cross_entropy")
 
 
 def stage(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -81,7 +83,7 @@ def spoil_seed(folder: Path) -> None:
 
 
 def spoil_code(folder: Path) -> None:
-    path = folder / "data/digits-lt/plan/imb50-cross_entropy.json"
+    path = folder / "data/digits-lt/plan/imb50/cross_entropy.json"
     plan = json.loads(path.read_text())
     plan["code"]["trainer.py"] = "0" * 64
     path.write_text(json.dumps(plan))
@@ -95,7 +97,7 @@ def spoil_features(folder: Path) -> None:
 REPRESENT = ("stages.represent", "50", "cross_entropy")
 RETRAIN = ("stages.retrain", "50", "cross_entropy")
 WRONG = {
-    "no such plan": ((*REPRESENT[:2], "nothing"), lambda folder: None, "imb50-nothing.json: no such plan"),
+    "no such plan": ((*REPRESENT[:2], "nothing"), lambda folder: None, "imb50/nothing.json: no such plan"),
     "another imbalance": (("stages.represent", "7", "cross_entropy"), lambda folder: None, "no such plan"),
     "no such seed": ((*REPRESENT, "--seed", "9"), lambda folder: None, "--seed 9: not planned"),
     "a head's bundle": ((*REPRESENT[:2], "cross_entropy-heads"), lambda folder: None, "stages.retrain"),
@@ -125,7 +127,8 @@ def test_what_is_wrong_is_one_line_and_nothing_is_touched(name: str, trained: Pa
 
 def test_the_methods_are_listed_with_a_line_each(tmp_path: Path) -> None:
     lines = stage(tmp_path, "stages.represent", "--list-methods").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["cross_entropy", "balanced_softmax", "difficulty_net"]
+    expected = [name for name, preset in METHODS.items() if preset.stage == "represent"]
+    assert [line.split()[0] for line in lines] == expected
     assert all(len(line) > 35 for line in lines)
 
 
