@@ -13,8 +13,10 @@ LIBRARY = Path(__file__).parent
 
 TRAINING_CODE = (
     "augment.py",
+    "autoaugment.py",
     "cells.py",
     "difficulty_net.py",
+    "image_operations.py",
     "meta_gradient.py",
     "method.py",
     "networks/residual.py",
@@ -22,6 +24,7 @@ TRAINING_CODE = (
     "randomness.py",
     "samplers.py",
     "schedules.py",
+    "second_view.py",
     "trainer.py",
     "training_data.py",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,10 +18,16 @@ from longtail.samplers import ClassAwareSampler, Sampler, ShuffledSampler
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images: pixels float32 [N, channels, H, W], normalised; labels int64 [N]."""
+    """Labelled images, labels int64 [N].
 
-    pixels: Tensor
+    `raw` is uint8 [N, channels, H, W], which is what augmentation takes; floats count as normalised already.
+    """
+
+    raw: Tensor
     labels: Tensor
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    """Of each channel, on the scale 0..1."""
 
     @classmethod
     def of(
@@ -31,13 +38,21 @@ class Images:
         std: tuple[float, ...],
         device: torch.device,
     ) -> Images:
-        """From uint8 images [N, H, W, channels], with the channels' mean and deviation (of 0..1)."""
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
-        shape = (1, -1, 1, 1)
-        scaled = (pixels.float() / 255 - torch.tensor(mean, device=device).view(shape)) / torch.tensor(
-            std, device=device
-        ).view(shape)
-        return cls(scaled.contiguous(), torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device))
+        """From uint8 images [N, H, W, channels]."""
+        raw = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+        return cls(raw, torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device), mean, std)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """All images as the network takes them, float32 [N, channels, H, W], without augmentation."""
+        return self.normalised(self.raw)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images [B, channels, H, W] of `raw`'s kind as the network takes them."""
+        if images.is_floating_point():
+            return images
+        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
+        return (images.float() / 255 - mean[:, None, None]) / std[:, None, None]
 
 
 class TrainingData:
@@ -69,12 +84,14 @@ class TrainingData:
     def train_batch(self, iteration: int) -> Batch:
         """The augmented training batch of `iteration`."""
         chosen = self.sampler.batch(iteration).to(self.train.labels.device)
-        pixels = self.train.pixels[chosen]
-        images = self.augment(pixels, generator(self.seed, "augment", iteration))
+        raw = self.train.raw[chosen]
+        images = self.augment(raw, generator(self.seed, "augment", iteration))
         second_view = None
         if self.second_augment is not None:
-            second_view = self.second_augment(pixels, generator(self.seed, "second_augment", iteration))
-        return Batch(images, self.train.labels[chosen], second_view)
+            second_view = self.train.normalised(
+                self.second_augment(raw, generator(self.seed, "second_augment", iteration))
+            )
+        return Batch(self.train.normalised(images), self.train.labels[chosen], second_view)
 
     def meta_batch(self, iteration: int) -> Batch:
         """The meta batch of `iteration`.
@@ -85,5 +102,5 @@ class TrainingData:
         chosen = self.meta_sampler.batch(iteration).to(self.meta.labels.device)
         if not self.meta_from_training:
             return Batch(self.meta.pixels[chosen], self.meta.labels[chosen])
-        images = self.augment(self.train.pixels[chosen], generator(self.seed, "meta_augment", iteration))
-        return Batch(images, self.train.labels[chosen])
+        images = self.augment(self.train.raw[chosen], generator(self.seed, "meta_augment", iteration))
+        return Batch(self.train.normalised(images), self.train.labels[chosen])

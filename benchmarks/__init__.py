@@ -1,0 +1,1 @@
+"""What the library costs: each module is a command, `python -m benchmarks.<name>`."""
