@@ -1,4 +1,50 @@
 """Long-tailed recognition: Difficulty-Net, the methods it is compared with, and what proves them.
 
-Nothing here knows of DVC, MLflow or the command line; the stages of the pipeline do.
+Nothing here knows of DVC, MLflow or the command line; the stages of the pipeline do. The names below are for
+a training loop of your own (`docs/own_loop.md`); each is imported when it is first used: most need torch.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longtail.difficulty_net import DifficultyNet as DifficultyNet
+    from longtail.difficulty_net import class_weights as class_weights
+    from longtail.difficulty_net import driver_loss as driver_loss
+    from longtail.errors import InputError as InputError
+    from longtail.meta_gradient import call_without_trace as call_without_trace
+    from longtail.meta_gradient import weight_gradient as weight_gradient
+    from longtail.method import Batch as Batch
+    from longtail.method import Method as Method
+    from longtail.method import Moment as Moment
+    from longtail.own_loop import EpochBatches as EpochBatches
+    from longtail.own_loop import make_method as make_method
+    from longtail.own_loop import shot_group_accuracy as shot_group_accuracy
+    from longtail.presets import METHODS as METHODS
+    from longtail.samplers import ClassAwareSampler as ClassAwareSampler
+    from longtail.samplers import ShuffledSampler as ShuffledSampler
+    from longtail.trainer import class_accuracy as class_accuracy
+
+_PUBLIC = {
+    "difficulty_net": ["DifficultyNet", "class_weights", "driver_loss"],
+    "errors": ["InputError"],
+    "meta_gradient": ["call_without_trace", "weight_gradient"],
+    "method": ["Batch", "Method", "Moment"],
+    "own_loop": ["EpochBatches", "make_method", "shot_group_accuracy"],
+    "presets": ["METHODS"],
+    "samplers": ["ClassAwareSampler", "ShuffledSampler"],
+    "trainer": ["class_accuracy"],
+}
+_HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'longtail' has no attribute {name!r}")
+    return getattr(import_module(f"longtail.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

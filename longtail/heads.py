@@ -41,7 +41,10 @@ class WithHead(nn.Module):
         self.network.eval()
         return self
 
+    def features(self, images: Tensor) -> Tensor:
+        """What the head gets, [B, F], of images [B, channels, H, W]."""
+        return self.network.features(images)  # type: ignore[operator]
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C] of images [B, channels, H, W]."""
-        features = self.network.features(images)  # type: ignore[operator]
-        return self.head(features)
+        return self.head(self.features(images))

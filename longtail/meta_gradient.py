@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
@@ -52,7 +53,14 @@ def call_without_trace(model: nn.Module, parameters: Mapping[str, Tensor], image
     return functional_call(model, {**parameters, **buffers}, (images,))
 
 
-def meta_gradient(
+def meta_cross_entropy(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """L_meta of Eq. 8: parameters to the mean cross-entropy on a meta batch, images and labels [M]."""
+    return lambda parameters: F.cross_entropy(call_without_trace(model, parameters, images), labels)
+
+
+def weight_gradient(
     model: nn.Module,
     losses: Tensor,
     weights: Tensor,
@@ -71,7 +79,7 @@ def meta_gradient(
         weights: w_i, [B]. Only their values matter here.
         images: the batch of `losses`.
         sample_losses: logits [B, C] to losses [B], the map that made `losses`.
-        meta_loss: parameters to L_meta, a scalar (see `call_without_trace`).
+        meta_loss: parameters to L_meta, a scalar (`meta_cross_entropy`, for most).
         step_size: alpha.
         drift: added to the gradient of each trained parameter in the inner step, whatever the weights: what
             momentum and weight decay contribute (`longtail.optimisers.SGD.linear_step`). None: nothing.
@@ -85,7 +93,7 @@ def meta_gradient(
     gradients = torch.autograd.grad(weighted, values, retain_graph=True, materialize_grads=True)
 
     if drift is not None:
-        gradients = torch._foreach_add(gradients, drift)  # pyright: ignore[reportPrivateImportUsage]
+        gradients = torch._foreach_add(gradients, list(drift))  # pyright: ignore[reportPrivateImportUsage]
     with torch.no_grad():
         ahead = torch._foreach_add(values, gradients, alpha=-step_size)  # pyright: ignore[reportPrivateImportUsage]
     look_ahead = {name: value.requires_grad_() for name, value in zip(names, ahead, strict=True)}

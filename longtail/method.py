@@ -89,7 +89,7 @@ class Method:
         raise TypeError(f"{type(self).__name__} trains whole networks, it has no head")
 
     def start_epoch(self, model: nn.Module, data: TrainingData) -> None:
-        """Called before the first step of each epoch. Parameters and buffers of the model must stay."""
+        """Called before the first step of each epoch. A network must stay as it is; a head may take note."""
 
     def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """Losses [B] of logits [B, C] and labels [B]."""

@@ -17,6 +17,7 @@ from longtail.errors import InputError, one_line
 from longtail.intervals import Interval, mean_interval
 from longtail.layouts import COPIED, NOT_YET, Row, TableLayout
 from longtail.plans import ShotGroupsPlan, TablesPlan
+from longtail.presets import METHODS
 
 SPLITS = ("all", "many", "medium", "few")
 HEADINGS = {"all": "All", "many": "Many", "medium": "Med", "few": "Few"}
@@ -266,7 +267,9 @@ def conditions(table: Table) -> list[str]:
     if not reports:
         return ["No row of this table has a method yet."]
     ends = sorted({report.iterations for report in reports if report.head is None})
-    heads = sorted({report.iterations for report in reports if report.head is not None})
+    # a head that fixes its number of iterations trains nothing
+    trained_heads = [r for r in reports if r.head and "iterations" not in METHODS[r.head].training]
+    heads = sorted({report.iterations for report in trained_heads})
     trained = [f"{'/'.join(map(str, ends))} iterations end to end"] if ends else []
     trained += [f"{'/'.join(map(str, heads))} for retrained classifiers"] if heads else []
     fraction = f" ({plan.schedule_fraction:.3g} of the full schedule)" if plan.schedule_fraction < 1 else ""

@@ -130,6 +130,8 @@ class Trainer:
     def _add_row(self, accuracy: Tensor, means: dict[str, float]) -> None:
         difficulty, weights = self.method.difficulty(), self.method.weights()
         entropy = float("nan") if difficulty is None else float(difficulty_entropy(difficulty.double()))
+        if math.isinf(entropy):  # CDB-CE: a class without an error has difficulty 0
+            entropy = float("nan")
         self.history.add(
             epoch=len(self.history.rows),
             iteration=self.iteration,

@@ -45,6 +45,23 @@ def done(stage: str, text: str) -> None:
     say(stage, f"done: {text}")
 
 
+def lister(stage: str) -> Callable[[bool], None]:
+    """A callback for an option that prints the methods of `stage`, with a line each, and leaves."""
+
+    def list_methods(wanted: bool) -> None:
+        if wanted:
+            import typer
+
+            from longtail.presets import METHODS
+
+            for preset in METHODS.values():
+                if preset.stage == stage:
+                    print(f"{preset.name:<22} {preset.summary}")
+            raise typer.Exit
+
+    return list_methods
+
+
 WORTH_SAYING = 1.0
 """Seconds: what is over sooner gets no line that says how long it will take."""
 

@@ -9,17 +9,6 @@ import typer
 from stages import console
 
 
-def list_methods(wanted: bool) -> None:
-    """Print every method that trains networks, with a line each, and leave."""
-    if wanted:
-        from longtail.presets import METHODS
-
-        for preset in METHODS.values():
-            if preset.stage == "represent":
-                print(f"{preset.name:<20} {preset.summary}")
-        raise typer.Exit
-
-
 def main(
     imbalance: Annotated[float, typer.Argument(help="n_max / n_min, one of the planned ones.")],
     variant: Annotated[str, typer.Argument(help="A method with its settings, such as difficulty_net.")],
@@ -28,10 +17,13 @@ def main(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     jobs: Annotated[int, typer.Option(help="Cells trained at once; 0: up to two a core, one on a GPU.")] = 0,
     methods: Annotated[
-        bool, typer.Option("--list-methods", callback=list_methods, is_eager=True, help="List, and leave.")
+        bool,
+        typer.Option(
+            "--list-methods", callback=console.lister("represent"), is_eager=True, help="List, and leave."
+        ),
     ] = False,
 ) -> None:
-    """Train the representation: models/<benchmark>/imb<R>-<variant>/seed<S>."""
+    """Train the representation: models/<benchmark>/imb<R>/<variant>/seed<S>."""
     from stages.training import run_bundle
 
     run_bundle("represent", benchmark, imbalance, variant, seed or [], device, jobs)

@@ -16,8 +16,14 @@ def main(
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be given again.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     jobs: Annotated[int, typer.Option(help="Cells trained at once; 0: up to two a core, one on a GPU.")] = 0,
+    methods: Annotated[
+        bool,
+        typer.Option(
+            "--list-methods", callback=console.lister("retrain"), is_eager=True, help="List, and leave."
+        ),
+    ] = False,
 ) -> None:
-    """Train cRT, LWS and LAS heads: models/<benchmark>/imb<R>-<variant>-heads/<head>-seed<S>."""
+    """Train heads on a variant's features: models/<benchmark>/imb<R>/<variant>-heads/<head>-seed<S>."""
     from stages.training import run_bundle
 
     run_bundle("retrain", benchmark, imbalance, f"{variant}-heads", seed or [], device, jobs)

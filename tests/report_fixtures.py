@@ -95,7 +95,7 @@ def write_history(path: Path, cell: Cell) -> None:
     difficulty = 0.5 + slope * np.exp(-epoch / 6)[:, None] * (0.6 - level) * (epoch > 0)[:, None]
     difficulty = difficulty + (epoch > 0)[:, None] * rng.normal(0, 0.004, (rows, CLASSES))
     share = difficulty / difficulty.sum(axis=1, keepdims=True)
-    weighted = cell.head is None and cell.variant.startswith("difficulty_net")
+    weighted = cell.head is None and cell.variant.startswith(("difficulty_net", "cdb_ce"))
     entropy = -np.log(CLASSES * share).mean(axis=1)
     history = History()
     for row in range(rows):
@@ -140,6 +140,24 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
     write_json(folder / "timing.json", {"seconds": 1.5})
     write_predictions(folder / "predictions.parquet", cell)
     write_history(folder / "history.parquet", cell)
+
+
+SOME = (
+    "balanced_softmax",
+    "cdb_ce",
+    "cross_entropy",
+    "cross_entropy-heads",
+    "difficulty_net",
+    "difficulty_net-heads",
+    "difficulty_net_absolute",
+    "difficulty_net_balanced_softmax",
+    "difficulty_net_lambda_0",
+    "difficulty_net_lambda_0.3",
+    "difficulty_net_lambda_0.6",
+    "difficulty_net_lambda_0.9",
+    "difficulty_net_lambda_1",
+)
+"""Bundles that fill a part of every table and figure; all of them would take their time."""
 
 
 def build(folder: Path, chosen: Params | None = None, variants: tuple[str, ...] = ()) -> list[BundlePlan]:

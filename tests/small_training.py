@@ -70,15 +70,17 @@ def make_trainer(
     **changes: Any,
 ) -> Trainer:
     """A trainer before its first iteration; `changes` are those of `TRAINING`."""
-    training = TRAINING.model_copy(update=changes)
-    if METHODS[method].stage == "retrain":
-        training = training.model_copy(update={"sampler": "class_aware"})
-    settings = METHODS[method].settings.model_validate(settings or {}).model_dump(by_alias=True)
+    preset = METHODS[method]
+    usual = {"sampler": "class_aware"} if preset.stage == "retrain" else {}
+    training = TRAINING.model_copy(update={**usual, **preset.training, **changes})
+    settings = preset.settings.model_validate(settings or {}).model_dump(by_alias=True)
     with default_dtype(dtype):
         task = Task(counts=torch.tensor(COUNTS), seed=seed, imbalance=24)
         chosen = build_method(method, settings, task)
         network = build_network("digits_resnet", CLASSES, seed)
-        if METHODS[method].stage == "retrain":
+        if preset.stage == "retrain":
             network = WithHead(network, chosen.head(network.classifier))  # type: ignore[arg-type]
+        else:
+            network = chosen.adapt(network)
     train, meta = make_images(COUNTS, 2, dtype, noise), make_images(META_COUNTS, 3, dtype, noise)
     return Trainer(network, chosen, TrainingData(train, meta, training, chosen, seed), training, CLASSES)

@@ -255,10 +255,10 @@ def imported(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("longtail"):
             for name in [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]:
-                relative = Path(*name.split(".")[1:])
-                for file in (relative.with_suffix(".py"), relative / "__init__.py"):
-                    if relative.parts and (LIBRARY / file).is_file():
-                        found.add(file.as_posix())
+                relative = "/".join(name.split(".")[1:])
+                for file in (f"{relative}.py", f"{relative}/__init__.py"):
+                    if relative and (LIBRARY / file).is_file():
+                        found.add(file)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from longtail.meta_gradient import call_without_trace, meta_gradient
+from longtail.meta_gradient import call_without_trace, meta_cross_entropy, weight_gradient
 from longtail.networks import build_network
+from longtail.trainer import Trainer
 
 CLASSES = 6
 COUNTS = torch.tensor([40.0, 20.0, 9.0, 4.0, 2.0, 1.0], dtype=torch.float64)
@@ -66,7 +68,7 @@ class Case:
     def by_tangent(self, step: float = STEP, drift: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         losses = self.loss(self.model(self.images), LABELS)
         weights = self.class_weights()[LABELS]
-        ahead = meta_gradient(
+        ahead = weight_gradient(
             self.model,
             losses,
             weights,
@@ -96,6 +98,74 @@ class Case:
         meta_logits = functional_call(self.model, {**ahead, **buffers}, (self.meta_images,))
         meta = plain(meta_logits, self.meta_labels).mean()
         return torch.autograd.grad(meta, self.theta)[0], meta.detach()
+
+
+class NaiveLoop:
+    """For the tests of methods with one look ahead: double backward through the network, SGD by hand."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.data, self.training = trainer.data, trainer.training
+        self.model = copy.deepcopy(trainer.model).train()
+        self.momentum = [torch.zeros_like(value) for value in self.model.parameters()]
+        self.classes = len(trainer.history.rows[0]["accuracy"])
+        self.accuracy = torch.zeros(self.classes, dtype=torch.float64)
+        self.iteration = 0
+
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """Cross-entropies of the training batch, [B], and its labels; running statistics move."""
+        batch = self.data.train_batch(self.iteration)
+        return plain(self.model(batch.images), batch.labels), batch.labels
+
+    def meta_loss(self, inner: Callable[[Tensor, Tensor], Tensor], rate: float) -> Tensor:
+        """L_meta after a step of size `rate` on inner(losses, labels), with the graph of that step."""
+        batch, meta = self.data.train_batch(self.iteration), self.data.meta_batch(self.iteration)
+        phi = dict(self.model.named_parameters())
+        buffers = {name: value.clone() for name, value in self.model.named_buffers()}
+        losses = plain(functional_call(self.model, {**phi, **buffers}, (batch.images,)), batch.labels)
+        gradients = torch.autograd.grad(inner(losses, batch.labels), list(phi.values()), create_graph=True)
+        ahead = {name: p - rate * g for (name, p), g in zip(phi.items(), gradients, strict=True)}
+        logits = functional_call(self.model, {**ahead, **buffers}, (meta.images,))
+        return plain(logits, meta.labels).mean()
+
+    def descend(self, loss: Tensor, rate: float) -> None:
+        """A step on `loss` with momentum and weight decay."""
+        gradients = torch.autograd.grad(loss, list(self.model.parameters()))
+        with torch.no_grad():
+            for i, (value, gradient) in enumerate(zip(self.model.parameters(), gradients, strict=True)):
+                decayed = gradient + self.training.weight_decay * value
+                self.momentum[i] = self.training.momentum * self.momentum[i] + decayed
+                value -= rate * self.momentum[i]
+
+    def iterate(self, rate: float) -> None:
+        """One iteration of the method."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """All iterations, and the accuracies after each epoch."""
+        per_epoch = self.data.batches_per_epoch
+        rates = [0.1, 0.12, 0.14, 0.16, 0.18] + [0.2] * 3 + [0.02] * 2 + [0.002] * self.training.iterations
+        for iteration in range(self.training.iterations):
+            self.iteration = iteration
+            self.iterate(rates[iteration])
+            if (iteration + 1) % per_epoch == 0 or iteration + 1 == self.training.iterations:
+                self.refresh()
+
+    def refresh(self) -> None:
+        """Accuracies on the whole meta set, in evaluation mode."""
+        self.model.eval()
+        with torch.no_grad():
+            predicted = self.model(self.data.meta.pixels).argmax(1)
+        self.model.train()
+        labels = self.data.meta.labels
+        values = [(predicted[labels == c] == c).double().mean() for c in range(self.classes)]
+        self.accuracy = torch.stack(values)
+
+    def assert_same_model(self, model: nn.Module, tolerance: float = 1e-8) -> None:
+        """Parameters and running statistics."""
+        found, expected = model.state_dict(), self.model.state_dict()
+        assert any("running_var" in name for name in found)
+        for name, value in found.items():
+            torch.testing.assert_close(value, expected[name], rtol=tolerance, atol=tolerance, msg=name)
 
 
 def distance(one: Tensor, other: Tensor) -> float:
@@ -134,6 +204,14 @@ def test_ignoring_the_weights_in_the_inner_step_would_be_noticed() -> None:
     assert distance(case.by_tangent()[0], expected) > 1e-3
 
 
+def test_the_meta_cross_entropy_is_the_mean_over_the_meta_batch_at_other_parameters() -> None:
+    case = Case("digits_resnet", "cross_entropy")
+    moved = {name: 1.1 * value.detach() for name, value in case.model.named_parameters()}
+    found = meta_cross_entropy(case.model, case.meta_images, case.meta_labels)(moved)
+    torch.testing.assert_close(found, case.meta_loss(moved), rtol=1e-12, atol=0)
+    assert (found - case.meta_loss({})).abs() > 1e-3
+
+
 class WithIdleParameters(nn.Module):
     """One parameter that reaches no loss, one that is frozen."""
 
@@ -156,7 +234,7 @@ def test_losses_that_no_trained_parameter_reaches_have_gradient_zero() -> None:
     model = WithIdleParameters().double().train()
     images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
     labels = torch.tensor([0, 1, 2, 2])
-    moved = meta_gradient(
+    moved = weight_gradient(
         model,
         model(images).square().sum(1) * 0 + model.idle.sum(),
         torch.ones(4, dtype=torch.float64),
@@ -199,7 +277,9 @@ def test_the_graph_of_the_losses_serves_the_step_of_phi_afterwards() -> None:
     expected = torch.autograd.grad(
         (weights * losses).mean(), list(case.model.parameters()), retain_graph=True
     )
-    meta_gradient(case.model, losses, weights, case.images, lambda z: plain(z, LABELS), case.meta_loss, STEP)
+    weight_gradient(
+        case.model, losses, weights, case.images, lambda z: plain(z, LABELS), case.meta_loss, STEP
+    )
     (weights * losses).mean().backward()
     for value, gradient in zip(case.model.parameters(), expected, strict=True):
         assert value.grad is not None

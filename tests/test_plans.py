@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from longtail.benchmarks import DIGITS_LT, Steps
 from longtail.errors import InputError
+from longtail.layouts import read_layouts
 from longtail.params import Params, read_params
 from longtail.plans import (
     plan_bundles,
@@ -26,12 +29,18 @@ from longtail.presets import METHODS, VARIANTS
 ROOT = Path(__file__).parents[1]
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
 
-PLAIN = {"cross_entropy", "balanced_softmax"}
-OURS = {"difficulty_net", "difficulty_net_balanced_softmax", "difficulty_net_absolute"}
-SWEPT = {f"difficulty_net_lambda_{value}" for value in ("0", "0.3", "0.6", "0.9", "1")}
-HEADS = {"cross_entropy-heads", "difficulty_net-heads"}
-ALL = PLAIN | OURS | SWEPT | HEADS
-WITH_D = OURS | SWEPT | {"difficulty_net-heads"}
+NEEDED = read_layouts().needed()
+HEADS = {f"{variant}-heads" for variant, heads in NEEDED.items() if heads}
+ALL = set(NEEDED) | HEADS
+FOLLOW_LAMBDA = {  # all others fix it or have none
+    "difficulty_net",
+    "difficulty_net-heads",
+    "difficulty_net_absolute",
+    "difficulty_net_balanced_softmax",
+    "difficulty_net_balanced_softmax_released",
+    "difficulty_net_detached",
+    "sample_difficulty_net",
+}
 
 
 def params_of(folder: Path, change: dict[str, Any] | None = None) -> Params:
@@ -50,53 +59,80 @@ def bundles(folder: Path, change: dict[str, Any] | None = None) -> dict[str, dic
     return {f"imb{plan.imbalance:g}-{plan.bundle}": plan.model_dump(mode="json") for plan in plans}
 
 
-TOUCHED: list[tuple[dict[str, Any], set[str]]] = [
-    ({"lambda": 0.6}, OURS | {"difficulty_net-heads"}),
+TOP: list[tuple[dict[str, Any], set[str]]] = [
+    ({"lambda": 0.6}, FOLLOW_LAMBDA),
     ({"seeds": [1, 2]}, ALL),
     ({"schedule": {"fraction": 0.5}}, ALL),
     ({"data_seed": 1}, set()),  # touches the images, through their manifests
     ({"shot_groups": "mislas"}, set()),  # touches the reports, through a file of its own
     ({"imbalances": [10, 50]}, set()),
-    ({"difficulty_net": {"meta_gradient": "detached"}}, WITH_D),
-    ({"difficulty_net": {"difficulty": "absolute"}}, WITH_D - {"difficulty_net_absolute"}),
-    ({"difficulty_net": {"driver_loss": False}}, WITH_D),
-    ({"difficulty_net": {"driver_reduction": "sum"}}, WITH_D),
-    ({"difficulty_net": {"loss": "balanced_softmax"}}, WITH_D - {"difficulty_net_balanced_softmax"}),
-    ({"difficulty_net": {"hidden": 7}}, WITH_D),
-    ({"difficulty_net": {"bias": True}}, WITH_D),
-    ({"difficulty_net": {"learning_rate": 0.5}}, WITH_D),
-    ({"difficulty_net": {"weight_decay": 0.5}}, WITH_D),
-    ({"crt": {"classifier": "copied"}}, HEADS),
-    ({"crt": {"start": "last"}}, HEADS),
-    ({"lws": {"start": "last"}}, HEADS),
-    ({"las": {"start": "last"}}, HEADS),
-    ({"las": {"smoothing_head": 0.25}}, HEADS),
-    ({"las": {"smoothing_tail": 0.25}}, HEADS),
 ]
 
 
-@pytest.mark.parametrize(
-    ("change", "touched"), TOUCHED, ids=lambda value: str(value) if isinstance(value, dict) else ""
-)
+@cache
+def shipped_bundles() -> dict[str, dict[str, Any]]:
+    with TemporaryDirectory() as folder:
+        return bundles(Path(folder))
+
+
+def changed_bundles(folder: Path, change: dict[str, Any]) -> set[str]:
+    """The bundles whose plan `change` changes, the same at every imbalance."""
+    before, after = shipped_bundles(), bundles(folder, change)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if before[name] != after[name]}
+    found = {name.split("-", 1)[1] for name in changed}
+    assert changed == {f"imb{imbalance}-{bundle}" for imbalance in (50, 10) for bundle in found}
+    return found
+
+
+@pytest.mark.parametrize(("change", "touched"), TOP, ids=[str(change) for change, _ in TOP])
 def test_a_parameter_changes_exactly_these_bundles(
     tmp_path: Path, change: dict[str, Any], touched: set[str]
 ) -> None:
-    before, after = bundles(tmp_path), bundles(tmp_path, change)
-    assert before.keys() == after.keys()
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed == {f"imb{imbalance}-{bundle}" for imbalance in (50, 10) for bundle in touched}
+    assert changed_bundles(tmp_path, change) == touched
 
 
-def test_every_parameter_and_every_setting_is_in_that_list() -> None:
-    listed = {
-        f"{key}.{inner}" if isinstance(value, dict) else key
-        for change, _ in TOUCHED
-        for key, value in change.items()
-        for inner in (value if isinstance(value, dict) else [""])
-    }
-    top = {info.alias or name for name, info in Params.model_fields.items()} - {"methods", "schedule"}
-    settings = {f"{name}.{key}" for name, preset in METHODS.items() for key in preset.keys}
-    assert listed == top | settings | {"schedule.fraction"}
+def test_every_parameter_is_in_that_list() -> None:
+    top = {info.alias or name for name, info in Params.model_fields.items()} - {"methods"}
+    assert {key for change, _ in TOP for key in change} == top
+
+
+def another_value(method: str, key: str) -> Any:
+    """A valid value of a setting, other than what the variants that do not fix it have on digits-LT."""
+    preset = METHODS[method]
+    free = [name for name, fixed in preset.variants.items() if key not in fixed]
+    taken = [preset.resolve(name, "digits-lt", {}, 0.3)[key] for name in free]
+    info = next(i for name, i in preset.settings.model_fields.items() if key in (name, i.alias))
+    words = [word for part in (info.annotation, *get_args(info.annotation)) for word in get_args(part)]
+    for value in [*words, True, False, 0.0625, 0.8125, 7, 9]:
+        try:
+            preset.check({key: value}, where="here")
+        except InputError:
+            continue
+        if value not in taken:
+            return value
+    raise AssertionError(f"no other value for {method}.{key}")
+
+
+def touched_by(method: str, key: str) -> set[str]:
+    """The bundles that a setting decides: variants of the method that do not fix it, and their heads."""
+    own = {name for name, fixed in METHODS[method].variants.items() if key not in fixed}
+    if METHODS[method].stage == "retrain":
+        return {f"{variant}-heads" for variant, heads in NEEDED.items() if own & set(heads)}
+    return own | {f"{variant}-heads" for variant in own if NEEDED[variant]}
+
+
+@pytest.mark.parametrize(
+    ("method", "key"), [(name, key) for name, preset in METHODS.items() for key in preset.keys]
+)
+def test_a_setting_changes_exactly_the_bundles_of_its_method(tmp_path: Path, method: str, key: str) -> None:
+    change = {method: {key: another_value(method, key)}}
+    assert changed_bundles(tmp_path, change) == touched_by(method, key)
+
+
+def test_every_variant_fills_a_row_or_a_curve() -> None:
+    heads = {head for heads in NEEDED.values() for head in heads}
+    assert set(NEEDED) | heads == set(VARIANTS)
 
 
 def test_a_new_imbalance_adds_its_bundles_and_leaves_the_others(tmp_path: Path) -> None:
@@ -111,6 +147,8 @@ def test_the_bundles_are_those_of_the_pipeline(tmp_path: Path) -> None:
     plans = plan_bundles(DIGITS_LT, params_of(tmp_path))
     assert {plan.bundle for plan in plans if plan.stage == "represent"} == set(listed["represented"])
     assert {plan.variant for plan in plans if plan.stage == "retrain"} == set(listed["retrained"])
+    assert listed["represented"] == list(NEEDED)
+    assert listed["retrained"] == [variant for variant, heads in NEEDED.items() if heads]
 
 
 def test_cells_have_unique_names_and_heads_sit_on_their_features(tmp_path: Path) -> None:
@@ -132,7 +170,7 @@ def test_cells_have_unique_names_and_heads_sit_on_their_features(tmp_path: Path)
                 below.training,
                 below.method,
             )
-            assert set(plan.heads) == {name for name, preset in METHODS.items() if preset.stage == "retrain"}
+            assert tuple(plan.heads) == NEEDED[plan.variant]
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.1, 0.001])
@@ -201,9 +239,7 @@ def test_the_plan_of_the_tables_names_every_cell_once(tmp_path: Path) -> None:
     evaluations = plan_evaluations(DIGITS_LT, params, bundles)
     assert [cell for plan in evaluations for cell in plan.cells()] == cells
     assert named == [(c.imbalance, c.bundle, c.variant, c.member, c.head, c.seed) for c in cells]
-    assert {bundle.variant for bundle in tables.bundles} == {
-        v for v, p in VARIANTS.items() if p.stage == "represent"
-    }
+    assert {bundle.variant for bundle in tables.bundles} == set(NEEDED)
     assert (tables.seeds, tables.imbalances, tables.networks) == ([1, 2, 3], [50, 10], ["digits_resnet"])
 
 

@@ -125,9 +125,10 @@ def test_what_is_wrong_is_one_line_and_nothing_is_touched(name: str, trained: Pa
     assert contents(folder) == before
 
 
-def test_the_methods_are_listed_with_a_line_each(tmp_path: Path) -> None:
-    lines = stage(tmp_path, "stages.represent", "--list-methods").stdout.splitlines()
-    expected = [name for name, preset in METHODS.items() if preset.stage == "represent"]
+@pytest.mark.parametrize("name", ["represent", "retrain"])
+def test_the_methods_are_listed_with_a_line_each(tmp_path: Path, name: str) -> None:
+    lines = stage(tmp_path, f"stages.{name}", "--list-methods").stdout.splitlines()
+    expected = [method for method, preset in METHODS.items() if preset.stage == name]
     assert [line.split()[0] for line in lines] == expected
     assert all(len(line) > 35 for line in lines)
 

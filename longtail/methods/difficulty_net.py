@@ -8,21 +8,19 @@ Each iteration, with a = accuracies on the meta set (zeros at first, then refres
 
 The gradient of step 2 goes through step 1 (`longtail.meta_gradient`). In the authors' release it does
 not: the weights are rebuilt as a fresh tensor, so theta sees the driver loss alone. That is
-`meta_gradient: detached` here. Also there, "+ Bal. Softmax" averages the weights away; here every
-sample keeps its own. Settings, defaults and where they come from: `longtail/presets/difficulty_net.py`.
+`meta_gradient: detached` here. Also there, "+ Bal. Softmax" multiplies the mean loss by the mean weight:
+`weighting: averaged`. Settings, defaults and where they come from: `longtail/presets/difficulty_net.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.difficulty_net import DifficultyNet, class_weights, driver_loss
-from longtail.meta_gradient import call_without_trace, meta_gradient
+from longtail.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.method import Batch, Method, Moment, Task
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
 from longtail.optimisers import Adam
@@ -57,6 +55,11 @@ class DifficultyNetMethod(Method):
             return balanced_softmax_losses(logits, labels, self.log_counts.to(logits.dtype))
         return super().sample_losses(logits, labels, moment)
 
+    def sample_weights(self, labels: Tensor) -> Tensor:
+        """Weights [B] of images with these labels [B], with the graph of theta."""
+        own = class_weights(self.net(self.accuracy))[labels]
+        return own.mean().repeat(own.numel()) if self.settings.weighting == "averaged" else own
+
     def backward(
         self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
     ) -> dict[str, Tensor]:
@@ -65,7 +68,7 @@ class DifficultyNetMethod(Method):
         losses = self.sample_losses(model(batch.images), batch.labels, moment)
         scalars = self._step_theta(model, losses, batch, meta, moment)
         with torch.no_grad():
-            weights = class_weights(self.net(self.accuracy))[batch.labels]
+            weights = self.sample_weights(batch.labels)
         loss = torch.dot(weights, losses) / losses.numel()
         loss.backward()
         return {"train_loss": loss.detach(), **scalars}
@@ -74,33 +77,26 @@ class DifficultyNetMethod(Method):
         self, model: nn.Module, losses: Tensor, batch: Batch, meta: Batch, moment: Moment
     ) -> dict[str, Tensor]:
         """Eqs. 7-10: one step of Adam on theta."""
-        difficulty = self.net(self.accuracy)
-        weights = class_weights(difficulty)
         scalars: dict[str, Tensor] = {}
 
-        driver = driver_loss(difficulty, self.accuracy, self.settings.driver_reduction)
+        driver = driver_loss(self.net(self.accuracy), self.accuracy, self.settings.driver_reduction)
         scale = self.settings.lambda_ if self.settings.driver_loss else 0.0
-        gradient = list(torch.autograd.grad(scale * driver, self.theta, retain_graph=True))
+        gradient = list(torch.autograd.grad(scale * driver, self.theta))
         scalars["driver_loss"] = driver.detach()
         scalars["grad_norm_driver"] = torch.nn.utils.get_total_norm(gradient)
 
         if self.settings.meta_gradient == "exact":
-
-            def meta_loss(parameters: Mapping[str, Tensor]) -> Tensor:
-                logits = call_without_trace(model, parameters, meta.images)
-                return F.cross_entropy(logits, meta.labels)
-
-            ahead = meta_gradient(
+            weights = self.sample_weights(batch.labels)
+            ahead = weight_gradient(
                 model,
                 losses,
-                weights.detach()[batch.labels],
+                weights,
                 batch.images,
                 lambda logits: self.sample_losses(logits, batch.labels, moment),
-                meta_loss,
+                meta_cross_entropy(model, meta.images, meta.labels),
                 moment.learning_rate,
             )
-            per_class = torch.zeros_like(weights).index_add(0, batch.labels, ahead.sample_weights)
-            through = torch.autograd.grad(weights, self.theta, grad_outputs=per_class)
+            through = torch.autograd.grad(weights, self.theta, grad_outputs=ahead.sample_weights)
             scalars["meta_loss"] = ahead.loss
             scalars["grad_norm_meta"] = torch.nn.utils.get_total_norm(through)
             gradient = [driver + meta for driver, meta in zip(gradient, through, strict=True)]

@@ -23,6 +23,8 @@ class Settings(Strict):
     """Over classes in Eq. 7: the printed formula shows a sum, the authors' code takes the mean."""
     meta_gradient: Literal["exact", "detached"] = "exact"
     """exact: Eq. 10 through the inner step. detached: zero, as the authors' release computes it."""
+    weighting: Literal["per_image", "averaged"] = "per_image"
+    """averaged: mean loss times mean weight of the batch, as the authors' release has "+ Bal. Softmax"."""
     hidden: int = Field(128, ge=1)
     """Width of both hidden layers."""
     bias: bool = False
@@ -43,6 +45,12 @@ PRESET = Preset(
     variants={
         "difficulty_net": {},
         "difficulty_net_balanced_softmax": {"loss": "balanced_softmax"},
+        "difficulty_net_detached": {"meta_gradient": "detached"},
+        "difficulty_net_balanced_softmax_released": {
+            "loss": "balanced_softmax",
+            "meta_gradient": "detached",
+            "weighting": "averaged",
+        },
         "difficulty_net_absolute": {"difficulty": "absolute"},
         "difficulty_net_lambda_0": {"lambda": 0.0},
         "difficulty_net_lambda_0.3": {"lambda": 0.3},

@@ -14,9 +14,10 @@ from torch.func import functional_call
 
 from longtail.method import Moment
 from longtail.methods.difficulty_net import DifficultyNetMethod
-from longtail.presets.difficulty_net import Settings
+from longtail.presets.difficulty_net import PRESET, Settings
 from longtail.trainer import Trainer
 from tests.small_training import CLASSES, COUNTS, make_trainer
+from tests.test_meta_gradient import distance
 
 MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
 
@@ -68,6 +69,13 @@ class Reference:
         difficulty = self.difficulty()
         return CLASSES * difficulty / difficulty.sum()
 
+    def weighted(self, losses: Tensor, labels: Tensor) -> Tensor:
+        """Eq. 5."""
+        weights = self.weights()[labels]
+        if self.settings.weighting == "averaged":
+            return losses.mean() * weights.mean()
+        return (weights * losses).mean()
+
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.settings.loss == "balanced_softmax":
             logits = logits + LOG_COUNTS
@@ -85,8 +93,7 @@ class Reference:
         phi = dict(self.model.named_parameters())
         buffers = {name: value.clone() for name, value in self.model.named_buffers()}
         losses = self.losses(functional_call(self.model, {**phi, **buffers}, (images,)), labels)
-        inner = (self.weights()[labels] * losses).mean()
-        gradients = torch.autograd.grad(inner, list(phi.values()), create_graph=True)
+        gradients = torch.autograd.grad(self.weighted(losses, labels), list(phi.values()), create_graph=True)
         ahead = {name: p - rate * g for (name, p), g in zip(phi.items(), gradients, strict=True)}
         logits = functional_call(self.model, {**ahead, **buffers}, (meta_images,))
         return negative_log_softmax(logits, meta_labels).mean()
@@ -109,9 +116,7 @@ class Reference:
         self.meta_losses.append(meta_loss)
         self.adam([d + t for d, t in zip(driver, through, strict=True)])
         batch = self.data.train_batch(self.step)
-        with torch.no_grad():
-            weights = self.weights()[batch.labels]
-        loss = (weights * self.losses(self.model(batch.images), batch.labels)).mean()
+        loss = self.weighted(self.losses(self.model(batch.images), batch.labels), batch.labels)
         names, values = zip(*self.model.named_parameters(), strict=True)
         gradients = torch.autograd.grad(loss, values)
         with torch.no_grad():
@@ -186,7 +191,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "driver_reduction": "sum",
     },
     "lambda 1, no driver loss": {"lambda": 1.0, "driver_loss": False},
-    "detached": {"meta_gradient": "detached"},
+    "averaged": {"weighting": "averaged"},
+    "detached": dict(PRESET.variants["difficulty_net_detached"]),
+    "balanced, as released": dict(PRESET.variants["difficulty_net_balanced_softmax_released"]),
 }
 
 
@@ -213,6 +220,7 @@ def test_twenty_steps_equal_the_naive_loop(name: str) -> None:
         {"driver_reduction": "sum"},
         {"loss": "balanced_softmax"},
         {"meta_gradient": "detached"},
+        {"weighting": "averaged"},
         {"weight_decay": 0.0},
     ],
     ids=str,
@@ -317,6 +325,30 @@ def test_every_sample_keeps_its_own_weight(loss: str) -> None:
         torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
     far = [float((a - b).norm() / a.norm()) for a, b in zip(own, blurred, strict=True)]
     assert max(far) > 1e-3
+
+
+def test_as_released_with_balanced_softmax_theta_gets_the_driver_and_the_weights_are_averaged_away() -> None:
+    found, reference, trainer = theta_gradient(**PRESET.variants["difficulty_net_balanced_softmax_released"])
+    for gradient, expected in zip(found, reference.theta_gradients(0.1)[0], strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-18)
+    batch = reference.data.train_batch(0)
+    reference.theta = [value.detach() for value in method_of(trainer).theta]
+    losses = reference.losses(reference.model(batch.images), batch.labels)
+    weight = reference.weights()[batch.labels].mean()
+    assert abs(float(weight) - 1) > 1e-4
+    plain = torch.autograd.grad(losses.mean(), list(reference.model.parameters()))
+    for value, expected in zip(trainer.model.parameters(), plain, strict=True):
+        # Balanced Softmax's own gradient, times one number
+        torch.testing.assert_close(value.grad, weight * expected, rtol=1e-9, atol=1e-12)
+
+
+def test_averaged_weights_get_the_gradient_of_double_backward() -> None:
+    found, reference, _ = theta_gradient(**{"weighting": "averaged", "lambda": 0.0})
+    _, through, _ = reference.theta_gradients(0.1)
+    assert (
+        distance(torch.cat([g.flatten() for g in found]), torch.cat([g.flatten() for g in through])) < 1e-10
+    )
+    assert norm(through) > 1e-8
 
 
 def test_the_balanced_training_loss_has_the_log_of_the_counts_in_its_logits() -> None:

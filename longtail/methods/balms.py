@@ -1,0 +1,148 @@
+"""Balanced Meta-Softmax, BALMS (Ren et al., NeurIPS 2020), stage 2: Balanced Softmax and a meta sampler.
+
+A new linear classifier phi on frozen features. Images are drawn with replacement, each with probability
+p_n proportional to rho of its class, rho_c = sigmoid(u_c), and u is meta-learned. Each iteration:
+
+1. draw      i_b = argmax_n (log p_n + g_bn), g Gumbel noise, b = 1..B
+2. ahead     phi_hat(u): one step of the classifier's own SGD, momentum and weight decay included, on
+             (1/B) sum_b omega_b l_{i_b}(phi), l Balanced Softmax with the prior of the data set,
+             omega_b = s_b - stop(s_b) + 1 (straight through), s_b = softmax_n(log p_n + g_bn) at i_b
+3. u:        Adam on the plain cross-entropy of phi_hat(u) on a class-balanced meta batch
+4. phi:      SGD on (1/B) sum_b l_{i_b}(phi), the batch of 1
+
+At first rho = r / (r_min + r_max), r_c = pi_c^(-kappa). As all images of a class share one rho, s_b depends
+on the noise through its maximum and its log-sum-exp by class alone: gradients pass through [B, C] numbers,
+not [B, N]. The release differentiates twice; `longtail.meta_gradient` gives the same in one tangent pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from longtail.heads import WithHead
+from longtail.meta_gradient import call_without_trace, weight_gradient
+from longtail.method import Batch, Moment, Task
+from longtail.methods.balanced_softmax import BalancedSoftmax
+from longtail.optimisers import Adam
+from longtail.presets.balms import Settings
+from longtail.randomness import generator, global_draws
+from longtail.samplers import Sampler
+
+
+def initial_logits(counts: Tensor, kappa: float) -> Tensor:
+    """u, float64 [C], from training counts [C]."""
+    r = (counts / counts.sum(dtype=torch.float64)).pow(-kappa)
+    return torch.logit(r / (r.min() + r.max()))
+
+
+class MetaSampler:
+    """B images an iteration, with replacement; an epoch is as long as one pass over the images."""
+
+    def __init__(self, labels: Tensor, batch_size: int, seed: int, logits: Tensor) -> None:
+        """`labels` int64 [N] on the CPU; `logits` u [C], read anew at each draw."""
+        self.labels, self.batch_size, self.seed, self.logits = labels, batch_size, seed, logits
+        self.batches_per_epoch = -(-labels.numel() // batch_size)
+        self._noise = lru_cache(maxsize=1)(self._make_noise)
+
+    def _make_noise(self, iteration: int) -> tuple[Tensor, Tensor, Tensor]:
+        """g [B, N], its largest value and its log-sum-exp over each class, [B, C]; float64.
+
+        (Its largest values decide, and float32 draws are coarse there.)
+        """
+        shape = (self.batch_size, self.labels.numel())
+        draws = generator(self.seed, "gumbel", iteration)
+        noise = torch.empty(shape, dtype=torch.float64).exponential_(generator=draws).log_().neg_()
+        nothing = noise.new_full((self.batch_size, self.logits.numel()), -torch.inf)
+        largest = nothing.scatter_reduce(1, self.labels.expand(shape), noise, "amax")
+        top = noise.amax(dim=1, keepdim=True)
+        sums = torch.zeros_like(nothing).index_add_(1, self.labels, (noise - top).exp_())
+        return noise, largest, sums.log_() + top
+
+    def batch(self, iteration: int) -> Tensor:
+        """The drawn images i_b, int64 [B]."""
+        log_rho = F.logsigmoid(self.logits.detach()).to("cpu", torch.float64)
+        return (log_rho[self.labels] + self._noise(iteration)[0]).argmax(dim=1)
+
+    def soft(self, iteration: int, labels: Tensor) -> Tensor:
+        """s_b [B] of the drawn images, which have `labels` [B], with the graph to u."""
+        _, largest, total = (values.to(labels.device) for values in self._noise(iteration))
+        log_rho = F.logsigmoid(self.logits)
+        own = log_rho[labels] + largest.gather(1, labels[:, None])[:, 0]  # i_b: the largest of its class
+        return torch.exp(own - torch.logsumexp(log_rho + total, dim=1))
+
+
+class BALMS(BalancedSoftmax):
+    """Balanced Softmax on batches from the meta sampler."""
+
+    def __init__(self, settings: dict[str, Any], task: Task) -> None:
+        super().__init__(settings, task)
+        self.settings = Settings.model_validate(settings)
+        self.uses_meta_batch = self.settings.meta_sampler
+        self.meta_from_training = self.settings.meta_set == "training"
+        logits = initial_logits(task.counts, self.settings.kappa)
+        self.logits = logits.to(task.device, torch.get_default_dtype()).requires_grad_()
+        self.optimiser = Adam([self.logits], self.settings.learning_rate, weight_decay=0.0)
+
+    def head(self, classifier: nn.Linear) -> nn.Module:
+        """A new classifier, all of it trained."""
+        with global_draws(self.task.seed, "head"):
+            return nn.Linear(classifier.in_features, classifier.out_features)
+
+    def sampler(self, name: str, labels: Tensor, batch_size: int) -> Sampler:
+        """The meta sampler, or without it the schedule's choice."""
+        if not self.settings.meta_sampler:
+            return super().sampler(name, labels, batch_size)
+        self.draws = MetaSampler(labels, batch_size, self.task.seed, self.logits)
+        return self.draws
+
+    def backward(
+        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+    ) -> dict[str, Tensor]:
+        """Steps 2 and 3, and the gradient of step 4; both batches pass the frozen network once."""
+        if not self.settings.meta_sampler:
+            return super().backward(model, batch, meta, moment)
+        assert isinstance(model, WithHead)
+        assert meta is not None
+        assert moment.optimiser is not None
+        features, meta_features, head = model.features(batch.images), model.features(meta.images), model.head
+
+        def losses_of(logits: Tensor) -> Tensor:
+            return self.sample_losses(logits, batch.labels, moment)
+
+        def meta_loss(parameters: Mapping[str, Tensor]) -> Tensor:
+            return F.cross_entropy(call_without_trace(head, parameters, meta_features), meta.labels)
+
+        losses = losses_of(head(features))
+        ones = torch.ones_like(losses)  # the value of every omega_b
+        gain, drift = moment.optimiser.linear_step()
+        step, drift = gain * moment.learning_rate, [own / gain for own in drift]
+        ahead = weight_gradient(head, losses, ones, features, losses_of, meta_loss, step, drift)
+        soft = self.draws.soft(moment.iteration, batch.labels)
+        (self.logits.grad,) = torch.autograd.grad(soft, self.logits, ahead.sample_weights.to(soft.dtype))
+        self.optimiser.step()
+        losses.mean().backward()
+        scalars = {"meta_loss": ahead.loss, "grad_norm_meta": self.logits.grad.norm()}
+        return {"train_loss": losses.detach().mean(), **scalars}
+
+    def weights(self) -> Tensor | None:
+        """rho / mean rho, [C]: how often an image is drawn, beside the average class."""
+        rho = torch.sigmoid(self.logits.detach())
+        return rho / rho.mean() if self.settings.meta_sampler else None
+
+    def state(self) -> dict[str, Any]:
+        """u and Adam's moments."""
+        return {"logits": self.logits.detach(), "optimiser": self.optimiser.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.logits.detach().copy_(state["logits"])
+        self.optimiser.load_state(state["optimiser"])
+
+
+METHOD = BALMS

@@ -1,0 +1,102 @@
+"""CDB-CE (Sinha et al., ACCV 2020): cross-entropy weighted by the difficulty of classes.
+
+    d_c = 1 - a_c,   w_c = d_c^tau C / sum_k d_k^tau,   l_i = w_{y_i} (-log p_{y_i})
+
+Saptarshi Sinha et al., "Class-Wise Difficulty-Balanced Loss for Solving Class-Imbalance". a_c are the
+accuracies on the meta set, measured after each epoch; at first they are 0, so all weights are 1. tau is
+a number, or dynamic: tau = 2 / (1 + exp(-b)), b = max a / (min a + 0.01) - 1.
+
+Beside 1 - a (`difficulty: linear`) there are the functions of Difficulty-Net's Figure 1, which compares
+four decreasing ones but names this one alone: 1 - a^2, (1 - a)^2 and exp(-a) are this project's choice.
+`relative` is 1 - a_c / sum_k a_k, our reading of row #5 of Table 4 ("Ours w/o L_dr and ML"): the
+difficulties are relative, as Difficulty-Net's, but nothing is learned.
+
+In the release of Difficulty-Net the dynamic tau lacks the factor 2 and the -1, and the difficulties go in
+already scaled to sum C. Settings and defaults: `longtail/presets/cdb_ce.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from longtail.method import Method, Moment, Task
+from longtail.presets.cdb_ce import Settings
+
+
+def relative_difficulty(accuracy: Tensor) -> Tensor:
+    """1 - a_c / sum a, [C], of accuracies [C]; all 1 where all accuracies are 0."""
+    total = accuracy.sum()
+    # an exact guard: a floor under the sum would keep a class of difficulty 0 above it, much so for tau < 1
+    return 1 - accuracy / torch.where(total > 0, total, 1.0)
+
+
+DIFFICULTIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda a: 1 - a,
+    "concave": lambda a: 1 - a**2,
+    "convex": lambda a: (1 - a) ** 2,
+    "exponential": lambda a: torch.exp(-a),
+    "relative": relative_difficulty,
+}
+"""Difficulties [C] from accuracies [C] in 0..1; each is 1 everywhere where all accuracies are 0."""
+
+
+def dynamic_tau(accuracy: Tensor) -> Tensor:
+    """tau, a scalar, from accuracies [C]: about 1 where all are equal, towards 2 as they fall apart."""
+    bias = accuracy.max() / (accuracy.min() + 0.01) - 1
+    return 2 * torch.sigmoid(bias)
+
+
+def difficulty_weights(difficulty: Tensor, tau: float | Tensor) -> Tensor:
+    """w_c = C d_c^tau / sum d^tau, [C], of difficulties [C] >= 0; all 1 where no class is difficult."""
+    peak = difficulty.max()
+    # in units of the largest, no power overflows and not all vanish
+    scaled = torch.where(peak > 0, difficulty / peak, 1.0)
+    powers = scaled**tau
+    return powers * (powers.numel() / powers.sum())
+
+
+class CDBCE(Method):
+    """Weights straight from the accuracies."""
+
+    def __init__(self, settings: dict[str, Any], task: Task) -> None:
+        super().__init__(settings, task)
+        self.settings = Settings.model_validate(settings)
+        self.refresh(torch.zeros(task.classes))
+
+    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+        """Losses [B] of logits [B, C] and labels [B]."""
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        return self.class_weights.to(logits.dtype)[labels] * losses
+
+    def refresh(self, accuracy: Tensor) -> None:
+        """Take in the accuracies [C] on the meta set."""
+        self.accuracy = accuracy.to(self.task.device, torch.float64)
+        self.difficulties = DIFFICULTIES[self.settings.difficulty](self.accuracy)
+        tau = self.settings.tau
+        self.class_weights = difficulty_weights(
+            self.difficulties, dynamic_tau(self.accuracy) if tau == "dynamic" else tau
+        )
+
+    def difficulty(self) -> Tensor:
+        """d_c, [C]."""
+        return self.difficulties
+
+    def weights(self) -> Tensor:
+        """w_c, [C]."""
+        return self.class_weights
+
+    def state(self) -> dict[str, Any]:
+        """The accuracies, from which all else follows."""
+        return {"accuracy": self.accuracy}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.refresh(state["accuracy"])
+
+
+METHOD = CDBCE

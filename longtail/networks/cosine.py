@@ -1,0 +1,29 @@
+"""A classifier of cosines."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CosineClassifier(nn.Linear):
+    """Logits scale * cos(angle between the feature and the class vector), without a bias.
+
+    Class vectors start with length 1, as in the release of LDAM (Cao et al., NeurIPS 2019). Their lengths do
+    not change the logits, but the shorter a vector, the further one step turns it.
+    """
+
+    def __init__(self, features: int, classes: int, scale: float) -> None:
+        super().__init__(features, classes, bias=False)
+        self.scale = scale
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Class vectors of length 1 from the global random state."""
+        self.weight.uniform_(-1, 1)
+        self.weight.copy_(F.normalize(self.weight))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Logits [B, C] in [-scale, scale] of features [B, F]; 0 for a feature of zeros."""
+        return self.scale * F.linear(F.normalize(input), F.normalize(self.weight))

@@ -1,0 +1,94 @@
+"""For a training loop of your own: methods by name, samplers for a DataLoader, accuracy by shot group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longtail.accuracy import group_accuracy
+from longtail.benchmarks import ShotThresholds
+from longtail.errors import InputError
+from longtail.method import Method, Task
+from longtail.methods import build_method
+from longtail.presets import METHODS
+from longtail.presets.preset import nearest
+from longtail.profiles import shot_groups
+from longtail.samplers import Sampler
+
+
+def make_method(
+    name: str,
+    counts: Sequence[int] | Tensor,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    lambda_: float | None = None,
+    **settings: Any,
+) -> Method:
+    """The method `name`, ready to train with.
+
+    Args:
+        name: one of `longtail.METHODS`; its settings are in `longtail/presets/<name>.py`.
+        counts: training images of each class, [C], in the order of the labels; each at least 1.
+        seed: of the method's own draws and networks.
+        device: where the batches will be.
+        lambda_: weight of the driver loss, for methods that have one.
+        settings: the method's own; the rest are the paper's for CIFAR-100-LT.
+
+    Raises InputError where a name, count or value is not valid.
+    """
+    if name not in METHODS:
+        raise InputError(f"method '{name}': not known; {nearest(name, list(METHODS))}")
+    preset = METHODS[name]
+    preset.check(settings, where=name)
+    if lambda_ is not None:
+        if not preset.uses_lambda:
+            raise InputError(f"{name}: lambda_ {lambda_:g}: the method has no driver loss; leave it out")
+        settings = {**settings, "lambda": lambda_}
+    images = torch.as_tensor(counts, dtype=torch.int64)
+    if images.ndim != 1 or images.numel() == 0 or int(images.min()) < 1:
+        raise InputError(f"counts {list(counts)[:10]}: expected images of each class, each 1 or more")
+    chosen = preset.settings.model_validate(settings).model_dump(by_alias=True)
+    task = Task(images, seed, float(images.max() / images.min()), torch.device(device))
+    return build_method(name, chosen, task)
+
+
+class EpochBatches:
+    """A sampler as `batch_sampler` of a `torch.utils.data.DataLoader`: lists of indices, epoch by epoch."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler, self.epoch = sampler, 0
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return self.sampler.batches_per_epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The batches of the next epoch."""
+        first = self.epoch * len(self)
+        self.epoch += 1
+        for iteration in range(first, first + len(self)):
+            yield self.sampler.batch(iteration).tolist()
+
+
+def shot_group_accuracy(
+    logits: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    counts: Sequence[int] | Tensor,
+    many_above: float = 100,
+    few_below: float = 20,
+    convention: Literal["kang", "mislas"] = "kang",
+) -> dict[str, float | None]:
+    """Accuracy in percent: all, and many-, medium- and few-shot classes by their training `counts` [C].
+
+    `logits` [N, C], `labels` [N]; None for a group without images. The defaults are those of Kang et al.,
+    ICLR 2020; see `longtail.profiles.shot_groups`. Raises ValueError where logits are not finite.
+    """
+    thresholds = ShotThresholds(many_above=many_above, few_below=few_below)
+    groups = shot_groups([int(count) for count in counts], thresholds, convention)
+    arrays = [torch.as_tensor(values).detach().cpu().numpy() for values in (logits, labels)]
+    return group_accuracy(arrays[0], arrays[1], groups)
