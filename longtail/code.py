@@ -38,10 +38,25 @@ EVALUATION_CODE = ("accuracy.py", "calibration.py", "profiles.py")
 
 
 @lru_cache
+def read_module(path: Path) -> tuple[str, tuple[str, ...]]:
+    """What `code_digest` and `imports` say of a module, from one look at it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = [
+        node.module.removeprefix("longtail.").replace(".", "/") + ".py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("longtail.")
+    ]
+    return hashlib.sha256(repr(_form(tree)).encode()).hexdigest(), tuple(found)
+
+
 def code_digest(path: Path) -> str:
     """Hash of what a module does: comments, docstrings and layout do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return hashlib.sha256(repr(_form(tree)).encode()).hexdigest()
+    return read_module(path)[0]
+
+
+def imports(path: Path) -> tuple[str, ...]:
+    """The modules of the library that the module at `path` imports, by their paths within it."""
+    return read_module(path)[1]
 
 
 def _form(value: Any) -> Any:
@@ -78,12 +93,3 @@ def training_code(method: str) -> dict[str, str]:
             own.add(name)
             waiting += [used for used in imports(LIBRARY / name) if used.startswith(METHOD_CODE)]
     return code_digests(own)
-
-
-def imports(path: Path) -> list[str]:
-    """The modules of the library that the module at `path` imports, by their paths within it."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("longtail."):
-            found.append(node.module.removeprefix("longtail.").replace(".", "/") + ".py")
-    return found

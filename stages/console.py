@@ -62,6 +62,11 @@ def lister(stage: str) -> Callable[[bool], None]:
     return list_methods
 
 
+def duration(seconds: float) -> str:
+    """`12 s`, `3.4 min`."""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+
+
 WORTH_SAYING = 1.0
 """Seconds: what is over sooner gets no line that says how long it will take."""
 
@@ -102,13 +107,13 @@ class Progress:
         if not self.expected and finished - self.first >= self.total / 25:
             self.expected = True
             if each * self.total >= WORTH_SAYING:
-                self._line(f"expected: {each * self.total / 60:.1f} min, {each * 1e3:.1f} ms each")
+                self._line(f"expected: {duration(each * self.total)}, {each * 1e3:.1f} ms each")
             self.next_line = now + 10
         if self.bar is not None:
             self.bar.update(self.task, completed=finished)
         elif self.expected and now >= self.next_line and finished < self.total:
             left = each * (self.total - finished)
-            self._line(f"{finished}/{self.total} {self.unit}, about {left / 60:.1f} min left")
+            self._line(f"{finished}/{self.total} {self.unit}, about {duration(left)} left")
             self.next_line = now + max(10.0, left / 10)
 
     def _line(self, text: str) -> None:

@@ -173,7 +173,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = tmp_path / "longtail"
     shutil.copytree(LIBRARY, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code, "LIBRARY", copy)
-    code_digest.cache_clear()
+    code.read_module.cache_clear()
     return copy
 
 
@@ -181,7 +181,7 @@ def edit(path: Path, before: str, after: str) -> None:
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after, 1))
-    code_digest.cache_clear()
+    code.read_module.cache_clear()
 
 
 def test_comments_docstrings_and_layout_do_not_count(library: Path) -> None:
@@ -198,7 +198,7 @@ def test_comments_docstrings_and_layout_do_not_count(library: Path) -> None:
                     text = text.replace(documented, "Another text.", 1)
         path.write_text(f"{text}\n\n\n# the end\n")
         assert path.read_text() != (LIBRARY / name).read_text()
-    code_digest.cache_clear()
+    code.read_module.cache_clear()
     assert {name: marks(bundle(name)) for name in BUNDLES} == before
 
 
@@ -207,7 +207,7 @@ def test_code_that_decides_a_training_counts(name: str, library: Path) -> None:
     before = marks(bundle("cross_entropy"))
     path = library / name
     path.write_text(path.read_text() + "\nchanged = 1\n")
-    code_digest.cache_clear()
+    code.read_module.cache_clear()
     assert all_differ(before, marks(bundle("cross_entropy")))
 
 
@@ -239,7 +239,7 @@ def test_the_code_of_a_method_touches_its_own_cells(file: str, touched: set[str]
     before = {name: marks(bundle(name)) for name in BUNDLES}
     path = library / file
     path.write_text(path.read_text() + "\nchanged = 1\n")
-    code_digest.cache_clear()
+    code.read_module.cache_clear()
     assert {name for name in BUNDLES if marks(bundle(name)) != before[name]} == touched
 
 

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from longtail.layouts import NOT_YET, FigureLayout
 from longtail.plans import TablesPlan
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, darker colours first."""
-MARKERS = ("o", "s", "^", "D", "v", "P")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+"""Okabe and Ito's palette, darker colours first; a grey in place of its yellow."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES = ("-", "--", "-.", ":")
 INK, GREY = "#222222", "#666666"
 STYLE: dict[Any, Any] = {

@@ -34,7 +34,7 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
                 if interval is None:
                     continue
                 # beside each other, for bars at the same imbalance would hide one another
-                shift = math.exp(0.035 * span * (index - (len(curves) - 1) / 2))
+                shift = math.exp(0.2 * span * (index / max(len(curves) - 1, 1) - 0.5))
                 points.append((imbalance * shift, interval.mean, interval.half_width or 0.0))
                 ends = (interval.mean, interval.low, interval.high)
                 rows.append([split, curve.label, curve.variant, imbalance, *ends, interval.seeds])
@@ -59,7 +59,8 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
         axes.set_xticklabels([f"{imbalance:g}" for imbalance in imbalances])
         axes.set_xlabel("imbalance ratio $n_{max}\\,/\\,n_{min}$")
     panels[0].set_ylabel("top-1 test accuracy (%)")
-    panels[0].set_ylim(top=min(panels[0].get_ylim()[1], 102))  # an interval may end beyond 100 %
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(max(low, -2), min(high, 102))  # an interval may end beyond 0 or 100 %
     seeds = study.plan.seeds
     note = "Bars: two-sided 95% Student t interval; points are set apart sideways." if len(seeds) > 1 else ""
     finish(figure, layout, study.plan, seeds_text(seeds), [note] if note else [])
