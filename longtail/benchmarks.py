@@ -77,20 +77,35 @@ class Benchmark(Frozen):
     """A data set with a long tail, and how networks are trained on it."""
 
     name: str
-    source: Literal["digits"]
+    source: Literal["digits", "cifar100", "cifar10"]
     classes: int
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Of each channel, on the scale 0..1."""
-    test_per_class: int
+    test_per_class: int | None
+    """None: the test set is the data set's official one."""
     meta_per_class: int
     n_max: int | None
-    """Images of the largest class; None: as many as the smallest class of the source has."""
+    """Images of the largest class; None: as many as the smallest class has left without the meta set."""
     groups: ShotThresholds
     network: str
     represent: Training
     retrain: Training
+
+    def with_meta_per_class(self, wanted: int | None) -> Benchmark:
+        """The same with `wanted` meta images a class (None: its own), which training has more or less."""
+        if wanted is None:
+            return self
+        if self.n_max is None:
+            return self.model_copy(update={"meta_per_class": wanted})
+        images = self.n_max + self.meta_per_class
+        if wanted >= images:
+            raise InputError(
+                f"meta_per_class {wanted}: {self.name} has {images} images a class besides the test set; "
+                f"give less, so that some are left to train on"
+            )
+        return self.model_copy(update={"meta_per_class": wanted, "n_max": images - wanted})
 
 
 DIGITS_LT = Benchmark(
@@ -131,7 +146,62 @@ DIGITS_LT = Benchmark(
     ),
 )
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in (DIGITS_LT,)}
+CIFAR100_LT = Benchmark(
+    name="cifar100-lt",
+    source="cifar100",
+    classes=100,
+    image_shape=(32, 32, 3),
+    mean=(0.50707516, 0.48654887, 0.44091784),
+    std=(0.26733429, 0.25643846, 0.27615047),
+    test_per_class=None,
+    # the authors' code; their text says 10 a class, after Jamal et al., CVPR 2020, which leaves 490
+    meta_per_class=25,
+    n_max=475,
+    groups=ShotThresholds(many_above=100, few_below=20),
+    network="resnet32",
+    represent=Training(
+        iterations=12_800,
+        batch_size=128,
+        meta_batch_size=100,
+        sampler="shuffled",
+        augment="cifar",
+        second_augment="cifar",
+        momentum=0.9,
+        weight_decay=1e-4,
+        nesterov=False,
+        schedule=Steps(start=0.1, peak=0.2, warmup=400, milestones=(6_400, 9_600)),
+    ),
+    retrain=Training(
+        # 50 epochs of the authors' class-aware sampler, which gives every class as many images as the
+        # largest: 100 x 475 images are 372 batches of 128 at any imbalance, and 50 x 372 = 18,600
+        iterations=18_600,
+        batch_size=128,
+        meta_batch_size=100,
+        sampler="class_aware",
+        augment="cifar",
+        second_augment="cifar",
+        momentum=0.9,
+        weight_decay=1e-4,
+        nesterov=False,
+        schedule=Cosine(peak=0.05),
+    ),
+)
+
+# not in the paper: CIFAR-100-LT with other images. The largest class keeps what 25 meta images leave of 5,000
+CIFAR10_LT = CIFAR100_LT.model_copy(
+    update={
+        "name": "cifar10-lt",
+        "source": "cifar10",
+        "classes": 10,
+        "mean": (0.4914, 0.4822, 0.4465),
+        "std": (0.2470, 0.2435, 0.2616),
+        "n_max": 4_975,
+        # 10 x 4,975 images are 389 batches of 128, and 50 x 389 = 19,450
+        "retrain": CIFAR100_LT.retrain.model_copy(update={"iterations": 19_450}),
+    }
+)
+
+BENCHMARKS = {benchmark.name: benchmark for benchmark in (DIGITS_LT, CIFAR100_LT, CIFAR10_LT)}
 
 
 def find_benchmark(name: str) -> Benchmark:

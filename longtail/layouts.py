@@ -61,6 +61,8 @@ class TableLayout(Frozen):
     groups first, both at the largest imbalance."""
 
     number: int = Field(ge=1)
+    benchmarks: tuple[str, ...]
+    """Those of which it is the paper's table."""
     title: str
     caption: str
     columns: Literal["imbalances", "networks", "groups"]
@@ -99,6 +101,8 @@ class FigureLayout(Frozen):
     """One figure and its curves (in Figure 4, panels), in the order in which they are drawn."""
 
     number: int = Field(ge=1)
+    benchmarks: tuple[str, ...]
+    """Those of which it is the paper's figure."""
     title: str
     curves: list[Row] = Field(min_length=1)
 
@@ -113,6 +117,15 @@ class Layouts(Frozen):
 
     tables: list[TableLayout]
     figures: list[FigureLayout]
+
+    def of(self, benchmark: str) -> Layouts:
+        """Those that show `benchmark`: the paper's own; for data that the paper does not have, all."""
+        if not any(benchmark in part.benchmarks for part in (*self.tables, *self.figures)):
+            return self
+        return Layouts(
+            tables=[table for table in self.tables if benchmark in table.benchmarks],
+            figures=[figure for figure in self.figures if benchmark in figure.benchmarks],
+        )
 
     def needed(self) -> dict[str, tuple[str, ...]]:
         """The variants that fill a row or a curve, each with the heads that do so on its features."""

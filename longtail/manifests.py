@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from longtail.errors import InputError
 from longtail.pools import Pool, check_fingerprint, check_labels, content_fingerprint, read_table, write_table
-from longtail.selection import remaining, select
+from longtail.selection import in_order, remaining, select
 
 COLUMNS = {"image": pa.int64(), "label": pa.int64(), "hash": pa.string()}
 STAGES = {"train": "subsample", "meta": "extract_meta"}
@@ -24,7 +24,7 @@ Kind = Literal["train", "meta"]
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """One row per image, sorted by (label, hash, image); see `Pool` for the columns.
+    """One row per image, in the order of the pool; see `Pool` for the columns.
 
     `imbalance` is that of the training set, for the meta set that goes with it too; `pool` is the
     fingerprint of the pool that the images are in.
@@ -75,8 +75,7 @@ def draw_train(pool: Pool, imbalance: float, counts: Sequence[int], meta_per_cla
     Raises InputError if the pool has too few images of a class.
     """
     tail = tail_rows(pool, meta_per_class)
-    drawn = select(pool.hash[tail], pool.label[tail], counts, seed=pool.data_seed, stream="train")
-    return _of_pool(pool, tail[drawn], "train", imbalance)
+    return _of_pool(pool, _drawn(pool, tail, counts, "train"), "train", imbalance)
 
 
 def draw_meta(pool: Pool, imbalance: float, meta_per_class: int) -> Manifest:
@@ -85,9 +84,18 @@ def draw_meta(pool: Pool, imbalance: float, meta_per_class: int) -> Manifest:
 
 
 def _meta_rows(pool: Pool, per_class: int) -> NDArray[np.int64]:
-    source = pool.rows("source")
-    counts = [per_class] * len(pool.class_names)
-    return source[select(pool.hash[source], pool.label[source], counts, seed=pool.data_seed, stream="meta")]
+    return _drawn(pool, pool.rows("source"), [per_class] * len(pool.class_names), "meta")
+
+
+def _drawn(pool: Pool, rows: NDArray[np.int64], counts: Sequence[int], kind: Kind) -> NDArray[np.int64]:
+    """counts[c] of `rows` for each class c: by content, or the last in the files for the meta set, the first
+    for the training set.
+    """
+    label = pool.label[rows]
+    if pool.drawn_by == "content":
+        return rows[select(pool.hash[rows], label, counts, seed=pool.data_seed, stream=kind)]
+    place = pool.image[rows]
+    return rows[in_order(-place if kind == "meta" else place, label, counts, stream=kind)]
 
 
 def _of_pool(pool: Pool, rows: NDArray[np.int64], kind: Kind, imbalance: float) -> Manifest:
@@ -153,18 +161,24 @@ def _rows(*columns: NDArray[Any]) -> set[tuple[Any, ...]]:
     return set(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def check_disjoint(train: NDArray[np.str_], meta: NDArray[np.str_], test: NDArray[np.str_]) -> None:
-    """Raise InputError if two of the sets, given by content hashes, have an image in common."""
+def check_disjoint(
+    train: NDArray[np.str_], meta: NDArray[np.str_], test: NDArray[np.str_], shared: Iterable[str] = ()
+) -> None:
+    """Raise InputError if two of the sets, given by content hashes, have an image in common.
+
+    `shared` are the contents that training and meta set may have in common with the test set: `Pool.shared`,
+    which is empty unless a person asked for such duplicates to be kept.
+    """
     pairs = {
-        "training and meta": (train, meta),
-        "training and test": (train, test),
-        "meta and test": (meta, test),
+        "training and meta": (train, meta, ()),
+        "training and test": (train, test, shared),
+        "meta and test": (meta, test, shared),
     }
-    for names, (one, other) in pairs.items():
-        shared = np.intersect1d(one, other)
-        if len(shared):
-            first = ", ".join(content[:12] for content in shared[:3].tolist())
+    for names, (one, other, allowed) in pairs.items():
+        found = sorted(set(np.intersect1d(one, other).tolist()) - set(allowed))
+        if found:
+            first = ", ".join(content[:12] for content in found[:3])
             raise InputError(
-                f"{names} set have {len(shared)} images in common (first contents: {first}); "
+                f"{names} set have {len(found)} images in common (first contents: {first}); "
                 f"`dvc repro --force prepare subsample extract_meta` draws them anew"
             )

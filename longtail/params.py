@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from longtail.benchmarks import Strict
+from longtail.benchmarks import BENCHMARKS, Strict
 from longtail.errors import InputError, one_line
 from longtail.presets import METHODS
 from longtail.presets.preset import nearest
+
+DOWNLOAD = "download"
+"""In place of a path: fetch the images."""
 
 
 class ScheduleParams(Strict):
@@ -26,22 +29,41 @@ class Params(Strict):
     """What a person turns; `methods` holds the sections named after methods."""
 
     lambda_: float = Field(alias="lambda", ge=0, allow_inf_nan=False)
-    imbalances: list[float] = Field(min_length=1)
+    imbalances: dict[str, Annotated[list[float], Field(min_length=1)]] = Field(min_length=1)
+    """n_max / n_min of the training sets, by benchmark."""
     seeds: list[int] = Field(min_length=1)
     data_seed: int = Field(0, ge=0)
+    images: dict[str, str] = Field(default_factory=dict)
+    """Where a benchmark's images are: `download`, or a path (`read_params` makes it one from the working
+    folder)."""
+    duplicates: Literal["exclude", "keep"] = "exclude"
+    """What becomes of images that are identical to a test image."""
+    split: Literal["content", "file_order"] = "content"
+    """How meta and training sets are drawn: by a hash of the images, or by their order in the files."""
+    meta_per_class: int | None = Field(None, ge=1)
+    """None: the benchmark's own number."""
     shot_groups: Literal["kang", "mislas"] = "kang"
     schedule: ScheduleParams = ScheduleParams()
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
+    def imbalances_of(self, benchmark: str) -> list[float]:
+        """The imbalances that are wanted of a benchmark. Raises InputError."""
+        if benchmark not in self.imbalances:
+            raise InputError(f"params.yaml: imbalances: none of {benchmark}; add `{benchmark}: [100]`, say")
+        return self.imbalances[benchmark]
+
     @field_validator("imbalances")
     @classmethod
-    def _imbalances(cls, values: list[float]) -> list[float]:
-        for value in values:
-            if not 1 <= value <= 1e6:
-                raise ValueError(f"an imbalance is n_max / n_min, from 1 to 1e6; found {value:g}")
-        if len({f"{value:g}" for value in values}) < len(values):  # the name of their folder
-            raise ValueError("the same imbalance twice (to six digits)")
-        return values
+    def _imbalances(cls, chosen: dict[str, list[float]]) -> dict[str, list[float]]:
+        for benchmark, values in chosen.items():
+            if benchmark not in BENCHMARKS:
+                raise ValueError(f"no benchmark '{benchmark}'; {nearest(benchmark, list(BENCHMARKS))}")
+            for value in values:
+                if not 1 <= value <= 1e6:
+                    raise ValueError(f"an imbalance is n_max / n_min, from 1 to 1e6; found {value:g}")
+            if len({f"{value:g}" for value in values}) < len(values):  # the name of their folder
+                raise ValueError("the same imbalance twice (to six digits)")
+        return chosen
 
     @field_validator("seeds")
     @classmethod
@@ -50,6 +72,16 @@ class Params(Strict):
             raise ValueError("the same seed twice")
         if min(values) < 0:
             raise ValueError("a seed is 0 or more")
+        return values
+
+    @field_validator("images")
+    @classmethod
+    def _images(cls, values: dict[str, str]) -> dict[str, str]:
+        for name, where in values.items():
+            if name not in BENCHMARKS:
+                raise ValueError(f"no benchmark '{name}'; {nearest(name, list(BENCHMARKS))}")
+            if not where or not where.isprintable():
+                raise ValueError(f"{name}: write download, or a path")
         return values
 
 
@@ -113,10 +145,18 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
             raise InputError(f"{path}: {name}: expected settings with values, found {section!r}")
         METHODS[name].check(section, where=f"{path}: {name}")
     written = found.get("imbalances")
-    for value in written if isinstance(written, list) else []:
-        if isinstance(value, float) and f"{value:g}" != str(value):  # DVC names its folder as it is written
-            raise InputError(f"{path}: imbalances: found {value}; write {value:g}")
+    for benchmark, values in written.items() if isinstance(written, dict) else []:
+        for value in values if isinstance(values, list) else []:
+            if isinstance(value, float) and f"{value:g}" != str(
+                value
+            ):  # DVC names its folder as it is written
+                raise InputError(f"{path}: imbalances.{benchmark}: found {value}; write {value:g}")
     try:
-        return Params.model_validate({**found, "methods": sections})
+        params = Params.model_validate({**found, "methods": sections})
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}") from None
+    images = {
+        benchmark: where if where == DOWNLOAD else str(path.parent / where)
+        for benchmark, where in params.images.items()
+    }
+    return params.model_copy(update={"images": images})

@@ -192,8 +192,8 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
         if preset.stage == "retrain"
     }
     bundles = []
-    needed = read_layouts().needed()
-    for imbalance in params.imbalances:
+    needed = read_layouts().of(benchmark.name).needed()
+    for imbalance in params.imbalances_of(benchmark.name):
         for variant, retrained in needed.items():
             preset = VARIANTS[variant]
             plan = BundlePlan(
@@ -252,7 +252,7 @@ def plan_evaluations(
             code=code_digests(EVALUATION_CODE),
             bundles=[_members(plan) for plan in bundles if plan.imbalance == imbalance],
         )
-        for imbalance in params.imbalances
+        for imbalance in params.imbalances_of(benchmark.name)
     ]
 
 
@@ -260,7 +260,7 @@ def plan_tables(benchmark: Benchmark, params: Params, bundles: Sequence[BundlePl
     """What tables, figures and MLflow show: the cells of `bundles`."""
     return TablesPlan(
         benchmark=benchmark.name,
-        imbalances=params.imbalances,
+        imbalances=params.imbalances_of(benchmark.name),
         seeds=params.seeds,
         schedule_fraction=params.schedule.fraction,
         networks=[benchmark.network],

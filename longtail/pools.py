@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,27 +17,36 @@ from numpy.typing import NDArray
 
 from longtail.atomic import atomic_path
 from longtail.errors import InputError
-from longtail.selection import remaining, select
-from longtail.sources import Source
+from longtail.selection import select
+from longtail.sources.source import Source
 
 COLUMNS = {"image": pa.int64(), "label": pa.int64(), "split": pa.string(), "hash": pa.string()}
 REMEDY = "`dvc repro prepare` makes it anew"
 METADATA_KEY = b"longtail"
 
+Duplicates = Literal["exclude", "keep"]
+Split = Literal["content", "file_order"]
+
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """One row per image, sorted by (label, hash, image).
+    """One row per image, sorted by (label, hash, split, image).
 
-    image [N]: its row in images.npy, the place in the source; label [N], 0..C-1; split [N], 'source' or
-    'test'; hash [N], see `image_hash`. No content is both in 'source' and in 'test'. `image_shape` is
-    (H, W, channels).
+    image [N]: its row in the array of images; label [N], 0..C-1; split [N], 'source' or 'test'; hash [N],
+    see `image_hash`. `image_shape` is (H, W, channels). `test_per_class` is None where the test set is the
+    data set's official one.
+
+    `duplicates`: with 'exclude' no content is both in 'source' and in 'test', with 'keep' some may be.
+    `drawn_by`: how meta and training sets are drawn, by image content or in the order of the data set's own
+    files; in the latter case `image` is that order.
     """
 
     benchmark: str
     class_names: tuple[str, ...]
     data_seed: int
-    test_per_class: int
+    test_per_class: int | None
+    duplicates: Duplicates
+    drawn_by: Split
     image_shape: tuple[int, ...]
     image: NDArray[np.int64]
     label: NDArray[np.int64]
@@ -47,6 +56,16 @@ class Pool:
     def rows(self, split: Literal["source", "test"]) -> NDArray[np.int64]:
         """The rows of one split."""
         return np.flatnonzero(self.split == split)
+
+    @property
+    def rule(self) -> str:
+        """What decides the meta and training images, in words."""
+        return f"data seed {self.data_seed}" if self.drawn_by == "content" else "in the order of the files"
+
+    @cached_property
+    def shared(self) -> NDArray[np.str_]:
+        """The contents that are both in 'source' and in 'test', sorted; none where they are excluded."""
+        return np.intersect1d(self.hash[self.rows("source")], self.hash[self.rows("test")])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -62,40 +81,85 @@ class Pool:
             "class_names": list(self.class_names),
             "data_seed": self.data_seed,
             "test_per_class": self.test_per_class,
+            "duplicates": self.duplicates,
+            "drawn_by": self.drawn_by,
             "image_shape": list(self.image_shape),
         }
 
 
 def image_hash(image: NDArray[Any]) -> str:
     """Hex sha256 of dtype, shape and values: of `uint8|8,8,1|` and the bytes in C order."""
-    head = f"{image.dtype}|{','.join(map(str, image.shape))}|"
-    return hashlib.sha256(head.encode() + image.tobytes()).hexdigest()
+    return hashlib.sha256(_head(image.dtype, image.shape) + image.tobytes()).hexdigest()
 
 
-def draw_pool(source: Source, *, benchmark: str, data_seed: int, test_per_class: int) -> Pool:
-    """Part the images of `source`: `test_per_class` of every class are the test set, the others the source.
+@cache  # spelling a dtype takes longer than hashing a small image
+def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    return f"{dtype}|{','.join(map(str, shape))}|".encode()
 
-    A source image identical to a test image is left out. Raises InputError if a class is too small.
+
+def draw_pool(
+    source: Source,
+    *,
+    benchmark: str,
+    data_seed: int,
+    test_per_class: int | None,
+    duplicates: Duplicates = "exclude",
+    drawn_by: Split = "content",
+) -> Pool:
+    """Part the images of `source` in test set and source; `Pool.image` is an image's row in `source`.
+
+    The test set is the official one, or, where there is none, `test_per_class` images of every class.
+    Raises InputError if a class is too small.
     """
+    if (test_per_class is None) != (source.test is not None):
+        raise ValueError("a test set is drawn where a source has none, and only there")
     hashes = np.array([image_hash(image) for image in source.images])
-    wanted = [test_per_class] * len(source.class_names)
-    test = select(hashes, source.label, wanted, seed=data_seed, stream="test")
-    rest = remaining(hashes, hashes[test])
-    image = np.concatenate([test, rest])
-    split = np.array(["test"] * len(test) + ["source"] * len(rest))
-    order = np.lexsort((image, hashes[image], source.label[image]))
-    image, split = image[order], split[order]
-    return Pool(
+    if source.test is None:
+        wanted = [test_per_class or 0] * len(source.class_names)
+        test = select(hashes, source.label, wanted, seed=data_seed, stream="test")
+    else:
+        test = np.flatnonzero(source.test)
+    split = np.full(len(hashes), "source")
+    split[test] = "test"
+    order = np.lexsort((split, hashes, source.label))  # stable: what is alike in all stays in its order
+    pool = Pool(
         benchmark=benchmark,
         class_names=source.class_names,
         data_seed=data_seed,
         test_per_class=test_per_class,
+        duplicates="keep",
+        drawn_by=drawn_by,
         image_shape=source.images.shape[1:],
-        image=image,
-        label=source.label[image],
-        split=split,
-        hash=hashes[image],
+        image=order,
+        label=source.label[order],
+        split=split[order],
+        hash=hashes[order],
     )
+    return pool if duplicates == "keep" else without_duplicates(pool)
+
+
+def without_duplicates(pool: Pool) -> Pool:
+    """The pool without the source images that are identical to a test image."""
+    stays = (pool.split == "test") | ~np.isin(pool.hash, pool.shared)
+    return replace(
+        pool,
+        duplicates="exclude",
+        image=pool.image[stays],
+        label=pool.label[stays],
+        split=pool.split[stays],
+        hash=pool.hash[stays],
+    )
+
+
+def arranged(pool: Pool, images: NDArray[np.uint8]) -> tuple[Pool, NDArray[np.uint8]]:
+    """Pool and images to store.
+
+    Where sets are drawn by content, images stand in the order of the pool: both are then the same whichever
+    source they came from. Otherwise all of them stay in the order of the files.
+    """
+    if pool.drawn_by == "file_order":
+        return pool, images
+    return replace(pool, image=np.arange(len(pool.image))), images[pool.image]
 
 
 def write_pool(path: Path, pool: Pool) -> None:
@@ -113,6 +177,8 @@ def read_pool(path: Path) -> Pool:
             class_names=tuple(header["class_names"]),
             data_seed=header["data_seed"],
             test_per_class=header["test_per_class"],
+            duplicates=header["duplicates"],
+            drawn_by=header["drawn_by"],
             image_shape=tuple(header["image_shape"]),
             **columns,
         )
@@ -122,9 +188,10 @@ def read_pool(path: Path) -> Pool:
     strange = sorted(set(pool.split.tolist()) - {"source", "test"})
     if strange:
         raise InputError(f"{path}: split '{strange[0]}', expected 'source' or 'test'; {REMEDY}")
-    shared = np.intersect1d(pool.hash[pool.rows("source")], pool.hash[pool.rows("test")])
-    if len(shared):
-        raise InputError(f"{path}: {len(shared)} images are in source and test (first {shared[0]}); {REMEDY}")
+    if len(pool.shared) and pool.duplicates != "keep":
+        raise InputError(
+            f"{path}: {len(pool.shared)} images are in source and test (first {pool.shared[0]}); {REMEDY}"
+        )
     if len(np.unique(pool.image)) < len(pool.image) or pool.image.min() < 0:
         raise InputError(f"{path}: an image below 0 or twice; {REMEDY}")
     check_fingerprint(path, header, {**pool.header(), "fingerprint": pool.fingerprint}, REMEDY)

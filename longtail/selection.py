@@ -1,4 +1,4 @@
-"""Which images a set holds: decided by a hash of (seed, stream, image content), never by file order.
+"""Which images a set holds: decided by a hash of (seed, stream, image content), not by file order.
 
 The sets are then the same whichever source the images came from, and nested: of two sets drawn from the
 same images with the same seed and stream, the one with fewer images a class lies inside the other. Each
@@ -7,6 +7,8 @@ set only where it takes its images.
 
 Data sets hold byte-identical images, sometimes under two labels. They count as images, but rank last in
 their class: held-out sets avoid them, and what a set does take is taken from all later ones (`remaining`).
+
+`in_order` is the other rule, for protocols that go by the order of a data set's own files.
 """
 
 from __future__ import annotations
@@ -28,6 +30,31 @@ def select(
     `hashes` and `labels` are [N], one entry per image, labels in 0..C-1; `counts` is [C].
     Raises InputError if a class has fewer images than asked for.
     """
+    _check_sizes(labels, counts, stream)
+    contents, content_of, copies = np.unique(hashes, return_inverse=True, return_counts=True)
+    keys = [hashlib.sha256(f"{seed}|{stream}|{content}".encode()).digest() for content in contents.tolist()]
+    rank = np.empty(len(keys), np.int64)
+    rank[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
+    return _first(np.lexsort((rank[content_of], copies[content_of] > 1, labels)), labels, counts)
+
+
+def in_order(
+    place: NDArray[np.int64], labels: NDArray[np.int64], counts: Sequence[int], *, stream: str
+) -> NDArray[np.int64]:
+    """As `select`, by ascending `place` [N] instead of the hash: no seed, and no regard for copies."""
+    _check_sizes(labels, counts, stream)
+    return _first(np.lexsort((place, labels)), labels, counts)
+
+
+def _first(order: NDArray[np.int64], labels: NDArray[np.int64], counts: Sequence[int]) -> NDArray[np.int64]:
+    """The first counts[c] rows of class c in `order`, which is sorted by class."""
+    sizes = np.bincount(labels, minlength=len(counts))
+    ordered = labels[order]
+    place = np.arange(len(order)) - (np.cumsum(sizes) - sizes)[ordered]
+    return order[place < np.asarray(counts, np.int64)[ordered]]
+
+
+def _check_sizes(labels: NDArray[np.int64], counts: Sequence[int], stream: str) -> None:
     sizes = np.bincount(labels, minlength=len(counts))
     for label, (size, count) in enumerate(zip(sizes, counts, strict=True)):
         if size < count:
@@ -35,14 +62,6 @@ def select(
                 f"class {label} (counted from 0): {count} images wanted for the {stream} set, {size} left; "
                 f"add images to it or ask for fewer"
             )
-    contents, content_of, copies = np.unique(hashes, return_inverse=True, return_counts=True)
-    keys = [hashlib.sha256(f"{seed}|{stream}|{content}".encode()).digest() for content in contents.tolist()]
-    rank = np.empty(len(keys), np.int64)
-    rank[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
-    order = np.lexsort((rank[content_of], copies[content_of] > 1, labels))
-    ordered = labels[order]
-    place = np.arange(len(order)) - (np.cumsum(sizes) - sizes)[ordered]
-    return order[place < np.asarray(counts, np.int64)[ordered]]
 
 
 def remaining(hashes: NDArray[np.str_], taken: NDArray[np.str_]) -> NDArray[np.int64]:

@@ -15,8 +15,9 @@ def main(
 ) -> None:
     """Write data/<benchmark>/imb<R>/meta.parquet: the same images at every imbalance."""
     from longtail.benchmarks import find_benchmark
+    from longtail.params import read_params
 
-    chosen = find_benchmark(benchmark)
+    chosen = find_benchmark(benchmark).with_meta_per_class(read_params().meta_per_class)
 
     from longtail.manifests import check_disjoint, draw_meta, read_manifest, write_manifest
     from longtail.pools import read_pool
@@ -26,16 +27,20 @@ def main(
     console.say(
         "extract_meta",
         f"{benchmark}, imbalance {imbalance:g}: {chosen.meta_per_class} images for each of "
-        f"{len(pool.class_names)} classes; data seed {pool.data_seed}",
+        f"{len(pool.class_names)} classes; {pool.rule}",
     )
     manifest = draw_meta(pool, imbalance, chosen.meta_per_class)
-    check_disjoint(train.hash, manifest.hash, pool.hash[pool.rows("test")])
+    test = pool.hash[pool.rows("test")]
+    check_disjoint(train.hash, manifest.hash, test, pool.shared)
+    kept = set(pool.shared.tolist()) & {*train.hash.tolist(), *manifest.hash.tolist()}
     path = paths.meta_manifest(benchmark, imbalance)
     write_manifest(path, manifest)
     console.done(
         "extract_meta",
         f"{path} with {len(manifest.image)} images, none in the {len(train.image)} training or "
-        f"{len(pool.rows('test'))} test images ({manifest.fingerprint[:12]})",
+        f"{len(test)} test images"
+        + (f", but for {len(kept)} test images that both may hold (duplicates: keep)" if kept else "")
+        + f" ({manifest.fingerprint[:12]})",
     )
 
 

@@ -22,7 +22,7 @@ def main(
     cells = sum(len(bundle.cells()) for bundle in bundles)
     console.say(
         "plan",
-        f"{benchmark}: imbalances {', '.join(f'{r:g}' for r in params.imbalances)}, "
+        f"{benchmark}: imbalances {', '.join(f'{r:g}' for r in params.imbalances_of(benchmark))}, "
         f"seeds {', '.join(map(str, params.seeds))}, lambda {params.lambda_:g}",
     )
     for bundle in bundles:

@@ -15,11 +15,13 @@ def main(
 ) -> None:
     """Write data/<benchmark>/imb<R>/train.parquet: n_c = trunc(n_max R^(-c/(C-1))) images of class c."""
     from longtail.benchmarks import find_benchmark
+    from longtail.params import read_params
 
-    chosen = find_benchmark(benchmark)
+    chosen = find_benchmark(benchmark).with_meta_per_class(read_params().meta_per_class)
 
     import numpy as np
 
+    from longtail.errors import InputError
     from longtail.manifests import draw_train, tail_rows, write_manifest
     from longtail.pools import read_pool
     from longtail.profiles import exponential_profile
@@ -28,15 +30,25 @@ def main(
     classes = len(pool.class_names)
     left = np.bincount(pool.label[tail_rows(pool, chosen.meta_per_class)], minlength=classes)
     counts = exponential_profile(chosen.n_max or int(left.min()), imbalance, classes)
+    short = np.flatnonzero(left < counts)
+    if len(short):
+        label = short[0]
+        remedies = ["write `duplicates: keep`"] if pool.duplicates == "exclude" else []
+        remedies += ["choose a higher imbalance"] if label else []
+        raise InputError(
+            f"imbalance {imbalance:g}: class {label} ('{pool.class_names[label]}') has {left[label]} images "
+            f"left to train on, {counts[label]} wanted; {' or '.join(remedies) or 'add images to it'}"
+        )
     console.say(
         "subsample",
         f"{benchmark}, imbalance {imbalance:g}: {sum(counts)} of {left.sum()} images, {classes} classes, "
-        f"n_max {counts[0]}, n_min {counts[-1]}; data seed {pool.data_seed}",
+        f"n_max {counts[0]}, n_min {counts[-1]}; {pool.rule}",
     )
     manifest = draw_train(pool, imbalance, counts, chosen.meta_per_class)
     path = paths.train_manifest(benchmark, imbalance)
     write_manifest(path, manifest)
-    console.done("subsample", f"{path} with {', '.join(map(str, counts))} ({manifest.fingerprint[:12]})")
+    shown = [*counts[:5], "...", *counts[-5:]] if classes > 20 else counts
+    console.done("subsample", f"{path} with {', '.join(map(str, shown))} ({manifest.fingerprint[:12]})")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def read_inputs(plan: BundlePlan) -> CellInputs:
     images = read_images(paths.images(plan.benchmark), pool)
     train = read_manifest(paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance)
     meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
-    check_disjoint(train.hash, meta.hash, pool.hash[pool.rows("test")])
+    check_disjoint(train.hash, meta.hash, pool.hash[pool.rows("test")], pool.shared)
     return CellInputs(pool=pool, images=images, train=train, meta=meta)
 
 

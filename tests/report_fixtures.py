@@ -36,7 +36,7 @@ def params(
 ) -> Params:
     """Parameters as `params.yaml` would give them."""
     return Params.model_validate(
-        {"lambda": 0.3, "imbalances": list(imbalances), "seeds": list(seeds), **more}
+        {"lambda": 0.3, "imbalances": {BENCHMARK: list(imbalances)}, "seeds": list(seeds), **more}
     )
 
 

@@ -44,7 +44,7 @@ def inputs() -> CellInputs:
 
 def plan_of(bundle: str) -> BundlePlan:
     params = Params.model_validate(
-        {"lambda": 0.3, "imbalances": [10], "seeds": [1], "schedule": {"fraction": 0.04}}
+        {"lambda": 0.3, "imbalances": {"digits-lt": [10]}, "seeds": [1], "schedule": {"fraction": 0.04}}
     )
     return next(plan for plan in plan_bundles(DIGITS_LT, params) if plan.bundle == bundle)
 

@@ -91,7 +91,7 @@ def test_a_real_stage_says_it_in_one_line_and_with_debug_in_full(tmp_path: Path)
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
 
-    (tmp_path / "params.yaml").write_text("lambda: -1\nimbalances: [50]\nseeds: [1]\n")
+    (tmp_path / "params.yaml").write_text("lambda: -1\nimbalances: {digits-lt: [50]}\nseeds: [1]\n")
     ran = plan()
     assert (ran.returncode, ran.stdout) == (2, "")
     assert re.fullmatch(r"error: params\.yaml: lambda: found -1; .*\n", ran.stderr)

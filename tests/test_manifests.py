@@ -199,6 +199,38 @@ def test_shared_images_are_counted_and_shown() -> None:
         check_disjoint(one, two, np.append(three, two[1]))
 
 
+def test_only_duplicates_that_were_kept_may_be_in_the_test_set() -> None:
+    one, two, three = (np.array([f"{n:064x}" for n in numbers]) for numbers in ([1, 2], [3, 4], [1, 4, 5]))
+    check_disjoint(one, two, three, [one[0], two[1]])
+    with pytest.raises(InputError, match="training and test set have 1 images"):
+        check_disjoint(one, two, three, [two[1]])
+    with pytest.raises(InputError, match="meta and test set have 1 images"):
+        check_disjoint(one, two, three, [one[0]])
+    with pytest.raises(InputError, match="training and meta set have 1 images"):
+        check_disjoint(one, np.append(two, one[0]), three, [one[0], two[1]])
+
+
+def test_the_order_of_files_draws_the_last_for_the_meta_set_and_the_first_for_training() -> None:
+    """The authors' protocol, against a plain loop; a copy of a held-out image is passed over."""
+    draws = np.random.default_rng(3)
+    values = draws.permutation(120)
+    label = draws.integers(0, 3, 120)
+    test = draws.permutation(120) < 30
+    rows = [np.flatnonzero((label == c) & ~test) for c in range(3)]
+    values[rows[0][0]] = values[rows[0][-1]]
+    source = Source(values.astype(np.uint8).reshape(-1, 1, 1, 1), label, ("cat", "dog", "owl"), test, True)
+    pool = draw_pool(source, benchmark="small", data_seed=0, test_per_class=None, drawn_by="file_order")
+    counts = [9, 5, 2]
+    meta, training = draw_meta(pool, 10, META), draw_train(pool, 10, counts, META)
+    for c in range(3):
+        first = rows[c][1:] if c == 0 else rows[c]
+        assert sorted(meta.image[meta.label == c]) == rows[c][-META:].tolist()
+        assert sorted(training.image[training.label == c]) == first[: counts[c]].tolist()
+    check_disjoint(training.hash, meta.hash, pool.hash[pool.rows("test")])
+    with pytest.raises(InputError, match=r"class 2 .*images wanted for the train set"):
+        draw_train(pool, 10, [9, 5, 60], META)
+
+
 def test_more_images_than_the_pool_has_are_refused() -> None:
     with pytest.raises(InputError, match=r"class 0 .*: 31 images wanted for the train set, 30 left"):
         draw_train(POOL, 1, [31, 1, 1], META)

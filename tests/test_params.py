@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from longtail.errors import InputError
 from longtail.params import Params, read_params
 
-GOOD = "lambda: 0.3\nimbalances: [50, 10]\nseeds: [1, 2]\n"
+GOOD = "lambda: 0.3\nimbalances: {digits-lt: [50, 10]}\nseeds: [1, 2]\n"
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 
 
@@ -35,7 +35,7 @@ def refusal(folder: Path, text: str | bytes) -> str:
 def test_the_shipped_file_is_valid_and_says_what_the_defaults_say() -> None:
     params = read_params(SHIPPED)
     assert params.lambda_ == 0.3
-    assert params.imbalances == [50, 10]
+    assert params.imbalances_of("digits-lt") == [50, 10]
     assert params.seeds == [1, 2, 3]
     assert params.schedule.fraction == 1
     assert set(params.methods) == {"difficulty_net"}
@@ -49,6 +49,21 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         1,
         {},
     )
+    assert (params.images, params.duplicates, params.split, params.meta_per_class) == (
+        {},
+        "exclude",
+        "content",
+        None,
+    )
+
+
+def test_paths_of_images_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    text = "images: {cifar100-lt: ../cifar, cifar10-lt: download, digits-lt: /somewhere}\n"
+    assert read(tmp_path, GOOD + text).images == {
+        "cifar100-lt": str(tmp_path / "../cifar"),
+        "cifar10-lt": "download",
+        "digits-lt": "/somewhere",
+    }
 
 
 def test_an_empty_section_changes_nothing(tmp_path: Path) -> None:
@@ -100,10 +115,20 @@ def test_numbers_as_dvc_writes_them_are_numbers(tmp_path: Path, text: str, value
         (GOOD + "las: {smoothing_head: 1}\n", "las.smoothing_head: found 1; "),
         (GOOD + "shot_groups: kong\n", "shot_groups: found 'kong'; "),
         (GOOD + "data_seed: -1\n", "data_seed: found -1; "),
+        (GOOD + "duplicates: drop\n", "duplicates: found 'drop'; "),
+        (GOOD + "split: files\n", "split: found 'files'; "),
+        (GOOD + "meta_per_class: 0\n", "meta_per_class: found 0; "),
+        (GOOD + "meta_per_class: 2.5\n", "meta_per_class: found 2.5; "),
+        (GOOD + "images: download\n", "images: found 'download'; "),
+        (GOOD + "images: {cifar100-lt: 3}\n", "images.cifar100-lt: found 3; "),
+        (GOOD + "images: {cifar100-lt: }\n", "images.cifar100-lt: found None; "),
+        (GOOD + "images: {cifar100-lt: ''}\n", "cifar100-lt: write download, or a path"),
+        (GOOD + 'images: {cifar100-lt: "a\\nb"}\n', "cifar100-lt: write download, or a path"),
+        (GOOD + "images: {cifar100: x}\n", "no benchmark 'cifar100'; did you mean 'cifar100-lt'?"),
         (GOOD + "schedule: {fraction: 0}\n", "schedule.fraction: found 0; "),
         (GOOD + "schedule: {fraction: 2}\n", "schedule.fraction: found 2; "),
         (GOOD + "schedule: {fraction: .nan}\n", "schedule.fraction: found nan; "),
-        ("imbalances: [50]\nseeds: [1]\n", "lambda: missing; add it"),
+        ("imbalances: {digits-lt: [50]}\nseeds: [1]\n", "lambda: missing; add it"),
         (GOOD.replace("0.3", "-0.1"), "lambda: found -0.1; "),
         (GOOD.replace("0.3", "much"), "lambda: found 'much'; "),
         (GOOD.replace("0.3", "'0.3'"), "lambda: found '0.3'; "),
@@ -115,10 +140,12 @@ def test_numbers_as_dvc_writes_them_are_numbers(tmp_path: Path, text: str, value
         (GOOD.replace("0.3", ""), "lambda: found None; "),
         (GOOD.replace("[50, 10]", "[50, 0.5]"), "an imbalance is n_max / n_min, from 1 to 1e6; found 0.5"),
         (GOOD.replace("[50, 10]", "[.nan]"), "an imbalance is n_max / n_min, from 1 to 1e6; found nan"),
-        (GOOD.replace("[50, 10]", "[50.0, 10]"), "imbalances: found 50.0; write 50"),
-        (GOOD.replace("[50, 10]", "[fifty]"), "imbalances.0: found 'fifty'; "),
-        (GOOD.replace("[50, 10]", "[]"), "imbalances: found []; "),
-        (GOOD.replace("[50, 10]", "50"), "imbalances: found 50; "),
+        (GOOD.replace("[50, 10]", "[50.0, 10]"), "imbalances.digits-lt: found 50.0; write 50"),
+        (GOOD.replace("[50, 10]", "[fifty]"), "imbalances.digits-lt.0: found 'fifty'; "),
+        (GOOD.replace("[50, 10]", "[]"), "imbalances.digits-lt: found []; "),
+        (GOOD.replace("[50, 10]", "50"), "imbalances.digits-lt: found 50; "),
+        (GOOD.replace("digits-lt", "digit-lt"), "did you mean 'digits-lt'?"),
+        (GOOD.replace("{digits-lt: [50, 10]}", "{}"), "imbalances: found {}; "),
         (GOOD.replace("[50, 10]", "[50, 50]"), "the same imbalance twice"),
         (GOOD.replace("[1, 2]", "[1, 1]"), "the same seed twice"),
         (GOOD.replace("[1, 2]", "[1, -1]"), "a seed is 0 or more"),

@@ -17,7 +17,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parent.parent
 TINY = {
-    "imbalances": [10],
+    "imbalances": {"digits-lt": [10], "cifar100-lt": [100]},
     "seeds": [1],
     "schedule": {"fraction": 0.12},
 }
@@ -189,9 +189,22 @@ AFFECTED = {
         {"data_seed": 1},
         {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
     ),
-    "imbalances": (
-        {"imbalances": [20]},
+    "imbalances.digits-lt": (
+        {"imbalances": {"digits-lt": [20], "cifar100-lt": [100]}},
         {"subsample@20", "extract_meta@20"} | trained(VARIANTS, RETRAINED, imbalance=20),
+    ),
+    "imbalances.cifar100-lt": ({"imbalances": {"digits-lt": [10], "cifar100-lt": [50]}}, set()),
+    "meta_per_class": (
+        {"meta_per_class": 5},
+        {"subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
+    ),
+    "duplicates": (
+        {"duplicates": "keep"},
+        {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
+    ),
+    "split": (
+        {"split": "file_order"},
+        {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
     ),
     "difficulty_net.meta_gradient": (
         {"difficulty_net": {"meta_gradient": "detached"}},
@@ -218,7 +231,7 @@ def test_every_parameter_touches_its_own_stages_and_no_others(copy: Copy) -> Non
     for name, (change, expected) in AFFECTED.items():
         path.write_text(original)
         copy.set(**change)
-        edges = copy.dvc("dag", "--dot") if name == "imbalances" else graph
+        edges = copy.dvc("dag", "--dot") if name.startswith("imbalances") else graph
         assert copy.touched(edges) == expected, name
     path.write_text(original)
     assert copy.touched(graph) == set()

@@ -65,7 +65,11 @@ TOP: list[tuple[dict[str, Any], set[str]]] = [
     ({"schedule": {"fraction": 0.5}}, ALL),
     ({"data_seed": 1}, set()),  # touches the images, through their manifests
     ({"shot_groups": "mislas"}, set()),  # touches the reports, through a file of its own
-    ({"imbalances": [10, 50]}, set()),
+    ({"imbalances": {"digits-lt": [10, 50]}}, set()),
+    ({"images": {"cifar100-lt": "there"}}, set()),  # as data_seed
+    ({"duplicates": "keep"}, set()),
+    ({"split": "file_order"}, set()),
+    ({"meta_per_class": 5}, set()),
 ]
 
 
@@ -136,7 +140,7 @@ def test_every_variant_fills_a_row_or_a_curve() -> None:
 
 
 def test_a_new_imbalance_adds_its_bundles_and_leaves_the_others(tmp_path: Path) -> None:
-    before, after = bundles(tmp_path), bundles(tmp_path, {"imbalances": [50, 10, 20]})
+    before, after = bundles(tmp_path), bundles(tmp_path, {"imbalances": {"digits-lt": [50, 10, 20]}})
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {f"imb20-{bundle}" for bundle in ALL}
 

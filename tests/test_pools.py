@@ -14,11 +14,19 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_digits
 
 from longtail.errors import InputError
-from longtail.pools import METADATA_KEY, Pool, draw_pool, image_hash, read_images, read_pool, write_pool
-from longtail.sources import SOURCES, Source
+from longtail.pools import (
+    METADATA_KEY,
+    Pool,
+    arranged,
+    draw_pool,
+    image_hash,
+    read_images,
+    read_pool,
+    write_pool,
+)
+from longtail.sources import Source
 
 
 def source(values: list[int], labels: list[int]) -> Source:
@@ -84,6 +92,66 @@ def test_copies_of_test_images_are_left_out_when_a_class_has_nothing_else() -> N
     pool = drawn(source([7, 7, 7, 7, 1, 2, 3, 4], [0, 0, 0, 1, 1, 1, 2, 2]), 1)
     assert len(pool.image) == 8 - 3  # the other two of class 0, and the one that is also called class 1
     assert np.bincount(pool.label[pool.rows("test")]).tolist() == [1, 1, 1]
+
+
+def official(duplicates: Any = "exclude") -> Pool:
+    """Rows 6 to 8 are the test part; 0 and 1 are the same as 6, 4 as 7, which is of another class."""
+    given = source([9, 9, 2, 3, 8, 5, 9, 8, 7], [0, 0, 1, 2, 1, 2, 0, 2, 1])
+    given = replace(given, test=np.arange(9) > 5)
+    return draw_pool(given, benchmark="small", data_seed=0, test_per_class=None, duplicates=duplicates)
+
+
+def test_an_official_test_part_is_the_test_set() -> None:
+    pool = official()
+    assert sorted(pool.image[pool.rows("test")].tolist()) == [6, 7, 8]
+    assert sorted(pool.image[pool.rows("source")].tolist()) == [2, 3, 5]
+    assert pool.shared.tolist() == []
+
+
+def test_images_that_are_test_images_too_can_be_kept(tmp_path: Path) -> None:
+    pool = official("keep")
+    assert sorted(pool.image[pool.rows("source")].tolist()) == [0, 1, 2, 3, 4, 5]
+    assert set(pool.shared.tolist()) == {*pool.hash[np.isin(pool.image, [6, 7])].tolist()}
+    assert np.lexsort((pool.image, pool.split, pool.hash, pool.label)).tolist() == list(range(9))
+    write_pool(tmp_path / "pool.parquet", pool)
+    back = read_pool(tmp_path / "pool.parquet")
+    assert (back.duplicates, back.test_per_class) == ("keep", None)
+    assert back.fingerprint == pool.fingerprint != official().fingerprint
+
+
+def test_a_test_set_is_drawn_where_there_is_none_and_only_there() -> None:
+    given = source([1, 2, 3], [0, 1, 2])
+    for wrong, test_per_class in ((given, None), (replace(given, test=np.ones(3, bool)), 1)):
+        with pytest.raises(ValueError, match="only there"):
+            draw_pool(wrong, benchmark="small", data_seed=0, test_per_class=test_per_class)
+
+
+@pytest.mark.parametrize("duplicates", ["exclude", "keep"])
+def test_what_is_stored_is_the_same_whatever_the_order_of_files(tmp_path: Path, duplicates: Any) -> None:
+    values, labels = [9, 9, 2, 3, 8, 5, 9, 8, 7] * 2, [0, 0, 1, 2, 1, 2, 0, 2, 1] * 2
+    given = replace(source(values, labels), test=np.arange(18) > 11)
+    stored = []
+    for order in (np.arange(18), np.random.default_rng(1).permutation(18)):
+        turned = Source(given.images[order], given.label[order], given.class_names, order > 11)
+        drawn_pool = draw_pool(
+            turned, benchmark="small", data_seed=0, test_per_class=None, duplicates=duplicates
+        )
+        pool, images = arranged(drawn_pool, turned.images)
+        assert [image_hash(image) for image in images] == pool.hash.tolist()
+        write_pool(tmp_path / "pool.parquet", pool)
+        np.save(tmp_path / "images.npy", images)
+        assert np.array_equal(read_images(tmp_path / "images.npy", pool), images)
+        stored.append([(tmp_path / name).read_bytes() for name in ("pool.parquet", "images.npy")])
+    assert stored[0] == stored[1]
+
+
+def test_images_stay_in_the_order_of_the_files_where_that_decides() -> None:
+    given = source(list(range(30)), [value % 3 for value in range(30)])
+    pool = draw_pool(given, benchmark="small", data_seed=0, test_per_class=2, drawn_by="file_order")
+    stored, images = arranged(pool, given.images)
+    assert stored.image.tolist() == pool.image.tolist()
+    assert np.array_equal(images, given.images)
+    assert pool.fingerprint != drawn(given).fingerprint
 
 
 def test_a_class_too_small_for_the_test_set_is_refused() -> None:
@@ -226,14 +294,3 @@ def test_images_that_are_not_those_of_the_pool_are_refused(images: Path, damage:
     assert IMAGE_DAMAGES[damage][1] in message
     assert message.endswith("`dvc repro prepare` makes it anew")
     assert "\n" not in message
-
-
-def test_digits_keep_all_their_values_and_images() -> None:
-    digits, original = SOURCES["digits"](), load_digits(return_X_y=True)
-    assert digits.images.shape == (1797, 8, 8, 1)
-    assert digits.images.dtype == np.uint8
-    assert digits.class_names == tuple("0123456789")
-    pairs = set(zip(original[0].ravel().tolist(), digits.images.ravel().tolist(), strict=True))
-    assert len(pairs) == 17  # one to one: 0..16 onto 17 values
-    assert (min(pairs), max(pairs)) == ((0, 0), (16, 255))
-    assert digits.label.tolist() == original[1].tolist()

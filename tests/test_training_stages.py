@@ -15,7 +15,7 @@ import pytest
 from longtail.presets import METHODS
 
 ROOT = Path(__file__).parent.parent
-PARAMS = "lambda: 0.3\nimbalances: [50]\nseeds: [1, 2]\nschedule: {fraction: 0.04}\n"
+PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1, 2]\nschedule: {fraction: 0.04}\n"
 MODELS = Path("models/digits-lt/imb50/cross_entropy")
 
 

@@ -1,0 +1,15 @@
+"""Where images come from, by the names that benchmarks use.
+
+A source gives all its images, their labels and the names of the classes, and where a data set has an
+official test part, which images that is.
+"""
+
+from __future__ import annotations
+
+from longtail.sources.cifar import CIFAR10, CIFAR100
+from longtail.sources.digits import Digits
+from longtail.sources.source import Reader, Source
+
+__all__ = ["SOURCES", "Reader", "Source"]
+
+SOURCES: dict[str, Reader] = {"digits": Digits(), "cifar100": CIFAR100, "cifar10": CIFAR10}

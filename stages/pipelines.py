@@ -1,0 +1,81 @@
+"""The pipelines under paper/: that of the root, for the paper's benchmarks.
+
+Each runs in the repository's folder (`wdir`), so that paths, `params.yaml` and the stages are the same. Run
+it after a change of dvc.yaml, of the methods or of tables.yaml; a test compares what lies there with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stages import console
+
+BENCHMARKS = ("cifar100-lt",)
+ROOT = "digits-lt"
+HEADER = """\
+# {benchmark}: the stages of the root's dvc.yaml, at the paper's scale. `python -m stages.pipelines` made this
+# from it: change that one.
+
+"""
+
+
+def pipeline(benchmark: str, root: str) -> str:
+    """The text of a benchmark's dvc.yaml, made from that of the root's."""
+    import yaml
+
+    from longtail.layouts import read_layouts
+
+    layouts = read_layouts().of(benchmark)
+    needed = layouts.needed()
+    made: dict[str, Any] = yaml.safe_load(root.replace(ROOT, benchmark))
+    made["vars"] = [
+        "../../params.yaml",
+        {"represented": list(needed)},
+        {"retrained": [variant for variant, heads in needed.items() if heads]},
+    ]
+    here = {f"table{table.number}" for table in layouts.tables}
+    here |= {f"figure{figure.number}" for figure in layouts.figures}
+    for name, stage in made["stages"].items():
+        stage["cmd"] += f" --benchmark {benchmark}"
+        made["stages"][name] = {"wdir": "../..", **stage}
+        outs = stage.get("outs", [])
+        stages_outs = [out for out in outs if not _shown(out) or Path(out).stem in here]
+        if outs:
+            made["stages"][name]["outs"] = stages_outs
+    made["stages"]["prepare"]["params"].append("images")
+    for plot in made["plots"]:
+        for axes in plot.values():
+            axes["y"] = {f"../../{path}": column for path, column in axes["y"].items()}
+    text = yaml.safe_dump(made, sort_keys=False, width=1000)
+    return HEADER.format(benchmark=benchmark) + text
+
+
+def _shown(out: str) -> bool:
+    return Path(out).stem.startswith(("table", "figure"))
+
+
+def main(
+    check: Annotated[bool, typer.Option(help="Write nothing; fail where a pipeline differs.")] = False,
+) -> None:
+    """Write paper/<benchmark>/dvc.yaml for each of the paper's benchmarks."""
+    from longtail.atomic import write_text
+    from longtail.errors import InputError
+
+    root = Path("dvc.yaml").read_text(encoding="utf-8")
+    for benchmark in BENCHMARKS:
+        path = Path("paper") / benchmark / "dvc.yaml"
+        text = pipeline(benchmark, root)
+        if not check:
+            write_text(path, text)
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            raise InputError(
+                f"{path}: not what dvc.yaml makes it; `python -m stages.pipelines` writes it anew"
+            )
+    console.done("pipelines", f"{', '.join(BENCHMARKS)} {'as they should be' if check else 'written'}")
+
+
+if __name__ == "__main__":
+    console.run(main)

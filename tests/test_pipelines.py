@@ -1,0 +1,58 @@
+"""The pipelines of the paper's benchmarks are that of the root, and do not drift from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from longtail.layouts import read_layouts
+from longtail.params import read_params
+from stages import pipelines
+from tests.report_fixtures import run_stage
+
+ROOT = Path(__file__).parents[1]
+SOURCE = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+
+
+def test_what_lies_under_paper_is_what_the_roots_pipeline_makes() -> None:
+    for benchmark in pipelines.BENCHMARKS:
+        path = ROOT / "paper" / benchmark / "dvc.yaml"
+        assert path.read_text(encoding="utf-8") == pipelines.pipeline(benchmark, SOURCE)
+
+
+@pytest.mark.parametrize("benchmark", pipelines.BENCHMARKS)
+def test_a_paper_pipeline_has_the_roots_stages_on_its_own_files(benchmark: str) -> None:
+    root = yaml.safe_load(SOURCE)["stages"]
+    made = yaml.safe_load(pipelines.pipeline(benchmark, SOURCE))["stages"]
+    assert list(made) == list(root)
+    for name, stage in made.items():
+        assert stage["wdir"] == "../.."
+        assert stage["cmd"] == f"{root[name]['cmd']} --benchmark {benchmark}"
+        assert "digits" not in str(stage)
+        paths = [*stage.get("outs", []), *stage.get("metrics", [])]
+        assert all(path.split("/")[1] == benchmark for path in paths)
+        assert len(stage["deps"]) == len(root[name]["deps"])
+
+
+@pytest.mark.parametrize("benchmark", pipelines.BENCHMARKS)
+def test_it_makes_the_papers_tables_of_that_benchmark_and_their_variants(benchmark: str) -> None:
+    made = yaml.safe_load(pipelines.pipeline(benchmark, SOURCE))
+    layouts = read_layouts().of(benchmark)
+    tables = [f"reports/{benchmark}/table{table.number}.md" for table in layouts.tables]
+    assert [out for out in made["stages"]["tabulate"]["outs"] if out.endswith(".md")] == tables
+    assert made["vars"][1]["represented"] == list(layouts.needed())
+    assert benchmark in read_params(ROOT / "params.yaml").imbalances
+
+
+def test_a_pipeline_that_drifted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(SOURCE)
+    assert run_stage(tmp_path, "pipelines").code == 0
+    assert run_stage(tmp_path, "pipelines", "--check").code == 0
+    path = tmp_path / "paper" / "cifar100-lt" / "dvc.yaml"
+    path.write_text(path.read_text().replace("focal", "fokal"))
+    checked = run_stage(tmp_path, "pipelines", "--check")
+    assert checked.code == 2
+    assert "paper/cifar100-lt/dvc.yaml: not what dvc.yaml makes it" in checked.stderr
+    assert "fokal" in path.read_text()
