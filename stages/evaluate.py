@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from longtail.plans import ShotGroupsPlan
-    from longtail.tables import CellReport
+    from longtail.reports import CellReport
 
 REMEDY = "run `dvc repro`"
 
@@ -89,7 +89,7 @@ def report_on(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport:
     from longtail.calibration import expected_calibration_error
     from longtail.errors import InputError, one_line
     from longtail.profiles import shot_groups
-    from longtail.tables import CellReport, Scores, ShotGroups
+    from longtail.reports import CellReport, Scores, ShotGroups
 
     cell = read_facts(folder, name)
     scored = {*Scores.model_fields, "groups", "selected"}

@@ -42,10 +42,10 @@ def main(
     from longtail.figures.drawing import csv_text
     from longtail.layouts import read_layouts
     from longtail.plans import read_tables_plan
-    from longtail.tables import read_reports
+    from longtail.reports import read_reports
 
     plan = read_tables_plan(paths.tables_plan(benchmark))
-    layouts = read_layouts().figures
+    layouts = read_layouts().of(benchmark).figures
     members = [(bundle, member) for bundle in plan.bundles for member in bundle.members]
     console.say("plot", f"{benchmark}: {len(layouts)} figures from {len(members)} cells")
     reports = read_reports(plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark))

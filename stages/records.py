@@ -14,7 +14,8 @@ from longtail.errors import InputError
 from longtail.histories import SCALARS, read_history
 from longtail.layouts import Layouts, TableLayout
 from longtail.plans import TablesPlan
-from longtail.tables import CellReport, fill, select
+from longtail.reports import CellReport
+from longtail.tables import fill, select
 from stages import paths
 from stages.tracking import Record, digest
 
@@ -160,13 +161,15 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
         "shot_groups": plan.groups.convention,
         "schedule_fraction": f"{plan.schedule_fraction:g}",
     }
-    table = artifacts["table1.md"].decode()
+    note = artifacts[names[0]].decode()
+    if len(note) > TAG_LIMIT:
+        note = f"{note.splitlines()[0]}\n\nIt is too long for this page: `{names[0]}` among the artifacts."
     return Record(
         name=" · ".join(
             [*(f"lambda {value}" for value in lambda_.values()), f"imb {imbalances}", f"seeds {seeds}"]
         ),
         identity={"contents": digest(*artifacts.values())},
-        tags={"mlflow.note.content": table} if len(table) <= TAG_LIMIT else {},
+        tags={"mlflow.note.content": note},
         params=params,
         artifacts=artifacts,
         end=max(path.stat().st_mtime for path in files),

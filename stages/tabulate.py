@@ -18,22 +18,23 @@ def main(
     from longtail.atomic import write_json, write_text
     from longtail.layouts import read_layouts
     from longtail.plans import read_tables_plan
+    from longtail.reports import read_reports
+    from longtail.table_text import headline, markdown
 
     plan = read_tables_plan(paths.tables_plan(benchmark))
-    layouts = read_layouts().tables
+    layouts = read_layouts().of(benchmark).tables
     cells = sum(len(bundle.members) for bundle in plan.bundles)
     console.say("tabulate", f"{benchmark}: {len(layouts)} tables from {cells} cells")
-    reports = tables.read_reports(
-        plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark)
-    )
+    reports = read_reports(plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark))
     filled = [tables.fill(layout, plan, reports) for layout in layouts]
     for table in filled:
         name = f"table{table.layout.number}"
-        write_text(paths.report(benchmark, f"{name}.md"), tables.markdown(table))
+        write_text(paths.report(benchmark, f"{name}.md"), markdown(table))
         write_text(paths.report(benchmark, f"{name}.csv"), tables.long_csv(table))
     write_json(paths.report(benchmark, "metrics.json"), tables.metrics(filled[0]))
-    print(f"\n{tables.headline(filled[0])}\n")
-    console.done("tabulate", f"{paths.report(benchmark, 'table1.md')} and {len(filled) - 1} more")
+    print(f"\n{headline(filled[0])}\n")
+    first = paths.report(benchmark, f"table{filled[0].layout.number}.md")
+    console.done("tabulate", f"{first} and {len(filled) - 1} more")
 
 
 if __name__ == "__main__":

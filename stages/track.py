@@ -83,12 +83,12 @@ def main(
     """Log every table's rows, with curves and per-class reports, to MLflow; what is there already stays."""
     from longtail.layouts import read_layouts
     from longtail.plans import read_tables_plan
-    from longtail.tables import read_reports
+    from longtail.reports import read_reports
     from stages.records import cell_records, reports_record, table_records
     from stages.tracking import Tracker, database, locked
 
     plan = read_tables_plan(paths.tables_plan(benchmark))
-    layouts = read_layouts()
+    layouts = read_layouts().of(benchmark)
     reports = read_reports(plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark))
     cells = cell_records(plan, reports)
     # MLflow lists the youngest experiment first: made in this order, Table 1 stands above Table 5

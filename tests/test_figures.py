@@ -8,7 +8,7 @@ from longtail.figures.figure4 import mean_absolute_change, middle_classes
 from longtail.figures.study import Study, read_course
 from longtail.layouts import Row, read_layouts
 from longtail.plans import read_tables_plan
-from longtail.tables import read_reports
+from longtail.reports import read_reports
 from stages import paths
 
 LAYOUTS = {layout.number: layout for layout in read_layouts().figures}

@@ -9,7 +9,8 @@ import numpy as np
 from longtail.figures.drawing import COLOURS, DASHES, GREY, Drawing, canvas, empty, finish, seeds_text
 from longtail.figures.study import Array, Study, stacked
 from longtail.layouts import FigureLayout
-from longtail.tables import SPLITS, CellReport
+from longtail.reports import CellReport
+from longtail.tables import SPLITS
 
 HEADER = [
     "curve",

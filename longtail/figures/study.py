@@ -14,7 +14,8 @@ from longtail.errors import InputError
 from longtail.histories import read_history
 from longtail.layouts import Row
 from longtail.plans import TablesPlan
-from longtail.tables import CellReport, select
+from longtail.reports import CellReport
+from longtail.tables import select
 
 Array = npt.NDArray[np.float64]
 

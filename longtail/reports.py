@@ -1,0 +1,117 @@
+"""What `evaluate` found out about each cell, and reading it for the cells that the plan names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from longtail.benchmarks import Frozen
+from longtail.errors import InputError, one_line
+from longtail.plans import ShotGroupsPlan, TablesPlan
+
+
+class ShotGroups(ShotGroupsPlan):
+    """A convention and the class indices that it yields: many, medium, few."""
+
+    members: dict[str, list[int]]
+
+
+class Scores(Frozen):
+    """One set of weights on the test images. `accuracy` by split and `per_class` in percent, `ece` too."""
+
+    accuracy: dict[str, float | None]
+    per_class: list[float | None]
+    ece: float
+
+
+class CellReport(Scores):
+    """What `evaluate` found out about one cell.
+
+    The scores are those of the weights after the last iteration; `selected` has those of the weights that
+    did best on the meta set. Training counts and class names are in class order; None: a group or class
+    without test images, or a duration that nobody kept.
+    """
+
+    cell: str
+    fingerprint: str
+    benchmark: str
+    imbalance: float
+    network: str
+    variant: str
+    method: str
+    head: str | None
+    seed: int
+    settings: dict[str, Any]
+    counts: list[int]
+    class_names: list[str]
+    groups: ShotGroups
+    selected: Scores
+    iterations: int
+    device: str
+    versions: dict[str, Any]
+
+
+def read_report(path: Path) -> CellReport:
+    """Read one cell report. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such report, but the plan names it; run `dvc repro`")
+    try:
+        return CellReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}); run `dvc repro`") from None
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error)}; run `dvc repro`") from None
+
+
+def read_reports(
+    plan: TablesPlan,
+    report_path: Callable[[float, str, str], Path],
+    model_path: Callable[[float, str, str], Path],
+) -> list[CellReport]:
+    """The reports of all cells that `plan` names, in its order, and of no other.
+
+    Both functions map (imbalance, bundle, member) to a path. Raises InputError where a report is missing or
+    damaged, is of another cell or another training than the model beside it, or grouped its classes unlike
+    the plan, and where the cells of one imbalance did not learn from the same images.
+    """
+    reports, stale = [], []
+    for bundle in plan.bundles:
+        for member in bundle.members:
+            path = report_path(bundle.imbalance, bundle.bundle, member.member)
+            report = read_report(path)
+            found = (report.benchmark, report.imbalance, report.variant, report.head, report.seed)
+            if found != (plan.benchmark, bundle.imbalance, bundle.variant, member.head, member.seed):
+                raise InputError(f"{path}: is of cell '{report.cell}', not the planned one; run `dvc repro`")
+            if any(getattr(report.groups, field) != value for field, value in plan.groups):
+                raise InputError(
+                    f"{path}: shot groups by '{report.groups.convention}' (many > "
+                    f"{report.groups.many_above:g}, few {report.groups.few_below:g}), not as planned; "
+                    "run `dvc repro`"
+                )
+            cell = model_path(bundle.imbalance, bundle.bundle, member.member) / "cell.json"
+            if cell.is_file() and read_fingerprint(cell) != report.fingerprint:
+                stale.append(path)
+            reports.append(report)
+    if stale:
+        raise InputError(
+            f"{', '.join(map(str, stale))}: of another training than the model of that name; run `dvc repro`"
+        )
+    for imbalance in plan.imbalances:
+        counts = {tuple(report.counts) for report in reports if report.imbalance == imbalance}
+        if len(counts) > 1:
+            raise InputError(
+                f"reports of imbalance {imbalance:g}: {len(counts)} different training sets; run `dvc repro`"
+            )
+    return reports
+
+
+def read_fingerprint(path: Path) -> str:
+    """The fingerprint in a cell.json. Raises InputError."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged, no fingerprint in it; run `dvc repro`") from None
