@@ -158,6 +158,11 @@ def test_middle_class_of_two_is_the_larger_and_empty_groups_have_none(study):
     assert middle_classes(changed) == {"medium": 2, "few": 7}
 
 
+@pytest.mark.parametrize(("planned", "shown"), [([50, 10], 50), ([200, 100, 10], 100)])
+def test_figures_2_to_4_show_the_papers_imbalance_or_the_largest(study, planned, shown):
+    assert Study(study.plan.model_copy(update={"imbalances": planned}), [], {}).imbalance == shown
+
+
 def test_small_sums_by_hand():
     assert mean_absolute_change(np.array([1.0, 1.5, 1.25])) == pytest.approx(0.375)
     assert min_max(np.array([2.0, 4.0, 3.0])).tolist() == [0, 1, 0.5]

@@ -69,7 +69,7 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
     ]
     if len(cells) > 1:
         notes.insert(1, "Lines: mean over seeds; bands: lowest to highest seed.")
-    where = f"imbalance {study.largest:g}, {seeds_text([c.report.seed for c in cells])}"
+    where = f"imbalance {study.imbalance:g}, {seeds_text([c.report.seed for c in cells])}"
     finish(figure, layout, study.plan, where, notes)
     return Drawing(figure, rows)
 

@@ -42,7 +42,7 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
                 iteration[visible], low[visible], high[visible], color=colour, alpha=0.18, linewidth=0
             )
         for step, *numbers in zip(iteration.tolist(), mean, low, high, strict=True):
-            rows.append([curve.label, curve.variant, study.largest, step, *map(float, numbers), len(cells)])
+            rows.append([curve.label, curve.variant, study.imbalance, step, *map(float, numbers), len(cells)])
     axes.set_yscale("log")
     axes.set_xlim(left=0)
     axes.set_xlabel("training iterations")
@@ -53,6 +53,6 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
         notes.append("Points of E = 0, as before training, lie off the log axis.")
     if len(cells) > 1:
         notes.append("Line: mean over seeds; band: lowest to highest seed.")
-    where = f"imbalance {study.largest:g}, {seeds_text([c.report.seed for c in cells])}"
+    where = f"imbalance {study.imbalance:g}, {seeds_text([c.report.seed for c in cells])}"
     finish(figure, layout, study.plan, where, notes)
     return Drawing(figure, rows)

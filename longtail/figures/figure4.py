@@ -76,7 +76,7 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
     ]
     if len(seeds) > 1:
         notes.insert(1, f"Strong lines: seed {seeds[0]}; thin ones: the other seeds.")
-    finish(figure, layout, study.plan, f"imbalance {study.largest:g}, {seeds_text(seeds)}", notes)
+    finish(figure, layout, study.plan, f"imbalance {study.imbalance:g}, {seeds_text(seeds)}", notes)
     return Drawing(figure, rows)
 
 

@@ -78,16 +78,16 @@ class Study:
     """By the name of the cell."""
 
     @property
-    def largest(self) -> float:
-        """The imbalance of Figures 2-4."""
-        return max(self.plan.imbalances)
+    def imbalance(self) -> float:
+        """That of Figures 2-4: the paper's 100 where it is planned, else the largest."""
+        return 100 if 100 in self.plan.imbalances else max(self.plan.imbalances)
 
     def cells(self, row: Row, imbalance: float | None = None) -> list[Course]:
-        """The seeds of a curve at `imbalance`, by default the largest; all over the same iterations.
+        """The seeds of a curve at `imbalance`, by default that of Figures 2-4; all over the same iterations.
 
         Raises InputError where they are not.
         """
-        chosen = self.largest if imbalance is None else imbalance
+        chosen = self.imbalance if imbalance is None else imbalance
         found = [self.courses[report.cell] for report in select(self.reports, row, chosen)]
         if len({tuple(course.iteration) for course in found}) > 1:
             name = f"{row.variant} at imbalance {chosen:g}"
