@@ -19,7 +19,7 @@ from torch import nn
 from longtail.atomic import atomic_path, write_json
 from longtail.checkpoints import load_checkpoint, save_checkpoint
 from longtail.heads import WithHead
-from longtail.jobs import CellInputs, Job, read_cell
+from longtail.jobs import WEIGHTS_FILES, CellInputs, Job, read_cell
 from longtail.method import Task
 from longtail.methods import build_method
 from longtail.networks import build_network
@@ -62,7 +62,7 @@ def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
     method = build_method(job.method, job.settings, task)
     network = build_network(plan.network, task.classes, seed)
     if job.features is not None:
-        network.load_state_dict(load_file(job.features / _weights_file(job.settings["start"])))
+        network.load_state_dict(load_file(job.features / WEIGHTS_FILES[job.settings["start"]]))
         network = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
     else:
         network = method.adapt(network)
@@ -74,10 +74,6 @@ def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
         seed,
     )
     return Trainer(network.to(device), method, data, job.training, task.classes)
-
-
-def _weights_file(which: str) -> str:
-    return {"last": "weights.safetensors", "selected": "selected.safetensors"}[which]
 
 
 def _images(job: Job, inputs: CellInputs, rows: np.ndarray, labels: np.ndarray) -> Images:
@@ -96,10 +92,10 @@ def write_cell(job: Job, inputs: CellInputs, trainer: Trainer, directory: Path) 
     labels = inputs.pool.label[rows]
     test = _images(job, inputs, inputs.pool.image[rows], labels)
     logits = {"logits": predict(trainer.model, test.pixels)}
-    _save_weights(trainer.model, directory / _weights_file("last"))
+    _save_weights(trainer.model, directory / WEIGHTS_FILES["last"])
     trainer.model.load_state_dict(trainer.selected)
     logits["logits_selected"] = predict(trainer.model, test.pixels)
-    _save_weights(trainer.model, directory / _weights_file("selected"))
+    _save_weights(trainer.model, directory / WEIGHTS_FILES["selected"])
 
     trainer.history.write(directory / "history.parquet", metadata)
     columns = {
@@ -141,6 +137,9 @@ def _facts(job: Job, inputs: CellInputs, trainer: Trainer) -> dict[str, Any]:
         "selected_iteration": trainer.selected_iteration,
         "counts": inputs.train.counts,
         "class_names": list(inputs.pool.class_names),
+        "image_shape": list(inputs.pool.image_shape),
+        "mean": list(plan.mean),
+        "std": list(plan.std),
         "manifests": inputs.fingerprints,
         "device": job.device,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},

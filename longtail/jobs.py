@@ -15,6 +15,9 @@ from longtail.manifests import Manifest
 from longtail.plans import BundlePlan, Cell
 from longtail.pools import Pool
 
+WEIGHTS_FILES = {"last": "weights.safetensors", "selected": "selected.safetensors"}
+"""The file of each set of weights in the folder of a cell."""
+
 
 @dataclass(frozen=True)
 class CellInputs:

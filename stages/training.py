@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longtail.errors import InputError
-from longtail.plans import BundlePlan, Cell, check_code, read_bundle
+from longtail.plans import BundlePlan, Cell, check_code, read_bundle, read_evaluation
 from stages import console, paths
+from stages.devices import check_device, choose_device
 
 if TYPE_CHECKING:
     from longtail.jobs import CellInputs, Job
+
+
+AHEAD = "LONGTAIL_AHEAD"
+"""An environment variable: where it is 1, a stage that trains a variant trains what is open of the others at
+its imbalance as well. One start of torch serves all; their stages find the cells in the work folder."""
 
 
 def read_inputs(plan: BundlePlan) -> CellInputs:
@@ -42,8 +48,7 @@ def run_bundle(
     A cell whose fingerprint was finished before, by any experiment of this repository, is taken from the
     work folder; one that was begun goes on from its checkpoint.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {device}: not a device; valid: auto, cpu, cuda")
+    check_device(device)
     path = paths.plan(benchmark, imbalance, bundle)
     plan = read_bundle(path)
     if plan.stage != stage:
@@ -56,11 +61,16 @@ def run_bundle(
     inputs = read_inputs(plan)
     work = {cell: _job(plan, cell, inputs) for cell in cells}
     open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
-    device = _device(device) if open_cells else "no device"  # asking for one imports torch
-    workers = _workers(jobs, device, len(open_cells))
+    own = [work[cell] for cell in open_cells]
+    others = _open_elsewhere(plan, inputs, own) if own and os.environ.get(AHEAD) == "1" else []
+    device = choose_device(device) if own else "no device"  # asking for one imports torch
+    workers = _workers(jobs, device, len(own) + len(others))
     _announce(stage, plan, inputs, cells, open_cells, device, workers)
-    if open_cells:
-        _train_all(stage, [replace(work[cell], device=device) for cell in open_cells], inputs, workers)
+    if others:
+        console.say(stage, f"{len(others)} cells of other variants are trained ahead of their stages")
+    if own:
+        own, others = ([replace(job, device=device) for job in part] for part in (own, others))
+        _train_all(stage, own, others, inputs, workers)
     for cell in cells:
         _bring(cell, _finished(work[cell]))
     accuracies = [_meta_accuracy(_finished(work[cell])) for cell in cells]
@@ -91,16 +101,23 @@ def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
     return Job(plan, cell, mark, features=features, checkpoint=checkpoint)
 
 
+def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job]) -> list[Job]:
+    """What is not trained yet of the other variants at the plan's imbalance, each training once."""
+    found = {job.fingerprint: job for job in own}
+    evaluation = read_evaluation(paths.evaluation_plan(plan.benchmark, plan.imbalance))
+    for planned in evaluation.bundles if plan.stage == "represent" else []:
+        path = paths.plan(plan.benchmark, plan.imbalance, planned.bundle)
+        other = read_bundle(path)
+        if other.stage == "represent":
+            check_code(path, other.code)
+            for job in (_job(other, cell, inputs) for cell in other.cells()):
+                if not _finished(job).is_dir():
+                    found.setdefault(job.fingerprint, job)
+    return list(found.values())[len(own) :]
+
+
 def _finished(job: Job) -> Path:
     return paths.work() / job.fingerprint / "finished"
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: no such device here; valid: auto, cpu")
-    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _cores() -> int:
@@ -174,10 +191,12 @@ def _train(job: Job, inputs: CellInputs, tick: Callable[[], None]) -> None:
         job.checkpoint.unlink(missing_ok=True)
 
 
-def _train_all(stage: str, jobs: list[Job], inputs: CellInputs, workers: int) -> None:
+def _train_all(stage: str, own: list[Job], others: list[Job], inputs: CellInputs, workers: int) -> None:
+    """Train all jobs. Raises what one of `own` raised; one of `others` will say it in its own stage."""
     from longtail.meta_gradient import load_forward_mode
     from longtail.methods import find_method
 
+    jobs = [*own, *others]
     if any(find_method(job.method).uses_meta_batch for job in jobs):
         load_forward_mode()  # once here, not in every worker
     total = sum(job.training.iterations for job in jobs)
@@ -189,11 +208,12 @@ def _train_all(stage: str, jobs: list[Job], inputs: CellInputs, workers: int) ->
         console.progress(stage, total, "iterations") as shown,
         ProcessPoolExecutor(workers, context, _start_worker, (inputs, counter)) as pool,
     ):
-        running = {pool.submit(_train_in_worker, job) for job in jobs}
+        needed = {pool.submit(_train_in_worker, job) for job in own}
+        running = needed | {pool.submit(_train_in_worker, job) for job in others}
         while running:
             done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
             shown.reach(counter.value)
-            for future in done:
+            for future in done & needed:
                 future.result()
 
 

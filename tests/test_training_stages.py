@@ -71,6 +71,33 @@ def test_one_cell_can_be_trained_by_itself_to_the_same_bytes(trained: Path, tmp_
         ).read_bytes()
 
 
+def test_other_variants_are_trained_ahead_where_that_is_asked_for(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "ahead"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("work", "models"))
+    path = folder / "data/digits-lt/plan/imb50/evaluation.json"
+    plan = json.loads(path.read_text())
+    few = ("cross_entropy", "cross_entropy-heads", "focal", "difficulty_net", "difficulty_net_lambda_0.3")
+    plan["bundles"] = [bundle for bundle in plan["bundles"] if bundle["bundle"] in few]
+    path.write_text(json.dumps(plan))
+    alone = stage(folder, *REPRESENT, "--seed", "2").stdout
+    assert "ahead" not in alone
+    assert len(list((folder / "work").glob("*/finished"))) == 1
+    monkeypatch.setenv("LONGTAIL_AHEAD", "1")
+    ahead = stage(folder, *REPRESENT).stdout
+    # focal and Difficulty-Net, two seeds each; lambda = 0.3 is the same training
+    assert "4 cells of other variants are trained ahead of their stages" in ahead
+    assert "cross_entropy: 1 cells trained, 1 taken from work/" in ahead
+    assert len(list((folder / "work").glob("*/finished"))) == 6
+    assert [path.name for path in (folder / "models/digits-lt/imb50").iterdir()] == ["cross_entropy"]
+    assert (folder / MODELS / "seed1" / "weights.safetensors").read_bytes() == (
+        trained / MODELS / "seed1" / "weights.safetensors"
+    ).read_bytes()
+    for variant in ("focal", "difficulty_net_lambda_0.3"):
+        assert "0 cells trained, 2 taken from work/" in stage(folder, *REPRESENT[:2], variant).stdout
+
+
 def spoil_manifest(folder: Path) -> None:
     path = folder / "data/digits-lt/imb50/train.parquet"
     path.write_bytes(path.read_bytes()[:-50])

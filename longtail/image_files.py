@@ -1,0 +1,107 @@
+"""Image files of a person's, as the uint8 arrays that a model takes."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from longtail.errors import InputError
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+"""What is decoded; PIL knows more, some of them by starting other programs."""
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""What counts as an image within a folder, in upper case too."""
+
+MAX_PIXELS = 80_000_000
+"""Of one image; below the number from which PIL itself warns of decompression bombs."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Image files, and the symbolic links that were not followed."""
+
+    files: list[Path]
+    links: list[Path]
+
+
+def shown(path: Path | str) -> str:
+    """`path` as a piece of one line, whatever characters it holds."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def find_images(given: Sequence[Path]) -> Found:
+    """Files as they are given, and those of `SUFFIXES` anywhere below folders, sorted.
+
+    Below a folder no symbolic link is followed: it could lead out, and what it leads to within the folder is
+    found without it. Raises InputError for a folder without an image, or one that cannot be read.
+    """
+    files: list[Path] = []
+    links: list[Path] = []
+    for place in given:
+        if not place.is_dir():
+            files.append(place)
+            continue
+        inside = sorted(_below(place))
+        links += [path for path in inside if path.is_symlink()]
+        images = [path for path in inside if not path.is_symlink() and path.suffix.lower() in SUFFIXES]
+        if not images:
+            raise InputError(f"{shown(place)}: a folder without an image ({', '.join(SUFFIXES)})")
+        files += images
+    return Found(list(dict.fromkeys(files)), links)
+
+
+def _below(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{shown(str(error.filename))}: {error.strerror}") from None
+
+    return [
+        Path(place, name)
+        for place, folders, names in os.walk(folder, onerror=refuse)
+        for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]
+    ]
+
+
+def read_image(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The image as uint8 of `shape` (H, W, 1 or 3), and the (H, W) that it has in the file.
+
+    One channel is PIL's greyscale; transparency and the orientation noted by a camera are ignored. Another
+    size is resized, bilinear with antialiasing, without keeping the proportions. Raises InputError.
+    """
+    height, width, channels = shape
+    if not path.is_file():
+        raise InputError(f"{shown(path)}: {'not a file' if path.exists() else 'no such file'}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PIL's, of bombs and of odd metadata
+            with Image.open(path, formats=FORMATS) as image:
+                found = (image.height, image.width)
+                if image.height * image.width > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                image.load()
+                decoded = _eight_bits(image).convert("L" if channels == 1 else "RGB")
+    except Image.DecompressionBombError:
+        raise InputError(f"{shown(path)}: more than {MAX_PIXELS:,} pixels; make it smaller") from None
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{shown(path)}: not an image in {', '.join(FORMATS)}, or damaged") from None
+    except Exception as error:  # decoders fail in many ways
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{shown(path)}: damaged, or not readable ({reason})") from None
+    if found != (height, width):
+        decoded = decoded.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(decoded, np.uint8).reshape(shape), found
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    # PIL's own conversion of 16-bit greyscale cuts everything off above 255
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
