@@ -62,6 +62,25 @@ class Training(Frozen):
     schedule: Steps | Cosine
 
 
+def scaled(training: Training, factor: float) -> Training:
+    """`training` with every length multiplied by `factor`, at least one iteration long."""
+
+    def length(iterations: int) -> int:
+        return round(iterations * factor)
+
+    schedule: Steps | Cosine = training.schedule
+    if isinstance(schedule, Steps):
+        schedule = schedule.model_copy(
+            update={
+                "warmup": length(schedule.warmup),
+                "milestones": tuple(length(milestone) for milestone in schedule.milestones),
+            }
+        )
+    return training.model_copy(
+        update={"iterations": max(1, length(training.iterations)), "schedule": schedule}
+    )
+
+
 class ShotThresholds(Frozen):
     """Training counts that part many-, medium- and few-shot classes.
 
@@ -77,17 +96,23 @@ class Benchmark(Frozen):
     """A data set with a long tail, and how networks are trained on it."""
 
     name: str
-    source: Literal["digits", "cifar100", "cifar10"]
-    classes: int
+    source: Literal["digits", "cifar100", "cifar10", "own"]
+    classes: int | None
+    """None: as many as the images that a person gives have."""
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Of each channel, on the scale 0..1."""
     test_per_class: int | None
-    """None: the test set is the data set's official one."""
+    """None: the test set is the data set's official one, or a share of each class."""
+    test_share: float | None = None
+    """The share of each class's images that the test set takes."""
     meta_per_class: int
+    tail: Literal["exponential", "natural"] = "exponential"
+    """natural: the images have a long tail of their own, which imbalance 1 leaves as it is."""
     n_max: int | None
-    """Images of the largest class; None: as many as the smallest class has left without the meta set."""
+    """Images of the largest class, where the tail is made; None: as many as the smallest class has left
+    without the meta set."""
     groups: ShotThresholds
     network: str
     represent: Training
@@ -201,7 +226,28 @@ CIFAR10_LT = CIFAR100_LT.model_copy(
     }
 )
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in (DIGITS_LT, CIFAR100_LT, CIFAR10_LT)}
+# a person's images: CIFAR-100-LT's training, shorter, and without what was made for 32x32 photographs
+OWN = CIFAR100_LT.model_copy(
+    update={
+        "name": "own",
+        "source": "own",
+        "classes": None,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+        "test_share": 0.2,
+        "meta_per_class": 5,
+        "tail": "natural",
+        "n_max": None,
+        **{
+            stage: scaled(training, 3_000 / training.iterations).model_copy(
+                update={"augment": "crop_flip", "second_augment": "crop_flip"}
+            )
+            for stage, training in (("represent", CIFAR100_LT.represent), ("retrain", CIFAR100_LT.retrain))
+        },
+    }
+)
+
+BENCHMARKS = {benchmark.name: benchmark for benchmark in (DIGITS_LT, CIFAR100_LT, CIFAR10_LT, OWN)}
 
 
 def find_benchmark(name: str) -> Benchmark:

@@ -73,8 +73,8 @@ def _below(folder: Path) -> list[Path]:
 def read_image(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """The image as uint8 of `shape` (H, W, 1 or 3), and the (H, W) that it has in the file.
 
-    One channel is PIL's greyscale; transparency and the orientation noted by a camera are ignored. Another
-    size is resized, bilinear with antialiasing, without keeping the proportions. Raises InputError.
+    One channel is PIL's greyscale; transparency and the orientation noted by a camera are ignored. An image
+    of another size is `fitted`. Raises InputError.
     """
     height, width, channels = shape
     if not path.is_file():
@@ -87,7 +87,7 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint
                 if image.height * image.width > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 image.load()
-                decoded = _eight_bits(image).convert("L" if channels == 1 else "RGB")
+                decoded = eight_bits(image).convert("L" if channels == 1 else "RGB")
     except Image.DecompressionBombError:
         raise InputError(f"{shown(path)}: more than {MAX_PIXELS:,} pixels; make it smaller") from None
     except Image.UnidentifiedImageError:
@@ -96,12 +96,21 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{shown(path)}: damaged, or not readable ({reason})") from None
     if found != (height, width):
-        decoded = decoded.resize((width, height), Image.Resampling.BILINEAR)
+        decoded = fitted(decoded, height, width)
     return np.asarray(decoded, np.uint8).reshape(shape), found
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    # PIL's own conversion of 16-bit greyscale cuts everything off above 255
+def fitted(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest part in the middle of `image` with these proportions, resized (bilinear, antialiased)."""
+    wide = min(image.width, image.height * width / height)
+    high = min(image.height, image.width * height / width)
+    left, top = (image.width - wide) / 2, (image.height - high) / 2
+    box = (left, top, left + wide, top + high)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)  # resamples that part alone
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit greyscale as its upper eight bits; PIL's own conversion cuts everything off above 255."""
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from longtail.benchmarks import BENCHMARKS, Strict
+from longtail.benchmarks import BENCHMARKS, OWN, Benchmark, Strict, find_benchmark, scaled
 from longtail.errors import InputError, one_line
 from longtail.presets import METHODS
 from longtail.presets.preset import nearest
@@ -23,6 +23,42 @@ class ScheduleParams(Strict):
     """Changes to every schedule."""
 
     fraction: float = Field(default=1.0, gt=0, le=1)
+
+
+class OwnParams(Strict):
+    """What is particular of a person's own images, the benchmark `own`."""
+
+    image_size: int = Field(default=OWN.image_shape[0], ge=8, le=224)
+    """Side of the square that every image becomes, in pixels."""
+    test_share: float = Field(default=OWN.test_share or 0, gt=0, lt=1)
+    """Of each class's images; at least one image a class."""
+    iterations: int = Field(default=OWN.represent.iterations, ge=1)
+    """Of a network, and of a classifier on its features."""
+    augment: Literal["none", "shift", "crop_flip", "cifar"] = "crop_flip"
+    """Of the training images; `cifar` is AutoAugment's CIFAR-10 policy with Cutout."""
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> OwnParams:
+        if self.augment == "cifar" and self.image_size < 32:
+            raise ValueError(f"augment: cifar is for images of 32 pixels and more, not {self.image_size}")
+        return self
+
+    def applied(self, benchmark: Benchmark) -> Benchmark:
+        """`benchmark` with these settings."""
+        views = {"augment": self.augment, "second_augment": self.augment}
+        return benchmark.model_copy(
+            update={
+                "image_shape": (self.image_size, self.image_size, 3),
+                "test_share": self.test_share,
+                **{
+                    stage: scaled(training, self.iterations / training.iterations).model_copy(update=views)
+                    for stage, training in (
+                        ("represent", benchmark.represent),
+                        ("retrain", benchmark.retrain),
+                    )
+                },
+            }
+        )
 
 
 class Params(Strict):
@@ -44,7 +80,13 @@ class Params(Strict):
     """None: the benchmark's own number."""
     shot_groups: Literal["kang", "mislas"] = "kang"
     schedule: ScheduleParams = ScheduleParams()
+    own: OwnParams = OwnParams()
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def benchmark(self, name: str) -> Benchmark:
+        """The benchmark of that name, with a person's settings of it. Raises InputError."""
+        found = find_benchmark(name)
+        return self.own.applied(found) if found.source == "own" else found
 
     def imbalances_of(self, benchmark: str) -> list[float]:
         """The imbalances that are wanted of a benchmark. Raises InputError."""
@@ -114,8 +156,12 @@ BROKEN_VALUES = (ValueError, LookupError, TypeError, AttributeError, RecursionEr
 """What PyYAML lets through besides its own errors: for `2001-99-99`, `!!bool x`, deep nesting."""
 
 
-def _check_schedule_keys(section: dict[Any, Any], where: str) -> None:
-    keys = list(ScheduleParams.model_fields)
+SECTIONS: dict[str, type[Strict]] = {"schedule": ScheduleParams, "own": OwnParams}
+"""Those of `params.yaml` that are not a method's."""
+
+
+def _check_keys(section: dict[Any, Any], model: type[Strict], where: str) -> None:
+    keys = list(model.model_fields)
     for key in section:
         if key not in keys:
             raise InputError(f"{where}: unknown key {str(key)!r}; {nearest(str(key), keys)}")
@@ -136,8 +182,11 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     for key in found:
         if key not in keys and key not in METHODS:
             raise InputError(f"{path}: unknown key {str(key)!r}; {nearest(str(key), [*keys, *METHODS])}")
-    if isinstance(found.get("schedule"), dict):
-        _check_schedule_keys(found["schedule"], where=f"{path}: schedule")
+    if found.get("own", {}) is None:  # all of it commented out
+        del found["own"]
+    for name, model in SECTIONS.items():
+        if isinstance(found.get(name), dict):
+            _check_keys(found[name], model, where=f"{path}: {name}")
     sections = {name: found.pop(name) for name in list(found) if name in METHODS}
     sections = {name: {} if section is None else section for name, section in sections.items()}
     for name, section in sections.items():

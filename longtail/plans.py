@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from longtail.atomic import write_json
-from longtail.benchmarks import Benchmark, Cosine, Frozen, ShotThresholds, Steps, Training
+from longtail.benchmarks import Benchmark, Frozen, ShotThresholds, Training, scaled
 from longtail.code import EVALUATION_CODE, code_digests, training_code
 from longtail.errors import InputError, one_line
 from longtail.layouts import read_layouts
@@ -147,25 +147,6 @@ class TablesPlan(Frozen):
     bundles: list[BundleMembers]
 
 
-def shortened(training: Training, fraction: float) -> Training:
-    """`training` with every length multiplied by `fraction`, at least one iteration long."""
-
-    def scaled(length: int) -> int:
-        return round(length * fraction)
-
-    schedule: Steps | Cosine = training.schedule
-    if isinstance(schedule, Steps):
-        schedule = schedule.model_copy(
-            update={
-                "warmup": scaled(schedule.warmup),
-                "milestones": tuple(scaled(milestone) for milestone in schedule.milestones),
-            }
-        )
-    return training.model_copy(
-        update={"iterations": max(1, scaled(training.iterations)), "schedule": schedule}
-    )
-
-
 def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
     """The bundles of `benchmark` that tables and figures need: at every imbalance, every variant and then the
     heads on its features."""
@@ -174,7 +155,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
         for variant, preset in VARIANTS.items()
     }
     training = {
-        variant: shortened(
+        variant: scaled(
             (benchmark.represent if preset.stage == "represent" else benchmark.retrain).model_copy(
                 update=preset.training
             ),

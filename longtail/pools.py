@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -34,7 +34,7 @@ class Pool:
 
     image [N]: its row in the array of images; label [N], 0..C-1; split [N], 'source' or 'test'; hash [N],
     see `image_hash`. `image_shape` is (H, W, channels). `test_per_class` is None where the test set is the
-    data set's official one.
+    data set's official one, or a share of each class.
 
     `duplicates`: with 'exclude' no content is both in 'source' and in 'test', with 'keep' some may be.
     `drawn_by`: how meta and training sets are drawn, by image content or in the order of the data set's own
@@ -103,19 +103,22 @@ def draw_pool(
     benchmark: str,
     data_seed: int,
     test_per_class: int | None,
+    test_share: float | None = None,
     duplicates: Duplicates = "exclude",
     drawn_by: Split = "content",
 ) -> Pool:
     """Part the images of `source` in test set and source; `Pool.image` is an image's row in `source`.
 
-    The test set is the official one, or, where there is none, `test_per_class` images of every class.
-    Raises InputError if a class is too small.
+    The test set is the official one, or, where there is none, `test_per_class` images of every class or
+    `test_share` of them (see `share_sizes`). Raises InputError if a class is too small.
     """
-    if (test_per_class is None) != (source.test is not None):
+    if [test_per_class is None, test_share is None, source.test is None].count(False) != 1:
         raise ValueError("a test set is drawn where a source has none, and only there")
     hashes = np.array([image_hash(image) for image in source.images])
     if source.test is None:
-        wanted = [test_per_class or 0] * len(source.class_names)
+        classes = len(source.class_names)
+        sizes = np.bincount(source.label, minlength=classes)
+        wanted = [test_per_class or 0] * classes if test_share is None else share_sizes(sizes, test_share)
         test = select(hashes, source.label, wanted, seed=data_seed, stream="test")
     else:
         test = np.flatnonzero(source.test)
@@ -136,6 +139,14 @@ def draw_pool(
         hash=hashes[order],
     )
     return pool if duplicates == "keep" else without_duplicates(pool)
+
+
+def share_sizes(sizes: Iterable[int], share: float) -> list[int]:
+    """How many test images each class gives, of its number of images: `share` of them, rounded, at least 1.
+
+    A half is rounded to the even number.
+    """
+    return [max(1, round(share * int(size))) for size in sizes]
 
 
 def without_duplicates(pool: Pool) -> Pool:

@@ -35,6 +35,34 @@ def exponential_profile(n_max: int, imbalance: float, classes: int) -> list[int]
     return counts
 
 
+def natural_profile(left: Sequence[int], imbalance: float, names: Sequence[str]) -> list[int]:
+    """Training images of each class [C] where classes have a long tail of their own, `left[c]` images of c.
+
+    n_c = trunc(left_c R^(-r_c/(C-1))), r_c = 0..C-1 the rank of class c by descending `left`, the lower
+    index first among equals. R = `imbalance` thins the tail further; 1 leaves it as it is. Truncation as in
+    `exponential_profile`.
+
+    Raises InputError if `imbalance` is below 1, or if a class (of `names`) is left without an image.
+    """
+    if not (math.isfinite(imbalance) and imbalance >= 1):
+        raise InputError(f"imbalance {imbalance:.12g}: give 1 (the images as they are) or more")
+    ranked = sorted(range(len(left)), key=lambda c: -left[c])
+    counts = [0] * len(left)
+    for rank, c in enumerate(ranked):
+        whole = imbalance == 1 or not left[c]
+        counts[c] = int(left[c]) if whole else _count(int(left[c]), float(imbalance), rank, len(left) - 1)
+    empty = [c for c in ranked if not counts[c]]
+    if empty:
+        first = empty[0]
+        remedy = "add images to it" if not left[first] else "choose a lower imbalance"
+        raise InputError(
+            f"imbalance {imbalance:.12g}: class {first} ({names[first]!r}) would keep none of the "
+            f"{left[first]} images that are left to train on, as {len(empty)} of {len(left)} classes; "
+            f"{remedy}"
+        )
+    return counts
+
+
 def _count(n_max: int, imbalance: float, c: int, last: int) -> int:
     """trunc(n_max R^(-c/last)), exactly."""
     if c == 0:

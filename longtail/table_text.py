@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from longtail.benchmarks import BENCHMARKS
 from longtail.intervals import Interval
 from longtail.layouts import COPIED, NOT_YET, Row
 from longtail.paper import LAMBDA, NOT_RUN, label_notes, verdict_notes
@@ -30,9 +31,17 @@ def symbols(text: str) -> str:
     return text
 
 
+def tail_name(benchmark: str, imbalance: float) -> str:
+    """`Imbalance 50`; `As they are` for images that keep a long tail of their own."""
+    known = BENCHMARKS.get(benchmark)
+    natural = known is not None and known.tail == "natural"
+    return "As they are" if natural and imbalance == 1 else f"Imbalance {imbalance:g}"
+
+
 def headings(table: Table, column: Column) -> list[tuple[str, str]]:
     """The upper and the lower heading of everything that stands in a column group."""
-    name = column.network if table.layout.columns == "networks" else f"Imbalance {column.imbalance:g}"
+    by_network = table.layout.columns == "networks"
+    name = column.network if by_network else tail_name(table.plan.benchmark, column.imbalance)
     if not table.paper:
         lower = [HEADINGS[split] for split in table.layout.splits]
         return [(name if i == 0 else "", word) for i, word in enumerate(lower)]
@@ -142,7 +151,7 @@ def conditions(table: Table) -> list[str]:
         first = next(report for report in reports if report.imbalance == imbalance)
         sizes = ", ".join(f"{len(first.groups.members[name])} {name}" for name in SPLITS[1:])
         lines.append(
-            f"Imbalance {imbalance:g}: N = {sum(first.counts)} training images, "
+            f"{tail_name(plan.benchmark, imbalance)}: N = {sum(first.counts)} training images, "
             f"n_max = {max(first.counts)}, n_min = {min(first.counts)}; classes: {sizes}-shot."
         )
     groups = plan.groups

@@ -14,10 +14,10 @@ def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
     """Write data/<benchmark>/imb<R>/meta.parquet: the same images at every imbalance."""
-    from longtail.benchmarks import find_benchmark
     from longtail.params import read_params
 
-    chosen = find_benchmark(benchmark).with_meta_per_class(read_params().meta_per_class)
+    params = read_params()
+    chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
 
     from longtail.manifests import check_disjoint, draw_meta, read_manifest, write_manifest
     from longtail.pools import read_pool

@@ -1,4 +1,4 @@
-"""The pipelines under paper/: that of the root, for the paper's benchmarks.
+"""The pipelines under paper/ and own/: that of the root, for the other benchmarks.
 
 Each runs in the repository's folder (`wdir`), so that paths, `params.yaml` and the stages are the same. Run
 it after a change of dvc.yaml, of the methods or of tables.yaml; a test compares what lies there with it.
@@ -13,10 +13,14 @@ import typer
 
 from stages import console
 
-BENCHMARKS = ("cifar100-lt",)
+BENCHMARKS = {"cifar100-lt": "paper/cifar100-lt", "own": "own"}
+"""The folder of each benchmark's pipeline."""
 ROOT = "digits-lt"
+SCALES = {"cifar100-lt": ", at the paper's scale", "own": " on a person's own images"}
+OWN = {"params": ["own.image_size", "own.test_share"], "deps": ["longtail/image_files.py"]}
+"""What decides the pool of a person's images besides."""
 HEADER = """\
-# {benchmark}: the stages of the root's dvc.yaml, at the paper's scale. `python -m stages.pipelines` made this
+# {benchmark}: the stages of the root's dvc.yaml{scale}. `python -m stages.pipelines` made this
 # from it: change that one.
 
 """
@@ -26,13 +30,15 @@ def pipeline(benchmark: str, root: str) -> str:
     """The text of a benchmark's dvc.yaml, made from that of the root's."""
     import yaml
 
+    from longtail.benchmarks import find_benchmark
     from longtail.layouts import read_layouts
 
     layouts = read_layouts().of(benchmark)
     needed = layouts.needed()
+    up = "/".join([".."] * len(Path(BENCHMARKS[benchmark]).parts))
     made: dict[str, Any] = yaml.safe_load(root.replace(ROOT, benchmark))
     made["vars"] = [
-        "../../params.yaml",
+        f"{up}/params.yaml",
         {"represented": list(needed)},
         {"retrained": [variant for variant, heads in needed.items() if heads]},
     ]
@@ -40,17 +46,21 @@ def pipeline(benchmark: str, root: str) -> str:
     here |= {f"figure{figure.number}" for figure in layouts.figures}
     for name, stage in made["stages"].items():
         stage["cmd"] += f" --benchmark {benchmark}"
-        made["stages"][name] = {"wdir": "../..", **stage}
+        made["stages"][name] = {"wdir": up, **stage}
         outs = stage.get("outs", [])
         stages_outs = [out for out in outs if not _shown(out) or Path(out).stem in here]
         if outs:
             made["stages"][name]["outs"] = stages_outs
-    made["stages"]["prepare"]["params"].append("images")
+    prepare = made["stages"]["prepare"]
+    prepare["params"].append("images")
+    if find_benchmark(benchmark).source == "own":
+        for kind, names in OWN.items():
+            prepare[kind] += names
     for plot in made["plots"]:
         for axes in plot.values():
-            axes["y"] = {f"../../{path}": column for path, column in axes["y"].items()}
+            axes["y"] = {f"{up}/{path}": column for path, column in axes["y"].items()}
     text = yaml.safe_dump(made, sort_keys=False, width=1000)
-    return HEADER.format(benchmark=benchmark) + text
+    return HEADER.format(benchmark=benchmark, scale=SCALES[benchmark]) + text
 
 
 def _shown(out: str) -> bool:
@@ -60,13 +70,13 @@ def _shown(out: str) -> bool:
 def main(
     check: Annotated[bool, typer.Option(help="Write nothing; fail where a pipeline differs.")] = False,
 ) -> None:
-    """Write paper/<benchmark>/dvc.yaml for each of the paper's benchmarks."""
+    """Write the dvc.yaml of each of these benchmarks into its folder."""
     from longtail.atomic import write_text
     from longtail.errors import InputError
 
     root = Path("dvc.yaml").read_text(encoding="utf-8")
-    for benchmark in BENCHMARKS:
-        path = Path("paper") / benchmark / "dvc.yaml"
+    for benchmark, folder in BENCHMARKS.items():
+        path = Path(folder) / "dvc.yaml"
         text = pipeline(benchmark, root)
         if not check:
             write_text(path, text)

@@ -13,11 +13,11 @@ def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
     """Write data/<benchmark>/plan: everything that decides each cell, and the cells of the tables."""
-    from longtail.benchmarks import find_benchmark
     from longtail.params import read_params
     from longtail.plans import plan_bundles, plan_evaluations, plan_tables, write_plan
 
-    params, chosen = read_params(), find_benchmark(benchmark)
+    params = read_params()
+    chosen = params.benchmark(benchmark)
     bundles = plan_bundles(chosen, params)
     cells = sum(len(bundle.cells()) for bundle in bundles)
     console.say(

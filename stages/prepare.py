@@ -10,7 +10,10 @@ from longtail.errors import InputError
 from stages import console, paths
 
 if TYPE_CHECKING:
+    from longtail.benchmarks import Benchmark
+    from longtail.params import Params
     from longtail.pools import Pool
+    from longtail.sources.own import OwnImages
 
 SHOWN = 3
 """How many duplicates are shown."""
@@ -20,10 +23,10 @@ def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
     """Write data/<benchmark>/pool.parquet and images.npy: every image, its class, content hash and split."""
-    from longtail.benchmarks import find_benchmark
     from longtail.params import read_params
 
-    params, chosen = read_params(), find_benchmark(benchmark)
+    params = read_params()
+    chosen = params.benchmark(benchmark)
 
     import numpy as np
 
@@ -31,8 +34,12 @@ def main(
     from longtail.pools import arranged, draw_pool, without_duplicates, write_pool
     from longtail.sources import SOURCES
 
-    reader = SOURCES[chosen.source]
-    origin = _origin(benchmark, params.images, reader.bundled)
+    if chosen.source == "own":
+        reader = _find_own(chosen, params)
+        origin = params.images[benchmark]
+    else:
+        reader = SOURCES[chosen.source]
+        origin = _origin(benchmark, params.images, reader.bundled)
     if origin is not None:
         console.say("prepare", f"{benchmark}: reading {reader.size} images ({origin})")
     with console.progress("prepare", reader.size, "images") as progress:
@@ -44,7 +51,11 @@ def main(
         )
     sizes = np.bincount(source.label, minlength=len(source.class_names))
     shape = "x".join(map(str, source.images.shape[1:]))
-    if source.test is None:
+    if chosen.test_share is not None:
+        test = (
+            f"data seed {params.data_seed} picks {chosen.test_share:g} of each as test images, at least one"
+        )
+    elif source.test is None:
         test = f"data seed {params.data_seed} picks {chosen.test_per_class} test images a class"
     else:
         test = f"{source.test.sum()} are the official test images"
@@ -58,6 +69,7 @@ def main(
         benchmark=benchmark,
         data_seed=params.data_seed,
         test_per_class=chosen.test_per_class,
+        test_share=chosen.test_share,
         duplicates="keep",
         drawn_by=params.split,
     )
@@ -65,6 +77,8 @@ def main(
         console.say("prepare", _duplicates(pool, params.duplicates))
     if params.duplicates == "exclude":
         pool = without_duplicates(pool)
+    if chosen.tail == "natural":
+        _show_tail(pool, chosen, params)
     pool, images = arranged(pool, source.images)
     # the pool is written before the images take their name: if either fails, both stay as they were
     with atomic_path(paths.images(benchmark)) as temporary:
@@ -89,14 +103,73 @@ def _origin(benchmark: str, images: dict[str, str], bundled: bool) -> str | None
     return images.get(benchmark)
 
 
+def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
+    """A person's images: where they are, and that every class has enough. Raises InputError."""
+    from pathlib import Path
+
+    from longtail.image_files import shown
+    from longtail.params import DOWNLOAD
+    from longtail.sources.own import WANTED, find_own
+
+    where = params.images.get(chosen.name)
+    if where in (None, DOWNLOAD):
+        found = "missing" if where is None else f"found {DOWNLOAD}, of which there is nothing"
+        raise InputError(f"params.yaml: images: {chosen.name}: {found}; {WANTED}")
+    found = find_own(Path(where), chosen.image_shape[0])
+    meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
+    found.check(chosen.test_share or 0, meta)
+    sizes, passed = found.sizes, f"; {found.others} other files passed over" if found.others else ""
+    console.say(
+        "prepare",
+        f"{chosen.name}: {len(sizes)} classes, the largest {shown(found.class_names[0])} with {sizes[0]} "
+        f"images, the smallest {shown(found.class_names[-1])} with {sizes[-1]}{passed}",
+    )
+    return found
+
+
+def _show_tail(pool: Pool, chosen: Benchmark, params: Params) -> None:
+    """Print the rules of the split and what they give, by shot group. Raises InputError.
+
+    A class can be too small only now, where images that stand twice were left out.
+    """
+    import numpy as np
+
+    from longtail.manifests import tail_rows
+    from longtail.profiles import shot_groups
+    from longtail.sources.own import check_classes
+
+    meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
+    classes = len(pool.class_names)
+    test, source = (np.bincount(pool.label[pool.rows(s)], minlength=classes) for s in ("test", "source"))
+    needs = (test + meta + 1).tolist()
+    where = f"{chosen.name}, copies of test and meta images left out"
+    check_classes(where, pool.class_names, (test + source).tolist(), needs, meta)
+    train = np.bincount(pool.label[tail_rows(pool, meta)], minlength=classes)
+    check_classes(where, pool.class_names, (test + meta + train).tolist(), needs, meta)
+    console.say(
+        "prepare",
+        f"of each class: the test images, then {meta} for the meta set; the rest trains: "
+        f"{train.sum()} images, n_max {train.max()}, n_min {train.min()}",
+    )
+    for name, members in shot_groups(train.tolist(), chosen.groups, params.shot_groups).items():
+        spans = [f"{part[members].min()} to {part[members].max()}" for part in (train, test) if members]
+        console.say(
+            "prepare",
+            f"{name}-shot: {len(members)} class{'' if len(members) == 1 else 'es'}"
+            + (f" of {spans[0]} training and {spans[1]} test images" if spans else ""),
+        )
+
+
 def _duplicates(pool: Pool, wanted: str) -> str:
     """One line on the images that are both in the source and in the test set."""
     import numpy as np
 
+    from longtail.image_files import shown
+
     groups = []
     for content in pool.shared[:SHOWN].tolist():
         rows = np.flatnonzero(pool.hash == content)
-        where = [f"{pool.class_names[pool.label[row]]} ({pool.split[row]})" for row in rows]
+        where = [f"{shown(pool.class_names[pool.label[row]])} ({pool.split[row]})" for row in rows]
         groups.append(f"{content[:12]} {', '.join(where)}")
     among = np.isin(pool.hash, pool.shared)
     source = int((among & (pool.split == "source")).sum())

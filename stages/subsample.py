@@ -13,23 +13,30 @@ def main(
     imbalance: Annotated[float, typer.Argument(help="n_max / n_min, 1 or more.")],
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
-    """Write data/<benchmark>/imb<R>/train.parquet: n_c = trunc(n_max R^(-c/(C-1))) images of class c."""
-    from longtail.benchmarks import find_benchmark
+    """Write data/<benchmark>/imb<R>/train.parquet: n_c = trunc(n_max R^(-c/(C-1))) images of class c.
+
+    Where the images have a long tail of their own, that is thinned in this way, n_max being each class's own
+    number; imbalance 1 leaves it as it is.
+    """
     from longtail.params import read_params
 
-    chosen = find_benchmark(benchmark).with_meta_per_class(read_params().meta_per_class)
+    params = read_params()
+    chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
 
     import numpy as np
 
     from longtail.errors import InputError
     from longtail.manifests import draw_train, tail_rows, write_manifest
     from longtail.pools import read_pool
-    from longtail.profiles import exponential_profile
+    from longtail.profiles import exponential_profile, natural_profile
 
     pool = read_pool(paths.pool(benchmark))
     classes = len(pool.class_names)
     left = np.bincount(pool.label[tail_rows(pool, chosen.meta_per_class)], minlength=classes)
-    counts = exponential_profile(chosen.n_max or int(left.min()), imbalance, classes)
+    if chosen.tail == "natural":
+        counts = natural_profile(left.tolist(), imbalance, pool.class_names)
+    else:
+        counts = exponential_profile(chosen.n_max or int(left.min()), imbalance, classes)
     short = np.flatnonzero(left < counts)
     if len(short):
         label = short[0]
@@ -42,7 +49,7 @@ def main(
     console.say(
         "subsample",
         f"{benchmark}, imbalance {imbalance:g}: {sum(counts)} of {left.sum()} images, {classes} classes, "
-        f"n_max {counts[0]}, n_min {counts[-1]}; {pool.rule}",
+        f"n_max {max(counts)}, n_min {min(counts)}; {pool.rule}",
     )
     manifest = draw_train(pool, imbalance, counts, chosen.meta_per_class)
     path = paths.train_manifest(benchmark, imbalance)

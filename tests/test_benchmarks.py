@@ -28,7 +28,7 @@ CIFAR = [(CIFAR100_LT, CIFAR100), (CIFAR10_LT, CIFAR10)]
 def test_what_a_benchmark_names_exists(benchmark: Benchmark) -> None:
     assert Benchmark.model_validate(benchmark.model_dump()) == benchmark
     assert find_benchmark(benchmark.name) is benchmark
-    assert benchmark.source in SOURCES
+    assert benchmark.source in {*SOURCES, "own"}
     assert benchmark.network in NETWORKS
     for training in (benchmark.represent, benchmark.retrain):
         assert {training.augment, training.second_augment} <= set(AUGMENTS)
@@ -37,7 +37,7 @@ def test_what_a_benchmark_names_exists(benchmark: Benchmark) -> None:
 
 def test_an_unknown_benchmark_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(
-        InputError, match="benchmark 'cifar': not known; valid: digits-lt, cifar100-lt, cifar10-lt"
+        InputError, match="benchmark 'cifar': not known; valid: digits-lt, cifar100-lt, cifar10-lt, own"
     ):
         find_benchmark("cifar")
 
@@ -54,6 +54,7 @@ def test_heads_are_trained_for_fifty_passes_of_the_class_aware_sampler(
     benchmark: Benchmark, source: Cifar
 ) -> None:
     assert benchmark.n_max is not None
+    assert benchmark.classes is not None
     batches = math.ceil(benchmark.classes * benchmark.n_max / benchmark.retrain.batch_size)
     assert benchmark.retrain.iterations == 50 * batches
 

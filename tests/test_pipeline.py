@@ -17,7 +17,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parent.parent
 TINY = {
-    "imbalances": {"digits-lt": [10], "cifar100-lt": [100]},
+    "imbalances": {"digits-lt": [10], "cifar100-lt": [100], "own": [1]},
     "seeds": [1],
     "schedule": {"fraction": 0.12},
 }
@@ -190,10 +190,15 @@ AFFECTED = {
         {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
     ),
     "imbalances.digits-lt": (
-        {"imbalances": {"digits-lt": [20], "cifar100-lt": [100]}},
+        {"imbalances": {"digits-lt": [20], "cifar100-lt": [100], "own": [1]}},
         {"subsample@20", "extract_meta@20"} | trained(VARIANTS, RETRAINED, imbalance=20),
     ),
-    "imbalances.cifar100-lt": ({"imbalances": {"digits-lt": [10], "cifar100-lt": [50]}}, set()),
+    "imbalances.cifar100-lt": ({"imbalances": {"digits-lt": [10], "cifar100-lt": [50], "own": [1]}}, set()),
+    "imbalances.own": ({"imbalances": {"digits-lt": [10], "cifar100-lt": [100], "own": [2]}}, set()),
+    "own.image_size": ({"own": {"image_size": 16, "test_share": 0.2}}, set()),
+    "own.test_share": ({"own": {"image_size": 32, "test_share": 0.3}}, set()),
+    "own.iterations": ({"own": {"image_size": 32, "test_share": 0.2, "iterations": 500}}, set()),
+    "own.augment": ({"own": {"image_size": 32, "test_share": 0.2, "augment": "shift"}}, set()),
     "meta_per_class": (
         {"meta_per_class": 5},
         {"subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),

@@ -70,6 +70,7 @@ TOP: list[tuple[dict[str, Any], set[str]]] = [
     ({"duplicates": "keep"}, set()),
     ({"split": "file_order"}, set()),
     ({"meta_per_class": 5}, set()),
+    ({"own": {"image_size": 16, "iterations": 100, "augment": "none"}}, set()),  # of another benchmark
 ]
 
 

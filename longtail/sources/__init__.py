@@ -1,7 +1,8 @@
 """Where images come from, by the names that benchmarks use.
 
 A source gives all its images, their labels and the names of the classes, and where a data set has an
-official test part, which images that is.
+official test part, which images that is. A person's own images (`own`) are found first: see
+`longtail.sources.own`.
 """
 
 from __future__ import annotations
