@@ -2,7 +2,10 @@
 
 import os
 
-import pytest
+# before torch is imported: workers with several threads each would fight over the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 LONGEST = "test_pipeline.py"
 
