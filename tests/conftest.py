@@ -5,7 +5,7 @@ import os
 # before torch is imported: workers with several threads each would fight over the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
+import pytest
 
 LONGEST = "test_pipeline.py"
 
