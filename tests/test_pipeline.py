@@ -62,7 +62,9 @@ class Copy:
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changed}), encoding="utf-8")
 
     def prune(self) -> None:
-        """Leave only `VARIANTS` in the tables, with `HEADS` on `RETRAINED`, and so in the pipeline."""
+        """Leave only `VARIANTS` in the tables, with `HEADS` on `RETRAINED`, and only the root's pipeline."""
+        for folder in ("paper", "own"):
+            shutil.rmtree(self.path / folder)
         path = self.path / "longtail" / "tables.yaml"
         layouts = yaml.safe_load(path.read_text(encoding="utf-8"))
         rows = [row for table in layouts["tables"] for group in table["groups"] for row in group["rows"]]
