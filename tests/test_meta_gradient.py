@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,17 +14,13 @@ from torch.func import functional_call
 
 from longtail.meta_gradient import call_without_trace, meta_cross_entropy, weight_gradient
 from longtail.networks import build_network
-from longtail.trainer import Trainer
+from tests.naive_loop import distance, plain
 
 CLASSES = 6
 COUNTS = torch.tensor([40.0, 20.0, 9.0, 4.0, 2.0, 1.0], dtype=torch.float64)
 LABELS = torch.tensor([0, 0, 4, 0, 4])  # most classes are not in the batch
 SHAPES = {"digits_resnet": (1, 8, 8), "resnet32": (3, 16, 16)}
 STEP = 0.1
-
-
-def plain(logits: Tensor, labels: Tensor) -> Tensor:
-    return torch.logsumexp(logits, 1) - logits[torch.arange(len(labels)), labels]
 
 
 def balanced(logits: Tensor, labels: Tensor) -> Tensor:
@@ -98,78 +93,6 @@ class Case:
         meta_logits = functional_call(self.model, {**ahead, **buffers}, (self.meta_images,))
         meta = plain(meta_logits, self.meta_labels).mean()
         return torch.autograd.grad(meta, self.theta)[0], meta.detach()
-
-
-class NaiveLoop:
-    """For the tests of methods with one look ahead: double backward through the network, SGD by hand."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.data, self.training = trainer.data, trainer.training
-        self.model = copy.deepcopy(trainer.model).train()
-        self.momentum = [torch.zeros_like(value) for value in self.model.parameters()]
-        self.classes = len(trainer.history.rows[0]["accuracy"])
-        self.accuracy = torch.zeros(self.classes, dtype=torch.float64)
-        self.iteration = 0
-
-    def losses(self) -> tuple[Tensor, Tensor]:
-        """Cross-entropies of the training batch, [B], and its labels; running statistics move."""
-        batch = self.data.train_batch(self.iteration)
-        return plain(self.model(batch.images), batch.labels), batch.labels
-
-    def meta_loss(self, inner: Callable[[Tensor, Tensor], Tensor], rate: float) -> Tensor:
-        """L_meta after a step of size `rate` on inner(losses, labels), with the graph of that step."""
-        batch, meta = self.data.train_batch(self.iteration), self.data.meta_batch(self.iteration)
-        phi = dict(self.model.named_parameters())
-        buffers = {name: value.clone() for name, value in self.model.named_buffers()}
-        losses = plain(functional_call(self.model, {**phi, **buffers}, (batch.images,)), batch.labels)
-        gradients = torch.autograd.grad(inner(losses, batch.labels), list(phi.values()), create_graph=True)
-        ahead = {name: p - rate * g for (name, p), g in zip(phi.items(), gradients, strict=True)}
-        logits = functional_call(self.model, {**ahead, **buffers}, (meta.images,))
-        return plain(logits, meta.labels).mean()
-
-    def descend(self, loss: Tensor, rate: float) -> None:
-        """A step on `loss` with momentum and weight decay."""
-        gradients = torch.autograd.grad(loss, list(self.model.parameters()))
-        with torch.no_grad():
-            for i, (value, gradient) in enumerate(zip(self.model.parameters(), gradients, strict=True)):
-                decayed = gradient + self.training.weight_decay * value
-                self.momentum[i] = self.training.momentum * self.momentum[i] + decayed
-                value -= rate * self.momentum[i]
-
-    def iterate(self, rate: float) -> None:
-        """One iteration of the method."""
-        raise NotImplementedError
-
-    def run(self) -> None:
-        """All iterations, and the accuracies after each epoch."""
-        per_epoch = self.data.batches_per_epoch
-        rates = [0.1, 0.12, 0.14, 0.16, 0.18] + [0.2] * 3 + [0.02] * 2 + [0.002] * self.training.iterations
-        for iteration in range(self.training.iterations):
-            self.iteration = iteration
-            self.iterate(rates[iteration])
-            if (iteration + 1) % per_epoch == 0 or iteration + 1 == self.training.iterations:
-                self.refresh()
-
-    def refresh(self) -> None:
-        """Accuracies on the whole meta set, in evaluation mode."""
-        self.model.eval()
-        with torch.no_grad():
-            predicted = self.model(self.data.meta.pixels).argmax(1)
-        self.model.train()
-        labels = self.data.meta.labels
-        values = [(predicted[labels == c] == c).double().mean() for c in range(self.classes)]
-        self.accuracy = torch.stack(values)
-
-    def assert_same_model(self, model: nn.Module, tolerance: float = 1e-8) -> None:
-        """Parameters and running statistics."""
-        found, expected = model.state_dict(), self.model.state_dict()
-        assert any("running_var" in name for name in found)
-        for name, value in found.items():
-            torch.testing.assert_close(value, expected[name], rtol=tolerance, atol=tolerance, msg=name)
-
-
-def distance(one: Tensor, other: Tensor) -> float:
-    return float((one - other).norm() / other.norm())
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -17,9 +17,9 @@ from longtail.method import Batch, Moment
 from longtail.methods.cb_da import CBDA
 from longtail.trainer import Trainer
 from tests.methods.losses import CASES, COUNTS, EQUAL, log_softmax
+from tests.naive_loop import NaiveLoop, distance
 from tests.small_training import CLASSES, make_trainer
 from tests.small_training import COUNTS as SMALL_COUNTS
-from tests.test_meta_gradient import NaiveLoop, distance
 
 LATE = Moment(iteration=90, iterations=100, learning_rate=0.1)
 STEPS = 20

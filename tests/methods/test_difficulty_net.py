@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from longtail.method import Moment
 from longtail.methods.difficulty_net import DifficultyNetMethod
-from longtail.presets.difficulty_net import PRESET, Settings
+from longtail.presets.difficulty_net import PRESET
 from longtail.trainer import Trainer
+from tests.naive_loop import NaiveAdam, NaiveLoop, distance, plain
 from tests.small_training import CLASSES, COUNTS, make_trainer
-from tests.test_meta_gradient import distance
 
 MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
 
@@ -25,7 +24,6 @@ STEPS = 20
 LEARNING_RATE = 3e-2  # of Adam: large, so that theta matters within 20 steps
 BASE = {"hidden": 8, "learning_rate": LEARNING_RATE}
 LOG_COUNTS = torch.tensor(COUNTS, dtype=torch.float64).log()
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 def trainer_of(dtype: torch.dtype = torch.float64, iterations: int = STEPS, **settings: Any) -> Trainer:
@@ -37,22 +35,14 @@ def method_of(trainer: Trainer) -> DifficultyNetMethod:
     return trainer.method
 
 
-def negative_log_softmax(logits: Tensor, labels: Tensor) -> Tensor:
-    return torch.logsumexp(logits, 1) - logits[torch.arange(len(labels)), labels]
-
-
-class Reference:
+class Reference(NaiveLoop):
     """Eqs. 1-11, one line after the other."""
 
-    def __init__(self, trainer: Trainer, settings: Settings) -> None:
-        self.data, self.settings = trainer.data, settings
-        self.model = copy.deepcopy(trainer.model)
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(trainer)
+        self.settings = method_of(trainer).settings
         self.theta = [value.detach().clone().requires_grad_() for value in method_of(trainer).theta]
-        self.accuracy = torch.zeros(CLASSES, dtype=torch.float64)
-        self.momentum = {name: torch.zeros_like(p) for name, p in self.model.named_parameters()}
-        self.first = [torch.zeros_like(p) for p in self.theta]
-        self.second = [torch.zeros_like(p) for p in self.theta]
-        self.step = 0
+        self.adam = NaiveAdam(self.theta, self.settings.learning_rate, self.settings.weight_decay)
         self.norms: list[tuple[float, float]] = []
         self.meta_losses: list[float] = []
 
@@ -76,107 +66,44 @@ class Reference:
             return losses.mean() * weights.mean()
         return (weights * losses).mean()
 
-    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if self.settings.loss == "balanced_softmax":
-            logits = logits + LOG_COUNTS
-        return negative_log_softmax(logits, labels)
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """L of Eq. 5."""
+        return plain(logits + LOG_COUNTS if self.settings.loss == "balanced_softmax" else logits, labels)
 
     def driver(self) -> Tensor:
         """Eq. 7."""
         squares = (1 - self.accuracy / (self.accuracy.sum() + 1e-12) - self.difficulty()) ** 2
         return squares.mean() if self.settings.driver_reduction == "mean" else squares.sum()
 
-    def meta_loss(
-        self, images: Tensor, labels: Tensor, meta_images: Tensor, meta_labels: Tensor, rate: float
-    ):
-        """Eqs. 9 and 10: the loss on the meta batch as a function of theta."""
-        phi = dict(self.model.named_parameters())
-        buffers = {name: value.clone() for name, value in self.model.named_buffers()}
-        losses = self.losses(functional_call(self.model, {**phi, **buffers}, (images,)), labels)
-        gradients = torch.autograd.grad(self.weighted(losses, labels), list(phi.values()), create_graph=True)
-        ahead = {name: p - rate * g for (name, p), g in zip(phi.items(), gradients, strict=True)}
-        logits = functional_call(self.model, {**ahead, **buffers}, (meta_images,))
-        return negative_log_softmax(logits, meta_labels).mean()
-
     def theta_gradients(self, rate: float) -> tuple[list[Tensor], list[Tensor], float]:
-        """Both parts of the gradient of Eq. 8."""
-        batch, meta = self.data.train_batch(self.step), self.data.meta_batch(self.step)
+        """Both parts of the gradient of Eq. 8, and the loss on the meta batch."""
         scale = self.settings.lambda_ if self.settings.driver_loss else 0
         driver = torch.autograd.grad(scale * self.driver(), self.theta)
-        loss = self.meta_loss(batch.images, batch.labels, meta.images, meta.labels, rate)
+        loss = self.meta_loss(self.weighted, rate)
         through = torch.autograd.grad(loss, self.theta)
         if self.settings.meta_gradient == "detached":
             through = [torch.zeros_like(g) for g in through]
         return list(driver), list(through), loss.item()
 
-    def iterate(self, rate: float, weight_decay: float, momentum: float) -> None:
+    def iterate(self, rate: float) -> None:
         """One iteration."""
         driver, through, meta_loss = self.theta_gradients(rate)
         self.norms.append((norm(driver), norm(through)))
         self.meta_losses.append(meta_loss)
-        self.adam([d + t for d, t in zip(driver, through, strict=True)])
-        batch = self.data.train_batch(self.step)
-        loss = self.weighted(self.losses(self.model(batch.images), batch.labels), batch.labels)
-        names, values = zip(*self.model.named_parameters(), strict=True)
-        gradients = torch.autograd.grad(loss, values)
-        with torch.no_grad():
-            for name, value, gradient in zip(names, values, gradients, strict=True):
-                self.momentum[name] = momentum * self.momentum[name] + gradient + weight_decay * value
-                value -= rate * self.momentum[name]
-        self.step += 1
-
-    def adam(self, gradients: list[Tensor]) -> None:
-        t = self.step + 1
-        with torch.no_grad():
-            for i, (p, gradient) in enumerate(zip(self.theta, gradients, strict=True)):
-                g = gradient + self.settings.weight_decay * p
-                self.first[i] = BETA1 * self.first[i] + (1 - BETA1) * g
-                self.second[i] = BETA2 * self.second[i] + (1 - BETA2) * g * g
-                m, v = self.first[i] / (1 - BETA1**t), self.second[i] / (1 - BETA2**t)
-                p -= self.settings.learning_rate * m / (v.sqrt() + EPSILON)
-
-    def refresh(self) -> None:
-        """Accuracies on the whole meta set, in evaluation mode."""
-        self.model.eval()
-        with torch.no_grad():
-            predicted = self.model(self.data.meta.pixels).argmax(1)
-        self.model.train()
-        labels = self.data.meta.labels
-        values = [(predicted[labels == c] == c).double().mean() for c in range(CLASSES)]
-        self.accuracy = torch.stack(values)
+        self.adam.step([d + t for d, t in zip(driver, through, strict=True)])
+        self.descend(self.weighted(*self.losses()), rate)
 
 
 def norm(gradients: list[Tensor]) -> float:
     return sum(float((g * g).sum()) for g in gradients) ** 0.5
 
 
-def rates() -> list[float]:
-    """0.1 to 0.2 over 5 iterations, a tenth from the 8th on, a hundredth from the 10th on."""
-    rising = [0.1, 0.12, 0.14, 0.16, 0.18]
-    return rising + [0.2] * 3 + [0.02] * 2 + [0.002] * (STEPS - 10)
-
-
 @cache
 def run_reference(name: str) -> Reference:
     """The loop, to its end; not to be changed afterwards."""
-    trainer = trainer_of(**VARIANTS[name])
-    reference = Reference(trainer, method_of(trainer).settings)
-    per_epoch = -(-sum(COUNTS) // 16)
-    reference.model.train()
-    for iteration, rate in enumerate(rates()):
-        reference.iterate(rate, weight_decay=5e-4, momentum=0.9)
-        if (iteration + 1) % per_epoch == 0:
-            reference.refresh()
-    if STEPS % per_epoch:
-        reference.refresh()
+    reference = Reference(trainer_of(**VARIANTS[name]))
+    reference.run()
     return reference
-
-
-def assert_equal_models(found: nn.Module, expected: nn.Module, tolerance: float) -> None:
-    states = found.state_dict(), expected.state_dict()
-    assert any("running_var" in name for name in states[0])
-    for name, value in states[0].items():
-        torch.testing.assert_close(value, states[1][name], rtol=tolerance, atol=tolerance, msg=name)
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -203,7 +130,7 @@ def test_twenty_steps_equal_the_naive_loop(name: str) -> None:
     reference = run_reference(name)
     start = [value.detach().clone() for value in method_of(trainer).theta]
     trainer.run()
-    assert_equal_models(trainer.model, reference.model, 1e-8)
+    reference.assert_same_model(trainer.model)
     for value, expected, before in zip(method_of(trainer).theta, reference.theta, start, strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-8, atol=1e-8)
         assert (expected - before).norm() > 1e-3  # theta has moved
@@ -230,7 +157,7 @@ def test_a_loop_with_another_setting_would_be_noticed(change: dict[str, Any]) ->
     reference = run_reference("as published")
     trainer.run()
     with pytest.raises(AssertionError):
-        assert_equal_models(trainer.model, reference.model, 1e-8)
+        reference.assert_same_model(trainer.model)
 
 
 def test_the_history_has_the_losses_and_both_gradient_norms_of_the_loop() -> None:
@@ -259,7 +186,7 @@ def theta_gradient(**settings: Any) -> tuple[list[Tensor], Reference, Trainer]:
     trainer = trainer_of(**settings)
     trainer.method.refresh(ACCURACY)
     trainer.model.train()
-    reference = Reference(trainer, method_of(trainer).settings)
+    reference = Reference(trainer)
     reference.accuracy = ACCURACY
     data = trainer.data
     trainer.method.backward(trainer.model, data.train_batch(0), data.meta_batch(0), MOMENT)
@@ -306,7 +233,8 @@ def test_without_driver_loss_it_trains_as_with_lambda_zero() -> None:
     other = trainer_of(**{"lambda": 0.0, "iterations": 9})
     one.run()
     other.run()
-    assert_equal_models(one.model, other.model, 0)
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name]), name
     assert one.history.rows[-1]["weight"] == other.history.rows[-1]["weight"]
 
 
@@ -316,7 +244,7 @@ def test_every_sample_keeps_its_own_weight(loss: str) -> None:
     labels = reference.data.train_batch(0).labels
     reference.theta = [value.detach() for value in method_of(trainer).theta]  # step 3 has the new theta
     weights = reference.weights()[labels]
-    losses = reference.losses(reference.model(reference.data.train_batch(0).images), labels)
+    losses, _ = reference.losses()
     values = list(reference.model.parameters())
     own = torch.autograd.grad((weights * losses).mean(), values, retain_graph=True)
     blurred = torch.autograd.grad(weights.mean() * losses.mean(), values)
@@ -331,13 +259,12 @@ def test_as_released_with_balanced_softmax_theta_gets_the_driver_and_the_weights
     found, reference, trainer = theta_gradient(**PRESET.variants["difficulty_net_balanced_softmax_released"])
     for gradient, expected in zip(found, reference.theta_gradients(0.1)[0], strict=True):
         torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-18)
-    batch = reference.data.train_batch(0)
     reference.theta = [value.detach() for value in method_of(trainer).theta]
-    losses = reference.losses(reference.model(batch.images), batch.labels)
-    weight = reference.weights()[batch.labels].mean()
+    losses, labels = reference.losses()
+    weight = reference.weights()[labels].mean()
     assert abs(float(weight) - 1) > 1e-4
-    plain = torch.autograd.grad(losses.mean(), list(reference.model.parameters()))
-    for value, expected in zip(trainer.model.parameters(), plain, strict=True):
+    unweighted = torch.autograd.grad(losses.mean(), list(reference.model.parameters()))
+    for value, expected in zip(trainer.model.parameters(), unweighted, strict=True):
         # Balanced Softmax's own gradient, times one number
         torch.testing.assert_close(value.grad, weight * expected, rtol=1e-9, atol=1e-12)
 
@@ -354,7 +281,7 @@ def test_averaged_weights_get_the_gradient_of_double_backward() -> None:
 def test_the_balanced_training_loss_has_the_log_of_the_counts_in_its_logits() -> None:
     trainer = trainer_of(loss="balanced_softmax")
     logits, labels = torch.randn(5, CLASSES, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 3])
-    expected = negative_log_softmax(logits + LOG_COUNTS, labels)
+    expected = plain(logits + LOG_COUNTS, labels)
     torch.testing.assert_close(
         trainer.method.sample_losses(logits, labels, MOMENT), expected, rtol=1e-12, atol=0
     )

@@ -17,8 +17,8 @@ from longtail.method import Moment
 from longtail.methods.meta_weight_net import MetaWeightNet
 from longtail.trainer import Trainer
 from tests.methods.losses import CASES, COUNTS, log_softmax
+from tests.naive_loop import NaiveLoop, distance
 from tests.small_training import CLASSES, default_dtype, make_trainer
-from tests.test_meta_gradient import NaiveLoop, distance
 
 MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
 ACCURACY = torch.tensor([0.9, 0.6, 0.4, 0.1], dtype=torch.float64)

@@ -18,8 +18,8 @@ from longtail.methods.sample_difficulty_net import FullBatches, SampleDifficulty
 from longtail.samplers import ClassAwareSampler, ShuffledSampler
 from longtail.trainer import Trainer
 from tests.methods.losses import CASES, COUNTS, log_softmax
+from tests.naive_loop import NaiveAdam, NaiveLoop, distance
 from tests.small_training import CLASSES, default_dtype, make_trainer
-from tests.test_meta_gradient import NaiveLoop, distance
 
 MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
 STEPS = 20
@@ -30,7 +30,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sum": {"driver_reduction": "sum"},
     "lambda 0": {"lambda": 0.0},
 }
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 def trainer_of(dtype: torch.dtype = torch.float64, iterations: int = STEPS, **settings: Any) -> Trainer:
@@ -53,8 +52,7 @@ class Reference(NaiveLoop):
         method = method_of(trainer)
         self.settings = method.settings
         self.theta = [value.detach().clone().requires_grad_() for value in method.net.parameters()]
-        self.first = [torch.zeros_like(value) for value in self.theta]
-        self.second = [torch.zeros_like(value) for value in self.theta]
+        self.adam = NaiveAdam(self.theta, self.settings.learning_rate, self.settings.weight_decay)
         self.inputs_follow_phi = False
 
     def difficulty(self, values: Tensor) -> Tensor:
@@ -77,15 +75,8 @@ class Reference(NaiveLoop):
 
     def iterate(self, rate: float) -> None:
         losses, labels = self.losses()
-        t = self.iteration + 1
-        parts = self.theta_gradients(losses, rate)
-        with torch.no_grad():
-            for i, (p, driver, through) in enumerate(zip(self.theta, *parts, strict=True)):
-                g = driver + through + self.settings.weight_decay * p
-                self.first[i] = BETA1 * self.first[i] + (1 - BETA1) * g
-                self.second[i] = BETA2 * self.second[i] + (1 - BETA2) * g * g
-                m, v = self.first[i] / (1 - BETA1**t), self.second[i] / (1 - BETA2**t)
-                p -= self.settings.learning_rate * m / (v.sqrt() + EPSILON)
+        driver, through = self.theta_gradients(losses, rate)
+        self.adam.step([one + other for one, other in zip(driver, through, strict=True)])
         self.descend(self.weighted(losses, labels), rate)
 
 
