@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,27 @@ def test_it_makes_the_papers_tables_of_that_benchmark_and_their_variants(benchma
     assert [out for out in made["stages"]["tabulate"]["outs"] if out.endswith(".md")] == tables
     assert made["vars"][1]["represented"] == list(layouts.needed())
     assert benchmark in read_params(ROOT / "params.yaml").imbalances
+
+
+@pytest.mark.parametrize("benchmark", pipelines.BENCHMARKS)
+def test_dvc_finds_a_stage_for_each_imbalance_and_variant(benchmark: str) -> None:
+    file = f"{pipelines.BENCHMARKS[benchmark]}/dvc.yaml"
+    command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only", file]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert listed.returncode == 0, listed.stderr
+    found = {line.split(":")[-1] for line in listed.stdout.split()}
+    imbalances = read_params(ROOT / "params.yaml").imbalances_of(benchmark)
+    needed = read_layouts().of(benchmark).needed()
+    expected = {f"represent@{imbalance:g}-{variant}" for imbalance in imbalances for variant in needed}
+    expected |= {
+        f"retrain@{imbalance:g}-{variant}"
+        for imbalance in imbalances
+        for variant, heads in needed.items()
+        if heads
+    }
+    assert {name for name in found if name.startswith("re")} == expected
+    assert {f"evaluate@{imbalance:g}" for imbalance in imbalances} <= found
+    assert {"plan", "prepare", "tabulate", "plot", "track"} <= found
 
 
 def test_a_pipeline_that_drifted_is_named(tmp_path: Path) -> None:
