@@ -12,10 +12,8 @@ The two take turns in one process, and the table has the median of each.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +26,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
+from benchmarks.machine import described
 from longtail.augment import HOLE, cifar, crop_flip
 from longtail.randomness import generator, global_draws
 
@@ -96,24 +95,13 @@ def seconds(rounds: int) -> dict[str, list[float]]:
     return taken
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def report(taken: dict[str, list[float]]) -> str:
     """The table, in Markdown."""
     rounds = len(taken["cifar"])
     lines = [
         "# Augmentation on one CPU thread",
         "",
-        f"`python -m benchmarks.augment`, {date.today():%Y-%m-%d}: {processor()}, one thread; Python "
-        f"{platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
+        f"`python -m benchmarks.augment`: {described()}, one thread; torchvision {torchvision.__version__}, "
         f"Pillow {PIL.__version__}, numpy {np.__version__}.",
         "",
         f"Milliseconds an image, 32x32, in batches of {BATCH}; medians of {rounds} rounds in turns, and in "
