@@ -198,6 +198,26 @@ def test_artifacts_are_where_mlflow_finds_them(tracked: Path) -> None:
     assert report.data.params["lambda"] == "0.3"
 
 
+@pytest.mark.parametrize("length", [8000, 8001])
+def test_the_page_of_all_reports_shows_the_first_table_or_says_where_it_is(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    from longtail.layouts import read_layouts
+    from longtail.plans import read_tables_plan
+    from stages.records import reports_record
+
+    monkeypatch.chdir(repository)
+    text = "# Table 1\n" + "x" * (length - 10)
+    paths.report(fixtures.BENCHMARK, "table1.md").write_text(text)
+    plan = read_tables_plan(paths.tables_plan(fixtures.BENCHMARK))
+    note = reports_record(plan, read_layouts(), []).tags["mlflow.note.content"]
+    if length > 8000:
+        assert note.startswith("# Table 1\n\n")
+        assert "`table1.md` among the artifacts" in note
+    else:
+        assert note == text
+
+
 def test_nothing_is_written_but_mlruns(tracked: Path) -> None:
     assert sorted(entry.name for entry in tracked.iterdir()) == ["data", "mlruns", "models", "reports"]
     for experiment in client(tracked).search_experiments():
