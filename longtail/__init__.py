@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from longtail.difficulty_net import class_weights as class_weights
     from longtail.difficulty_net import driver_loss as driver_loss
     from longtail.errors import InputError as InputError
-    from longtail.meta_gradient import call_without_trace as call_without_trace
     from longtail.meta_gradient import weight_gradient as weight_gradient
     from longtail.method import Batch as Batch
     from longtail.method import Method as Method
@@ -23,16 +22,19 @@ if TYPE_CHECKING:
     from longtail.presets import METHODS as METHODS
     from longtail.samplers import ClassAwareSampler as ClassAwareSampler
     from longtail.samplers import ShuffledSampler as ShuffledSampler
+    from longtail.tangents import Forward as Forward
+    from longtail.tangents import call_without_trace as call_without_trace
     from longtail.trainer import class_accuracy as class_accuracy
 
 _PUBLIC = {
     "difficulty_net": ["DifficultyNet", "class_weights", "driver_loss"],
     "errors": ["InputError"],
-    "meta_gradient": ["call_without_trace", "weight_gradient"],
+    "meta_gradient": ["weight_gradient"],
     "method": ["Batch", "Method", "Moment"],
     "own_loop": ["EpochBatches", "make_method", "shot_group_accuracy"],
     "presets": ["METHODS"],
     "samplers": ["ClassAwareSampler", "ShuffledSampler"],
+    "tangents": ["Forward", "call_without_trace"],
     "trainer": ["class_accuracy"],
 }
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names}

@@ -25,6 +25,7 @@ TRAINING_CODE = (
     "samplers.py",
     "schedules.py",
     "second_view.py",
+    "tangents.py",
     "trainer.py",
     "training_data.py",
 )

@@ -12,16 +12,14 @@ dL_meta/dtheta = (dw/dtheta)^T dL_meta/dw: the second term of Eq. 10.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import forward_ad
-from torch.func import functional_call
+
+from longtail.tangents import Forward, call_without_trace
 
 
 @dataclass(frozen=True)
@@ -34,23 +32,9 @@ class MetaGradient:
     """L_meta at phi_hat, scalar."""
 
 
-@cache
-def load_forward_mode() -> None:
-    """Let torch load its forward-mode formulas, at whose first use it warns of its own deprecated calls."""
-    with warnings.catch_warnings(), forward_ad.dual_level():
-        warnings.simplefilter("ignore", FutureWarning)
-        torch.exp(forward_ad.make_dual(torch.zeros(1), torch.zeros(1)))
-
-
 def trained_parameters(model: nn.Module) -> dict[str, Tensor]:
     """The parameters phi that the inner step moves, by name."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
-
-
-def call_without_trace(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """`model(images)` at other parameters; its buffers (BatchNorm's statistics) stay what they are."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    return functional_call(model, {**parameters, **buffers}, (images,))
 
 
 def meta_cross_entropy(
@@ -61,10 +45,9 @@ def meta_cross_entropy(
 
 
 def weight_gradient(
-    model: nn.Module,
+    forward: Forward,
     losses: Tensor,
     weights: Tensor,
-    images: Tensor,
     sample_losses: Callable[[Tensor], Tensor],
     meta_loss: Callable[[Mapping[str, Tensor]], Tensor],
     step_size: float,
@@ -73,11 +56,10 @@ def weight_gradient(
     """dL_meta/dw for per-sample weights w, through one gradient step of size `step_size`.
 
     Args:
-        model: the classifier at phi, in training mode.
-        losses: per-sample losses l_i(phi), [B], with their graph; the graph is kept, so that the step of
-            phi (Eq. 11) can use it again.
+        forward: the pass of the classifier at phi, in training mode, over the batch.
+        losses: per-sample losses l_i(phi), [B], of its logits, with their graph; the graph is kept, so that
+            the step of phi (Eq. 11) can use it again.
         weights: w_i, [B]. Only their values matter here.
-        images: the batch of `losses`.
         sample_losses: logits [B, C] to losses [B], the map that made `losses`.
         meta_loss: parameters to L_meta, a scalar (`meta_cross_entropy`, for most).
         step_size: alpha.
@@ -87,7 +69,7 @@ def weight_gradient(
     Returns:
         `MetaGradient`; nothing is added to `.grad` anywhere, and no buffer of the model changes.
     """
-    parameters = trained_parameters(model)
+    parameters = trained_parameters(forward.model)
     names, values = list(parameters), list(parameters.values())
     weighted = torch.dot(weights.detach(), losses) / losses.numel()
     gradients = torch.autograd.grad(weighted, values, retain_graph=True, materialize_grads=True)
@@ -100,14 +82,5 @@ def weight_gradient(
     loss = meta_loss(look_ahead)
     direction = torch.autograd.grad(loss, list(look_ahead.values()), materialize_grads=True)
 
-    load_forward_mode()
-    with torch.no_grad(), forward_ad.dual_level():
-        dual = {
-            name: forward_ad.make_dual(value.detach(), tangent)
-            for name, value, tangent in zip(names, values, direction, strict=True)
-        }
-        moved = sample_losses(call_without_trace(model, dual, images))
-        slope = forward_ad.unpack_dual(moved).tangent
-    if slope is None:  # the losses do not depend on the parameters
-        slope = torch.zeros_like(losses)
+    slope = forward.derivative(sample_losses, names, direction)
     return MetaGradient(sample_weights=slope * (-step_size / losses.numel()), loss=loss.detach())

@@ -54,7 +54,9 @@ class Trainer:
     def __init__(
         self, model: nn.Module, method: Method, data: TrainingData, training: Training, classes: int
     ) -> None:
-        self.model, self.method, self.data = model, method, data
+        # the order in which images come, and the faster one for convolutions on a CPU and on tensor cores
+        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.method, self.data = method, data
         self.training = training
         self.optimiser = SGD(
             [

@@ -48,11 +48,11 @@ class Images:
         return self.normalised(self.raw)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Images [B, channels, H, W] of `raw`'s kind as the network takes them."""
-        if images.is_floating_point():
-            return images
-        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
-        return (images.float() / 255 - mean[:, None, None]) / std[:, None, None]
+        """Images [B, channels, H, W] of `raw`'s kind as the network takes them, in channels-last order."""
+        if not images.is_floating_point():
+            mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
+            images = (images.float() / 255 - mean[:, None, None]) / std[:, None, None]
+        return images.contiguous(memory_format=torch.channels_last)
 
 
 class TrainingData:

@@ -161,6 +161,9 @@ _inherited: dict[str, Any] = {}
 def _start_worker(inputs: CellInputs, counter: Any) -> None:
     import torch
 
+    from longtail.memory import keep_freed_memory
+
+    keep_freed_memory()
     # whatever the number of workers: threads decide the order of sums, and so the last digits
     torch.set_num_threads(1)
     _inherited.update(inputs=inputs, counter=counter)
@@ -193,8 +196,8 @@ def _train(job: Job, inputs: CellInputs, tick: Callable[[], None]) -> None:
 
 def _train_all(stage: str, own: list[Job], others: list[Job], inputs: CellInputs, workers: int) -> None:
     """Train all jobs. Raises what one of `own` raised; one of `others` will say it in its own stage."""
-    from longtail.meta_gradient import load_forward_mode
     from longtail.methods import find_method
+    from longtail.tangents import load_forward_mode
 
     jobs = [*own, *others]
     if any(find_method(job.method).uses_meta_batch for job in jobs):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from longtail.meta_gradient import call_without_trace, meta_cross_entropy, weight_gradient
+from longtail.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.networks import build_network
+from longtail.tangents import Forward, call_without_trace
 from tests.naive_loop import distance, plain
 
 CLASSES = 6
@@ -61,13 +62,13 @@ class Case:
         ]
 
     def by_tangent(self, step: float = STEP, drift: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        losses = self.loss(self.model(self.images), LABELS)
+        forward = Forward(self.model, self.images)
+        losses = self.loss(forward.logits, LABELS)
         weights = self.class_weights()[LABELS]
         ahead = weight_gradient(
-            self.model,
+            forward,
             losses,
             weights,
-            self.images,
             lambda logits: self.loss(logits, LABELS),
             self.meta_loss,
             step,
@@ -157,11 +158,11 @@ def test_losses_that_no_trained_parameter_reaches_have_gradient_zero() -> None:
     model = WithIdleParameters().double().train()
     images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
     labels = torch.tensor([0, 1, 2, 2])
+    forward = Forward(model, images)
     moved = weight_gradient(
-        model,
-        model(images).square().sum(1) * 0 + model.idle.sum(),
+        forward,
+        forward.logits.square().sum(1) * 0 + model.idle.sum(),
         torch.ones(4, dtype=torch.float64),
-        images,
         lambda logits: torch.zeros(4, dtype=torch.float64),
         lambda parameters: plain(call_without_trace(model, parameters, images), labels).mean(),
         STEP,
@@ -195,14 +196,13 @@ def test_calling_without_trace_uses_batch_statistics_and_leaves_the_running_ones
 
 def test_the_graph_of_the_losses_serves_the_step_of_phi_afterwards() -> None:
     case = Case("digits_resnet", "cross_entropy")
-    losses = plain(case.model(case.images), LABELS)
+    forward = Forward(case.model, case.images)
+    losses = plain(forward.logits, LABELS)
     weights = case.class_weights().detach()[LABELS]
     expected = torch.autograd.grad(
         (weights * losses).mean(), list(case.model.parameters()), retain_graph=True
     )
-    weight_gradient(
-        case.model, losses, weights, case.images, lambda z: plain(z, LABELS), case.meta_loss, STEP
-    )
+    weight_gradient(forward, losses, weights, lambda z: plain(z, LABELS), case.meta_loss, STEP)
     (weights * losses).mean().backward()
     for value, gradient in zip(case.model.parameters(), expected, strict=True):
         assert value.grad is not None

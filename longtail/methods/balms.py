@@ -26,13 +26,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.heads import WithHead
-from longtail.meta_gradient import call_without_trace, weight_gradient
+from longtail.meta_gradient import weight_gradient
 from longtail.method import Batch, Moment, Task
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.optimisers import Adam
 from longtail.presets.balms import Settings
 from longtail.randomness import generator, global_draws
 from longtail.samplers import Sampler
+from longtail.tangents import Forward, call_without_trace
 
 
 def initial_logits(counts: Tensor, kappa: float) -> Tensor:
@@ -118,11 +119,12 @@ class BALMS(BalancedSoftmax):
         def meta_loss(parameters: Mapping[str, Tensor]) -> Tensor:
             return F.cross_entropy(call_without_trace(head, parameters, meta_features), meta.labels)
 
-        losses = losses_of(head(features))
+        forward = Forward(head, features)
+        losses = losses_of(forward.logits)
         ones = torch.ones_like(losses)  # the value of every omega_b
         gain, drift = moment.optimiser.linear_step()
         step, drift = gain * moment.learning_rate, [own / gain for own in drift]
-        ahead = weight_gradient(head, losses, ones, features, losses_of, meta_loss, step, drift)
+        ahead = weight_gradient(forward, losses, ones, losses_of, meta_loss, step, drift)
         soft = self.draws.soft(moment.iteration, batch.labels)
         (self.logits.grad,) = torch.autograd.grad(soft, self.logits, ahead.sample_weights.to(soft.dtype))
         self.optimiser.step()

@@ -24,6 +24,7 @@ from longtail.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.method import Batch, Method, Moment, Task
 from longtail.methods.class_balanced import effective_number_weights
 from longtail.presets.cb_da import Settings
+from longtail.tangents import Forward
 
 if TYPE_CHECKING:
     from longtail.training_data import TrainingData
@@ -56,13 +57,13 @@ class CBDA(Method):
         if not self.adapting:
             return super().backward(model, batch, meta, moment)
         assert meta is not None, "CB-DA needs a meta batch"
-        losses = self.sample_losses(model(batch.images), batch.labels, moment)
+        forward = Forward(model, batch.images)
+        losses = self.sample_losses(forward.logits, batch.labels, moment)
         weights = self.class_weights.to(losses.dtype)[batch.labels]
         ahead = weight_gradient(
-            model,
+            forward,
             losses,
             weights * losses.numel(),  # a sum over the batch, not a mean
-            batch.images,
             lambda logits: self.sample_losses(logits, batch.labels, moment),
             meta_cross_entropy(model, meta.images, meta.labels),
             moment.learning_rate,

@@ -26,6 +26,7 @@ from longtail.methods.balanced_softmax import balanced_softmax_losses, log_count
 from longtail.optimisers import Adam
 from longtail.presets.difficulty_net import Settings
 from longtail.randomness import global_draws
+from longtail.tangents import Forward
 
 
 class DifficultyNetMethod(Method):
@@ -65,8 +66,9 @@ class DifficultyNetMethod(Method):
     ) -> dict[str, Tensor]:
         """Steps 1 and 2, and the gradient of step 3."""
         assert meta is not None, "Difficulty-Net needs a meta batch"
-        losses = self.sample_losses(model(batch.images), batch.labels, moment)
-        scalars = self._step_theta(model, losses, batch, meta, moment)
+        forward = Forward(model, batch.images)
+        losses = self.sample_losses(forward.logits, batch.labels, moment)
+        scalars = self._step_theta(forward, losses, batch, meta, moment)
         with torch.no_grad():
             weights = self.sample_weights(batch.labels)
         loss = torch.dot(weights, losses) / losses.numel()
@@ -74,7 +76,7 @@ class DifficultyNetMethod(Method):
         return {"train_loss": loss.detach(), **scalars}
 
     def _step_theta(
-        self, model: nn.Module, losses: Tensor, batch: Batch, meta: Batch, moment: Moment
+        self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, moment: Moment
     ) -> dict[str, Tensor]:
         """Eqs. 7-10: one step of Adam on theta."""
         scalars: dict[str, Tensor] = {}
@@ -88,12 +90,11 @@ class DifficultyNetMethod(Method):
         if self.settings.meta_gradient == "exact":
             weights = self.sample_weights(batch.labels)
             ahead = weight_gradient(
-                model,
+                forward,
                 losses,
                 weights,
-                batch.images,
                 lambda logits: self.sample_losses(logits, batch.labels, moment),
-                meta_cross_entropy(model, meta.images, meta.labels),
+                meta_cross_entropy(forward.model, meta.images, meta.labels),
                 moment.learning_rate,
             )
             through = torch.autograd.grad(weights, self.theta, grad_outputs=ahead.sample_weights)

@@ -34,6 +34,7 @@ from longtail.method import Batch, Method, Moment, Task
 from longtail.optimisers import SGD
 from longtail.presets.meta_weight_net import Settings
 from longtail.randomness import global_draws
+from longtail.tangents import Forward
 
 MOMENTUM = 0.9
 """Of Nesterov's SGD on theta."""
@@ -82,13 +83,13 @@ class MetaWeightNet(Method):
     ) -> dict[str, Tensor]:
         """Steps 1 and 2, and the gradient of step 3."""
         assert meta is not None, "Meta-Weight-Net needs a meta batch"
-        losses = self.sample_losses(model(batch.images), batch.labels, moment)
+        forward = Forward(model, batch.images)
+        losses = self.sample_losses(forward.logits, batch.labels, moment)
         factors = self.step_weights(losses, batch.labels)
         ahead = weight_gradient(
-            model,
+            forward,
             losses,
             factors,
-            batch.images,
             lambda logits: self.sample_losses(logits, batch.labels, moment),
             meta_cross_entropy(model, meta.images, meta.labels),
             moment.learning_rate,

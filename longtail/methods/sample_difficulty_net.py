@@ -30,6 +30,7 @@ from longtail.optimisers import Adam
 from longtail.presets.sample_difficulty_net import Settings
 from longtail.randomness import global_draws
 from longtail.samplers import Sampler
+from longtail.tangents import Forward
 
 
 class FullBatches:
@@ -72,8 +73,9 @@ class SampleDifficultyNet(Method):
     ) -> dict[str, Tensor]:
         """The steps on theta, and the gradient of the step on phi."""
         assert meta is not None, "Difficulty-Net needs a meta batch"
-        losses = self.sample_losses(model(batch.images), batch.labels, moment)
-        scalars = self._step_theta(model, losses, batch, meta, moment)
+        forward = Forward(model, batch.images)
+        losses = self.sample_losses(forward.logits, batch.labels, moment)
+        scalars = self._step_theta(forward, losses, batch, meta, moment)
         with torch.no_grad():
             weights = class_weights(self.net(losses))
         loss = torch.dot(weights, losses) / losses.numel()
@@ -81,7 +83,7 @@ class SampleDifficultyNet(Method):
         return {"train_loss": loss.detach(), **scalars}
 
     def _step_theta(
-        self, model: nn.Module, losses: Tensor, batch: Batch, meta: Batch, moment: Moment
+        self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, moment: Moment
     ) -> dict[str, Tensor]:
         """One step of Adam on lambda L_dr + L_meta."""
         theta = self.optimiser.parameters
@@ -91,12 +93,11 @@ class SampleDifficultyNet(Method):
         driver = driver_loss(difficulty, torch.exp(-values), self.settings.driver_reduction)
         own = torch.autograd.grad(self.settings.lambda_ * driver, theta, retain_graph=True)
         ahead = weight_gradient(
-            model,
+            forward,
             losses,
             weights,
-            batch.images,
             lambda logits: self.sample_losses(logits, batch.labels, moment),
-            meta_cross_entropy(model, meta.images, meta.labels),
+            meta_cross_entropy(forward.model, meta.images, meta.labels),
             moment.learning_rate,
         )
         through = torch.autograd.grad(weights, theta, grad_outputs=ahead.sample_weights)

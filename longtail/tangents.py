@@ -1,0 +1,201 @@
+"""A forward pass, and its derivative along a direction of the parameters.
+
+Forward-mode differentiation computes every value again beside its derivative, and its formula for BatchNorm
+makes some twenty passes over memory. Here convolutions, linear layers and BatchNorm keep what they gave in
+the forward pass (its graph holds most of those tensors anyway), and BatchNorm has a formula of its own: its
+Jacobian with respect to its input is symmetric, so the kernel of its backward pass also gives its tangent.
+All other operations are left to torch, so any module will do.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+
+LINEAR = (torch.conv1d, torch.conv2d, torch.conv3d, F.linear)
+"""Functions linear in (weight, bias), and in their input where the bias is left out."""
+
+
+@cache
+def load_forward_mode() -> None:
+    """Let torch load its forward-mode formulas, at whose first use it warns of its own deprecated calls."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.exp(forward_ad.make_dual(torch.zeros(1), torch.zeros(1)))
+
+
+def call_without_trace(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
+    """`model(images)` at other parameters; its buffers (BatchNorm's statistics) stay what they are."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    return functional_call(model, {**parameters, **buffers}, (images,))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What one call gave, and the version of that tensor: it is of no use once it was changed in place."""
+
+    function: Callable[..., Any]
+    output: Tensor
+    version: int
+    mean: Tensor | None = None
+    inverse_std: Tensor | None = None
+    """Of the batch, for BatchNorm."""
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing has changed the output since."""
+        return self.output._version == self.version
+
+
+class Forward:
+    """`model(images)`, run once when this is made; `logits` has the graph of the backward pass.
+
+    The model must be a function of its parameters and the images: with dropout, say, the derivative would be
+    that of another draw.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        self.model, self.images = model, images
+        self._kept: list[_Kept] = []
+        with _Keeping(self._kept):
+            self.logits: Tensor = model(images)
+
+    def derivative(
+        self, function: Callable[[Tensor], Tensor], names: Iterable[str], direction: Iterable[Tensor]
+    ) -> Tensor:
+        """The derivative of `function(logits)` when the parameters `names` move along `direction`.
+
+        No buffer of the model changes, and nothing is added to `.grad`.
+        """
+        load_forward_mode()
+        with torch.no_grad(), forward_ad.dual_level():
+            dual = {
+                name: forward_ad.make_dual(self.model.get_parameter(name).detach(), tangent)
+                for name, tangent in zip(names, direction, strict=True)
+            }
+            with _Moving(self._kept):
+                logits = call_without_trace(self.model, dual, self.images)
+            value, tangent = forward_ad.unpack_dual(function(logits))
+        return torch.zeros_like(value) if tangent is None else tangent
+
+
+class _Keeping(TorchFunctionMode):
+    """Notes what convolutions, linear layers and BatchNorm in training mode give."""
+
+    def __init__(self, kept: list[_Kept]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.batch_norm:
+            return self._batch_norm(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
+        if func in LINEAR:
+            self.kept.append(_Kept(func, output.detach(), output._version))
+        return output
+
+    def _batch_norm(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        if not training:
+            return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        # what torch.batch_norm itself calls; it also gives the statistics of the batch
+        output, mean, inverse_std, *_ = torch._batch_norm_impl_index(  # pyright: ignore[reportPrivateImportUsage]
+            input, weight, bias, running_mean, running_var, True, momentum, eps, torch.backends.cudnn.enabled
+        )
+        self.kept.append(_Kept(F.batch_norm, output.detach(), output._version, mean, inverse_std))
+        return output
+
+
+class _Moving(TorchFunctionMode):
+    """Runs the model anew on dual tensors, with what was kept and the formulas below."""
+
+    def __init__(self, kept: list[_Kept]) -> None:
+        super().__init__()
+        self.kept = iter(kept)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in LINEAR:
+            return _linear(self._next(func), *args, **(kwargs or {}))
+        if func is F.batch_norm:
+            return self._batch_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _next(self, function: Callable[..., Any]) -> _Kept:
+        kept = next(self.kept, None)
+        if kept is None or kept.function is not function:
+            raise RuntimeError("the model took another way than in its forward pass")
+        return kept
+
+    def _batch_norm(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        if not training:
+            return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        return _batch_norm(self._next(F.batch_norm), input, weight, bias, eps)
+
+
+def _parts(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """A dual tensor's value and tangent, None where there is none."""
+    return (None, None) if value is None else forward_ad.unpack_dual(value)
+
+
+def _linear(
+    kept: _Kept, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **named: Any
+) -> Tensor:
+    """f(x, W, b) and f(dx, W, 0) + f(x, dW, db)."""
+    function = kept.function
+    (x, dx), (w, dw), (b, db) = forward_ad.unpack_dual(input), forward_ad.unpack_dual(weight), _parts(bias)
+    output = kept.output if kept.intact else function(x, w, b, *rest, **named)
+    tangent = None if dx is None else function(dx, w, None, *rest, **named)
+    if dw is not None or db is not None:
+        own = function(x, torch.zeros_like(w) if dw is None else dw, db, *rest, **named)
+        tangent = own if tangent is None else tangent.add_(own)
+    return output if tangent is None else forward_ad.make_dual(output, tangent)
+
+
+def _batch_norm(kept: _Kept, input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """y = gamma x' + beta with x' = (x - mean) / std, and J dx + dgamma x' + dbeta."""
+    mean, inverse_std = kept.mean, kept.inverse_std
+    assert mean is not None
+    assert inverse_std is not None
+    (x, dx), (gamma, dgamma), (beta, dbeta) = forward_ad.unpack_dual(input), _parts(weight), _parts(bias)
+    output = kept.output if kept.intact else F.batch_norm(x, None, None, gamma, beta, True, 0.0, eps)
+    tangent = None
+    if dx is not None:
+        tangent = torch.ops.aten.native_batch_norm_backward(
+            dx, x, gamma, None, None, mean, inverse_std, True, eps, [True, False, False]
+        )[0]
+    if dgamma is not None or dbeta is not None:
+        scale = torch.zeros_like(mean) if dgamma is None else dgamma * inverse_std
+        shift = -mean * scale if dbeta is None else dbeta - mean * scale
+        channels = (1, -1, *[1] * (x.ndim - 2))
+        own = torch.addcmul(shift.view(channels), x, scale.view(channels))
+        tangent = own if tangent is None else tangent.add_(own)
+    return output if tangent is None else forward_ad.make_dual(output, tangent)
