@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -66,6 +66,22 @@ def _noting_signals(signalled: Any) -> Iterator[None]:
 
 
 def _train_in_worker(job: Job, finished: Path, number: int) -> None:
+    signalled, reached = _inherited["signalled"], _inherited["reached"]
+
+    def note(iteration: int) -> None:
+        reached[number] = iteration
+
+    if not signalled.value:
+        train_job(job, finished, _inherited["inputs"], note, lambda: bool(signalled.value))
+
+
+def train_job(
+    job: Job,
+    finished: Path,
+    inputs: CellInputs,
+    reached: Callable[[int], None] = lambda iteration: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
     """Train a cell into the folder `finished`, which appears whole; a failed one has its reason in it."""
     from longtail.atomic import own_temporary, remove_leftovers
     from longtail.cells import train_cell
@@ -73,23 +89,18 @@ def _train_in_worker(job: Job, finished: Path, number: int) -> None:
     from longtail.errors import DivergedError
     from longtail.jobs import Failure
 
-    signalled, reached = _inherited["signalled"], _inherited["reached"]
-    if signalled.value:
-        return
-
-    def note(iteration: int) -> None:
-        reached[number] = iteration
-
     remove_leftovers(finished.parent)
     partial = own_temporary(finished)
+    failed = False
     try:
-        if not train_cell(job, _inherited["inputs"], partial, note, lambda: bool(signalled.value), _warn):
+        if not train_cell(job, inputs, partial, reached, stopping, _warn):
             return
     except DivergedError as error:
+        failed = True
         Failure(job.fingerprint, str(error), error.iteration).write(partial)
     move_whole(partial, finished)
-    reached[number] = job.training.iterations
-    if job.checkpoint is not None and not (finished / "failed.json").exists():
+    reached(job.training.iterations)
+    if job.checkpoint is not None and not failed:
         Checkpoints(job.checkpoint, job.fingerprint).remove()
 
 
