@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,3 +46,30 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys to `path`; NaN is refused (ValueError)."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def own_temporary(path: Path) -> Path:
+    """Where this process builds what is to become `path`: `.<name>-<pid>` beside it."""
+    return path.with_name(f".{path.name}-{os.getpid()}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that are no more left behind in `folder` under names of `own_temporary`."""
+    for path in folder.glob(".*-*"):
+        found = re.fullmatch(r"\..+-(\d+)", path.name)
+        if found is None or _runs(int(found[1])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

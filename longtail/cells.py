@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from longtail.atomic import atomic_path, write_json
-from longtail.checkpoints import load_checkpoint, save_checkpoint
+from longtail.checkpoints import Checkpoints, Pace
+from longtail.errors import DivergedError
 from longtail.heads import WithHead
 from longtail.jobs import WEIGHTS_FILES, CellInputs, Job, read_cell
 from longtail.method import Task
@@ -28,30 +29,68 @@ from longtail.training_data import Images, TrainingData
 
 
 def train_cell(
-    job: Job, inputs: CellInputs, directory: Path, after_iteration: Callable[[], None] = lambda: None
-) -> None:
+    job: Job,
+    inputs: CellInputs,
+    directory: Path,
+    reached: Callable[[int], None] = lambda iteration: None,
+    stopping: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = lambda line: None,
+) -> bool:
     """Train the cell of `job` and write its files into `directory` (see `write_cell`).
 
     A checkpoint of the same fingerprint is taken up where it stopped. Test images are touched only by the
-    prediction, after the last iteration; `after_iteration` is also called for iterations already done.
+    prediction, after the last iteration.
+
+    Args:
+        reached: told how many iterations are done.
+        stopping: asked after each iteration. Once it is true, a checkpoint is saved, and nothing written.
+        warn: told, in one line, of a checkpoint that cannot be used.
+
+    Returns:
+        Whether the cell came to its end.
+
+    Raises:
+        DivergedError: numbers are not finite, and were so when the last good state was taken up again and
+            looked at after each step; names iteration, learning rate and terms.
+        OSError: a full disk; the last good checkpoint is left.
     """
-    device = torch.device(job.device)
+    try:
+        return _train(job, inputs, directory, reached, stopping, warn, careful=False)
+    except DivergedError:
+        return _train(job, inputs, directory, reached, stopping, warn, careful=True)
+
+
+def _train(
+    job: Job,
+    inputs: CellInputs,
+    directory: Path,
+    reached: Callable[[int], None],
+    stopping: Callable[[], bool],
+    warn: Callable[[str], None],
+    careful: bool,
+) -> bool:
     trainer = build_trainer(job, inputs)
-    state = load_checkpoint(job.checkpoint, job.fingerprint, device) if job.checkpoint else None
-    if state is not None:
-        trainer.load_state(state)
-        for _ in range(trainer.iteration):
-            after_iteration()
-    last_saved = time.monotonic()
-
-    def save(now: Trainer) -> None:
-        nonlocal last_saved
-        if job.checkpoint and time.monotonic() - last_saved >= job.checkpoint_seconds:
-            save_checkpoint(job.checkpoint, now.state(), job.fingerprint)
-            last_saved = time.monotonic()
-
-    trainer.run(after_epoch=save, after_iteration=after_iteration)
+    trainer.careful = careful
+    kept = None
+    if job.checkpoint is not None:
+        kept = Checkpoints(job.checkpoint, job.fingerprint, job.facts(inputs), warn)
+        state = kept.load(torch.device(job.device))
+        if state is not None:
+            trainer.load_state(state)
+    reached(trainer.iteration)
+    pace = Pace(job.checkpoint_share, job.checkpoint_seconds)
+    for _ in trainer.iterations():
+        reached(trainer.iteration)
+        stop = stopping()
+        if kept is not None and (stop or pace.due(trainer.between_epochs)):
+            since = time.monotonic()
+            trainer.check_finite()  # within an epoch nobody has looked yet
+            kept.save(trainer.state())
+            pace.saved(since)
+        if stop and trainer.iteration < job.training.iterations:
+            return False
     write_cell(job, inputs, trainer, directory)
+    return True
 
 
 def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
@@ -111,6 +150,7 @@ def write_cell(job: Job, inputs: CellInputs, trainer: Trainer, directory: Path) 
     with atomic_path(directory / "predictions.parquet") as temporary:
         pq.write_table(table, temporary)
     write_json(directory / "timing.json", {"seconds": trainer.seconds})
+    write_json(directory / "fingerprint.json", job.facts(inputs))
     write_json(directory / "cell.json", {**_facts(job, inputs, trainer), **metadata})
 
 
@@ -118,7 +158,7 @@ def _save_weights(model: nn.Module, path: Path) -> None:
     saved = model.head if isinstance(model, WithHead) else model
     state = {name: value.detach().cpu().contiguous() for name, value in saved.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(save(state))  # a full disk is then an OSError
 
 
 def _facts(job: Job, inputs: CellInputs, trainer: Trainer) -> dict[str, Any]:

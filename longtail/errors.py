@@ -17,7 +17,21 @@ class InputError(Exception):
 
 
 class DivergedError(Exception):
-    """A loss was not finite: the training of a cell stopped. The message is one line."""
+    """The numbers of a training are not finite, so it stopped. The message is one line.
+
+    `iteration`: how many were done, the bad one included.
+    """
+
+    def __init__(self, message: str, iteration: int) -> None:
+        super().__init__(message)
+        self.iteration = iteration
+
+
+class MachineError(Exception):
+    """What a training stands on gave way: a worker was killed, a disk is full. The message is one line.
+
+    The last good state lies where it was.
+    """
 
 
 def one_line(error: ValidationError) -> str:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from longtail.atomic import write_json
 from longtail.benchmarks import Training
 from longtail.errors import InputError
+from longtail.fingerprints import fingerprint_facts
 from longtail.manifests import Manifest
 from longtail.plans import BundlePlan, Cell
 from longtail.pools import Pool
 
 WEIGHTS_FILES = {"last": "weights.safetensors", "selected": "selected.safetensors"}
 """The file of each set of weights in the folder of a cell."""
+
+FAILED = "failed.json"
+"""Alone in the folder of a cell whose training failed."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,10 @@ class Job:
     """The folder of the cell below, for a head."""
     device: str = "cpu"
     checkpoint: Path | None = None
-    checkpoint_seconds: float = 60.0
-    """At least this long between two checkpoints."""
+    checkpoint_share: float = 0.01
+    """The share of the training time that checkpoints after epochs may take."""
+    checkpoint_seconds: float = 300.0
+    """Never longer than this without a checkpoint, also within an epoch."""
 
     @property
     def training(self) -> Training:
@@ -67,6 +74,45 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """The settings of `method`."""
         return self.plan.heads[self.cell.head].settings if self.cell.head else self.plan.settings
+
+    def facts(self, inputs: CellInputs) -> dict[str, Any]:
+        """What the fingerprint is a hash of."""
+        return fingerprint_facts(self.plan, self.cell, inputs.fingerprints)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell has no result: `failed.json`, alone in its folder."""
+
+    fingerprint: str
+    reason: str
+    """One line."""
+    iteration: int
+    """How many iterations were done, the bad one included; 0 where the training never began."""
+
+    def write(self, directory: Path, **names: str) -> None:
+        """Write into `directory`; `names` are added: what the cell is called."""
+        write_json(directory / FAILED, {**asdict(self), **names})
+
+
+def read_failure(directory: Path) -> Failure | None:
+    """Why the cell of this folder failed; None where it did not. Raises InputError."""
+    path = directory / FAILED
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Failure(str(found["fingerprint"]), str(found["reason"]), int(found["iteration"]))
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; delete its folder, then the cell is trained again") from None
+
+
+def read_facts(directory: Path) -> dict[str, Any]:
+    """What the fingerprint of a cell in its folder is a hash of; empty where nobody kept it."""
+    try:
+        return json.loads((directory / "fingerprint.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def read_cell(directory: Path) -> dict[str, Any]:

@@ -119,6 +119,6 @@ class Adam:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
-        for name, values in state.items():
-            for own, value in zip(getattr(self, name), values, strict=True):
+        for name in ("means", "squares", "steps"):
+            for own, value in zip(getattr(self, name), state[name], strict=True):
                 own.copy_(value)

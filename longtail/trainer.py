@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from longtail.benchmarks import Training
 from longtail.difficulty_net import difficulty_entropy
 from longtail.errors import DivergedError
+from longtail.finite import not_finite, tensors_of
 from longtail.histories import History
 from longtail.method import Method, Moment
 from longtail.optimisers import SGD
@@ -49,6 +50,9 @@ class Trainer:
 
     After each epoch (and the last iteration) the accuracies on the meta set are measured, the method is
     told, a row is added to the history, and the weights are kept if their mean accuracy is the best.
+
+    Numbers that are not finite are looked for at the end of each epoch; with `careful` after each step, which
+    finds the first iteration and the term where they began, and makes a GPU wait.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Trainer:
         self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method, self.data = method, data
         self.training = training
+        self.careful = False
         self.optimiser = SGD(
             [
                 *(parameter for parameter in model.parameters() if parameter.requires_grad),
@@ -69,38 +74,59 @@ class Trainer:
         )
         self.iteration = 0
         self.seconds = 0.0
+        self.sums: dict[str, Tensor] = {}
+        """Of the scalars of each step since the epoch began."""
         self.history = History()
         self.selected: dict[str, Tensor] = {}
         self.selected_iteration = -1
         self.best = -1.0
         self._add_row(torch.zeros(classes, dtype=torch.float64), {})
 
-    def run(
-        self,
-        after_epoch: Callable[[Trainer], None] = lambda trainer: None,
-        after_iteration: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Train to the end. Raises DivergedError where a loss or a logit is not finite."""
-        while self.iteration < self.training.iterations:
-            self._epoch(after_iteration)
-            after_epoch(self)
+    @property
+    def between_epochs(self) -> bool:
+        """Whether an epoch has just ended, or none has begun."""
+        return self.iteration == self.training.iterations or self.iteration % self.data.batches_per_epoch == 0
 
-    def _epoch(self, after_iteration: Callable[[], None]) -> None:
+    def run(self, after_epoch: Callable[[Trainer], None] = lambda trainer: None) -> None:
+        """Train to the end. Raises DivergedError where numbers are not finite."""
+        for _ in self.iterations():
+            if self.between_epochs:
+                after_epoch(self)
+
+    def iterations(self) -> Iterator[None]:
+        """Train to the end, with a pause after each iteration, at which `state` is whole.
+
+        The pause after an epoch's last iteration comes after the measurements. Raises DivergedError where
+        numbers are not finite.
+        """
+        while self.iteration < self.training.iterations:
+            yield from self._epoch()
+
+    def _epoch(self) -> Iterator[None]:
         start = time.monotonic()
         per_epoch = self.data.batches_per_epoch
-        first = self.iteration
-        last = min((first // per_epoch + 1) * per_epoch, self.training.iterations)
-        sums: dict[str, Tensor] = {}
-        self.method.start_epoch(self.model, self.data)
+        first = self.iteration // per_epoch * per_epoch
+        last = min(first + per_epoch, self.training.iterations)
+        if self.iteration == first:  # elsewhere an interrupted epoch goes on
+            self.method.start_epoch(self.model, self.data)
         self.model.train()
         while self.iteration < last:
-            for name, value in self._step().items():
-                sums[name] = sums[name] + value if name in sums else value
-            after_iteration()
-        means = {name: float(value) / (last - first) for name, value in sums.items()}
+            scalars = self._step()
+            for name, value in scalars.items():
+                self.sums[name] = self.sums[name] + value if name in self.sums else value
+            if self.careful:
+                self._check_step(scalars)
+            if self.iteration < last:
+                self.seconds += time.monotonic() - start
+                yield
+                start = time.monotonic()
+        means = {name: float(value) / (last - first) for name, value in self.sums.items()}
         logits = predict(self.model, self.data.meta.pixels)
         # after the last step only the logits tell, and NaN would count as a prediction of class 0
-        self._check_finite({**means, "largest logit": float(logits.abs().max())})
+        self._refuse({**means, "largest logit": float(logits.abs().max())})
+        if last == self.training.iterations:
+            self.check_finite()
+        self.sums = {}
         accuracy = class_accuracy(logits, self.data.meta.labels)
         self.method.refresh(accuracy)
         self.seconds += time.monotonic() - start
@@ -108,12 +134,32 @@ class Trainer:
         if float(accuracy.mean()) > self.best:
             self.best, self.selected_iteration = float(accuracy.mean()), self.iteration
             self.selected = copied(self.model)
+        yield
 
-    def _check_finite(self, terms: dict[str, float]) -> None:
+    def check_finite(self) -> None:
+        """Raise DivergedError unless all is finite that goes on to the next iteration.
+
+        A gradient that is not finite spoils momentum and weights for good, so this finds it later as well. It
+        takes some time, and is for the moments at which a state is kept; after each epoch losses and logits
+        tell soon enough.
+        """
+        carried = {"model": self.model.state_dict(), "optimiser": self.optimiser.state()}
+        self._refuse(not_finite(tensors_of({**carried, "method": self.method.state(), "sums": self.sums})))
+
+    def _check_step(self, scalars: Mapping[str, Tensor]) -> None:
+        named = [*self.model.named_parameters()]
+        named += [(f"method's parameter {i}", value) for i, value in enumerate(self.method.parameters())]
+        gradients = {f"gradient of {name}": value.grad for name, value in named if value.grad is not None}
+        self._refuse(not_finite({**scalars, **gradients}))
+        self.check_finite()
+
+    def _refuse(self, terms: Mapping[str, float]) -> None:
         bad = [f"{name} {value:g}" for name, value in terms.items() if not math.isfinite(value)]
         if bad:
-            where = f"iteration {self.iteration} at learning rate {self._rate(self.iteration - 1):g}"
-            raise DivergedError(f"not finite by {where}: {', '.join(bad)}")
+            where = f"{'at' if self.careful else 'by'} iteration {self.iteration}"
+            rate = f"at learning rate {self._rate(self.iteration - 1):g}"
+            more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+            raise DivergedError(f"not finite {where} {rate}: {', '.join(bad[:3])}{more}", self.iteration)
 
     def _rate(self, iteration: int) -> float:
         return learning_rate(self.training, max(iteration, 0), self.data.batches_per_epoch)
@@ -154,6 +200,7 @@ class Trainer:
             "method": self.method.state(),
             "iteration": self.iteration,
             "seconds": self.seconds,
+            "sums": self.sums,
             "history": self.history.rows,
             "selected": self.selected,
             "selected_iteration": self.selected_iteration,
@@ -166,6 +213,7 @@ class Trainer:
         self.optimiser.load_state(state["optimiser"])
         self.method.load_state(state["method"])
         self.iteration, self.seconds = state["iteration"], state["seconds"]
+        self.sums = dict(state["sums"])
         self.history = History(list(state["history"]))
         self.selected, self.selected_iteration = state["selected"], state["selected_iteration"]
         self.best = state["best"]

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from longtail.errors import DivergedError, InputError
+from longtail.errors import InputError, MachineError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing fails with where there is no more room, or the disk fails."""
+
+
+class Stopped(BaseException):
+    """A signal asked the stage to leave; `where`: what it has come to, for the last line."""
+
+    def __init__(self, number: int, where: str = "") -> None:
+        super().__init__(number, where)
+        self.number, self.where = number, where
+
+
+def _stop(number: int, frame: object) -> None:
+    raise Stopped(number)
 
 
 def run(main: Callable[..., None]) -> None:
     """Run one function as a typer command.
 
-    An `InputError` becomes one line on stderr and exit code 2, a `DivergedError` one line and exit code 3;
-    `--debug` anywhere on the command line shows the traceback instead.
+    An `InputError` becomes one line on stderr and exit code 2; a full disk or a killed worker one line and
+    exit code 3; Ctrl-C and SIGTERM one line and 130 or 143. `--debug` anywhere on the command line shows the
+    traceback of an error instead.
     """
     import typer
 
@@ -26,13 +44,24 @@ def run(main: Callable[..., None]) -> None:
     epilog = "--debug, anywhere on the line, shows the traceback of an error."
     app.command(epilog=epilog)(main)
     name = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         app(args=arguments, prog_name=f"python -m {name}")
-    except (InputError, DivergedError) as error:
-        if debug:
+    except Stopped as stopped:
+        where = f"at {stopped.where}; the same command goes on there" if stopped.where else "before its end"
+        print(f"stopped: by {signal.Signals(stopped.number).name} {where}", file=sys.stderr)
+        raise SystemExit(128 + stopped.number) from None
+    except (InputError, MachineError, OSError) as error:
+        if debug or (isinstance(error, OSError) and error.errno not in FULL):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        text = str(error)
+        if isinstance(error, OSError):
+            text += "; mend that, then the same command goes on from the last good state"
+        print(f"error: {text}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 3) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def say(stage: str, text: str) -> None:

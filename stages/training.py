@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
-import sys
-from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from longtail.errors import InputError
 from longtail.plans import BundlePlan, Cell, check_code, read_bundle, read_evaluation
@@ -60,7 +56,11 @@ def run_bundle(
         raise InputError(f"--seed {' '.join(map(str, seeds))}: not planned; seeds are {plan.seeds}")
     inputs = read_inputs(plan)
     work = {cell: _job(plan, cell, inputs) for cell in cells}
+    _fail_heads(work)
     open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
+    for cell in cells:
+        if cell not in open_cells:
+            _check_finished(work[cell], inputs)
     own = [work[cell] for cell in open_cells]
     others = _open_elsewhere(plan, inputs, own) if own and os.environ.get(AHEAD) == "1" else []
     device = choose_device(device) if own else "no device"  # asking for one imports torch
@@ -69,33 +69,32 @@ def run_bundle(
     if others:
         console.say(stage, f"{len(others)} cells of other variants are trained ahead of their stages")
     if own:
-        own, others = ([replace(job, device=device) for job in part] for part in (own, others))
-        _train_all(stage, own, others, inputs, workers)
+        from stages.workers import train_all
+
+        open_jobs = [(replace(job, device=device), _finished(job)) for job in (*own, *others)]
+        train_all(stage, open_jobs, len(own), inputs, workers)
     for cell in cells:
         _bring(cell, _finished(work[cell]))
-    accuracies = [_meta_accuracy(_finished(work[cell])) for cell in cells]
-    mean = sum(accuracies) / len(accuracies)
-    console.done(
-        stage,
-        f"{paths.bundle_models(benchmark, imbalance, bundle)}: {len(open_cells)} cells trained, "
-        f"{len(cells) - len(open_cells)} taken from work/, meta accuracy {100 * mean:.1f} %",
-    )
+    _conclude(stage, paths.bundle_models(benchmark, imbalance, bundle), work, len(open_cells))
 
 
 def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
-    from longtail.fingerprints import fingerprint
-    from longtail.jobs import Job, read_cell
+    from longtail.fingerprints import differences, fingerprint, fingerprint_facts
+    from longtail.jobs import Job, read_cell, read_facts, read_failure
 
     mark = fingerprint(plan, cell, inputs.fingerprints)
     features = None
     if cell.head is not None:
         below = Cell(plan.benchmark, plan.imbalance, plan.variant, plan.variant, None, cell.seed)
         features = paths.model(plan.benchmark, plan.imbalance, plan.variant, below.member)
-        found, expected = read_cell(features)["fingerprint"], fingerprint(plan, below, inputs.fingerprints)
-        if found != expected:
+        failure = read_failure(features)
+        found = failure.fingerprint if failure else read_cell(features).get("fingerprint")
+        if found != fingerprint(plan, below, inputs.fingerprints):
+            facts = fingerprint_facts(plan, below, inputs.fingerprints)
+            reasons = differences(read_facts(features), facts) if read_facts(features) else []
             raise InputError(
-                f"{features}: fingerprint {found[:12]}, expected {expected[:12]}: trained with other "
-                f"settings, images or code; `dvc repro represent` trains these features anew"
+                f"{features}: of another training ({_told(reasons)}); `dvc repro represent` trains these "
+                "features anew"
             )
     checkpoint = paths.work() / mark / "checkpoint.pt"
     return Job(plan, cell, mark, features=features, checkpoint=checkpoint)
@@ -154,86 +153,80 @@ def _announce(
     )
 
 
-_inherited: dict[str, Any] = {}
-"""What worker processes get when they start: the images, and the counter of iterations done."""
+def _fail_heads(cells: dict[Cell, Job]) -> None:
+    """A head whose features failed has failed."""
+    from longtail.atomic import own_temporary
+    from longtail.jobs import Failure, read_failure
+    from stages.workers import move_whole
+
+    for job in cells.values():
+        below = read_failure(job.features) if job.features is not None else None
+        if below is not None and not _finished(job).is_dir():
+            partial = own_temporary(_finished(job))
+            Failure(job.fingerprint, f"its features failed: {below.reason}", 0).write(partial)
+            move_whole(partial, _finished(job))
 
 
-def _start_worker(inputs: CellInputs, counter: Any) -> None:
-    import torch
+def _check_finished(job: Job, inputs: CellInputs) -> None:
+    """Raise InputError where the finished cell at the job's place is of another training."""
+    from longtail.fingerprints import differences
+    from longtail.jobs import read_cell, read_facts, read_failure
 
-    from longtail.memory import keep_freed_memory
-
-    keep_freed_memory()
-    # whatever the number of workers: threads decide the order of sums, and so the last digits
-    torch.set_num_threads(1)
-    _inherited.update(inputs=inputs, counter=counter)
-
-
-def _train_in_worker(job: Job) -> None:
-    counter = _inherited["counter"]
-
-    def tick() -> None:
-        with counter.get_lock():
-            counter.value += 1
-
-    _train(job, _inherited["inputs"], tick)
+    folder = _finished(job)
+    failure = read_failure(folder)
+    found = failure.fingerprint if failure else read_cell(folder).get("fingerprint")
+    if found != job.fingerprint:
+        reasons = differences(read_facts(folder), job.facts(inputs)) if read_facts(folder) else []
+        raise InputError(
+            f"{folder}: of another training ({_told(reasons)}); delete {folder.parent}, then the cell is "
+            "trained anew"
+        )
 
 
-def _train(job: Job, inputs: CellInputs, tick: Callable[[], None]) -> None:
-    from longtail.cells import train_cell
-
-    finished = _finished(job)
-    partial = finished.with_name(f"partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    train_cell(job, inputs, partial, after_iteration=tick)
-    try:
-        partial.rename(finished)
-    except OSError:  # another experiment finished the same cell meanwhile, with the same result
-        shutil.rmtree(partial)
-    if job.checkpoint is not None:
-        job.checkpoint.unlink(missing_ok=True)
-
-
-def _train_all(stage: str, own: list[Job], others: list[Job], inputs: CellInputs, workers: int) -> None:
-    """Train all jobs. Raises what one of `own` raised; one of `others` will say it in its own stage."""
-    from longtail.methods import find_method
-    from longtail.tangents import load_forward_mode
-
-    jobs = [*own, *others]
-    if any(find_method(job.method).uses_meta_batch for job in jobs):
-        load_forward_mode()  # once here, not in every worker
-    total = sum(job.training.iterations for job in jobs)
-    # forked workers share torch and the images with this process, which never computes by itself
-    fork = hasattr(os, "fork") and sys.platform == "linux" and jobs[0].device == "cpu"
-    context = multiprocessing.get_context("fork" if fork else "spawn")
-    counter = context.Value("L", 0)
-    with (
-        console.progress(stage, total, "iterations") as shown,
-        ProcessPoolExecutor(workers, context, _start_worker, (inputs, counter)) as pool,
-    ):
-        needed = {pool.submit(_train_in_worker, job) for job in own}
-        running = needed | {pool.submit(_train_in_worker, job) for job in others}
-        while running:
-            done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
-            shown.reach(counter.value)
-            for future in done & needed:
-                future.result()
+def _told(reasons: list[str]) -> str:
+    """Differences in one line."""
+    if not reasons:
+        return "it does not say in what it differs"
+    return "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
 
 
 def _bring(cell: Cell, finished: Path) -> None:
     """Copy a finished training to the cell's place, under the cell's name, whole or not at all."""
-    from longtail.atomic import write_json
-    from longtail.jobs import read_cell
+    from longtail.atomic import own_temporary, remove_leftovers, write_json
+    from longtail.jobs import read_cell, read_failure
 
     target = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}-{os.getpid()}")
+    remove_leftovers(target.parent)
+    partial = own_temporary(target)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(finished, partial)
     names = {"cell": cell.name, "variant": cell.variant}
-    write_json(partial / "cell.json", {**read_cell(finished), **names})
+    failure = read_failure(finished)
+    if failure is not None:
+        failure.write(partial, **names)
+    else:
+        write_json(partial / "cell.json", {**read_cell(finished), **names})
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
+
+
+def _conclude(stage: str, folder: Path, work: dict[Cell, Job], trained: int) -> None:
+    """The last lines: how good the cells are, and which of them failed."""
+    from longtail.jobs import read_failure
+
+    failures = {cell: failure for cell, job in work.items() if (failure := read_failure(_finished(job)))}
+    sound = [_meta_accuracy(_finished(job)) for cell, job in work.items() if cell not in failures]
+    mean = f", meta accuracy {100 * sum(sound) / len(sound):.1f} %" if sound else ""
+    text = f"{folder}: {trained} cells trained, {len(work) - trained} taken from work/{mean}"
+    if not failures:
+        console.done(stage, text)
+        return
+    console.say(stage, text)
+    for cell, failure in failures.items():
+        console.say(stage, f"FAILED {cell.name}: {failure.reason}")
+    names = ", ".join(cell.name for cell in failures)
+    console.done(stage, f"{len(failures)} of {len(work)} cells FAILED and have no result: {names}")
 
 
 def _meta_accuracy(directory: Path) -> float:

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from longtail.benchmarks import DIGITS_LT
 from longtail.cells import train_cell
-from longtail.checkpoints import save_checkpoint
+from longtail.checkpoints import Checkpoints
 from longtail.errors import InputError
 from longtail.fingerprints import fingerprint
 from longtail.jobs import CellInputs, Job, read_cell
@@ -69,7 +69,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_a_cell_twice_gives_the_same_files(features: Path, tmp_path: Path) -> None:
     train_cell(job_of("difficulty_net"), inputs(), tmp_path / "again")
     assert contents(tmp_path / "again") == contents(features)
-    assert set(contents(features)) == {*WEIGHTS, "predictions.parquet", "cell.json"}
+    assert set(contents(features)) == {*WEIGHTS, "predictions.parquet", "cell.json", "fingerprint.json"}
     assert json.loads((features / "timing.json").read_text())["seconds"] > 0
 
 
@@ -136,30 +136,35 @@ def test_a_checkpoint_of_the_cell_is_taken_up_and_another_cells_is_not(
     job = job_of("difficulty_net", checkpoint=tmp_path / "checkpoint.pt")
     assert job.checkpoint is not None
     half = build_trainer(job, inputs())
-    half._epoch(lambda: None)
-    assert 0 < half.iteration < job.training.iterations
+    for _ in half.iterations():
+        if half.iteration == 4:
+            break
+    assert half.iteration == 4 < job.training.iterations
     for mark, taken in ((job.fingerprint, True), ("another", False)):
         state = half.state()
         state["seconds"] = 1e6  # shows whose sitting counts
-        save_checkpoint(job.checkpoint, state, mark)
+        kept = Checkpoints(job.checkpoint, mark)
+        kept.remove()
+        kept.save(state)
         ticks: list[int] = []
-        train_cell(job, inputs(), tmp_path / mark, after_iteration=lambda ticks=ticks: ticks.append(1))
+        train_cell(job, inputs(), tmp_path / mark, ticks.append)
         assert contents(tmp_path / mark) == contents(features)
         assert (json.loads((tmp_path / mark / "timing.json").read_text())["seconds"] > 1e6) is taken
-        assert len(ticks) == job.training.iterations
+        assert ticks == [*range(4 if taken else 0, job.training.iterations + 1)]
 
 
 def test_a_training_killed_between_checkpoints_goes_on_from_the_last(features: Path, tmp_path: Path) -> None:
     job = job_of("difficulty_net", checkpoint=tmp_path / "checkpoint.pt", checkpoint_seconds=0.0)
     ticks: list[int] = []
 
-    def killed() -> None:
-        ticks.append(1)
-        if len(ticks) == 5:
+    def killed(iteration: int) -> None:
+        ticks.append(iteration)
+        if iteration == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_cell(job, inputs(), tmp_path / "cell", after_iteration=killed)
+        train_cell(job, inputs(), tmp_path / "cell", killed)
+    assert ticks[-1] == 5
     assert not (tmp_path / "cell").exists()
     train_cell(job, inputs(), tmp_path / "cell")
     assert contents(tmp_path / "cell") == contents(features)

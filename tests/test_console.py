@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +15,7 @@ from typing import Annotated
 import pytest
 import typer
 
-from longtail.errors import DivergedError, InputError
+from longtail.errors import InputError, MachineError
 from stages import console
 
 ROOT = Path(__file__).parents[1]
@@ -31,9 +34,19 @@ def wrong(path: str = "params.yaml") -> None:
     raise InputError(f"{path}: lambda -1; give 0 or more")
 
 
-def diverge() -> None:
-    """Fails as a training does."""
-    raise DivergedError("not finite by iteration 7 at learning rate 9: train_loss nan")
+def give_way() -> None:
+    """Fails as a machine does."""
+    raise MachineError("a worker was killed")
+
+
+def fill_up() -> None:
+    """Fails as a full disk does."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "work/checkpoint.pt")
+
+
+def lose() -> None:
+    """Fails as a defect does that has to do with files."""
+    Path("no/such/file").read_text(encoding="utf-8")
 
 
 def broken() -> None:
@@ -46,11 +59,28 @@ def test_an_input_error_is_one_line_on_stderr_and_exit_code_2(monkeypatch, capsy
     assert capsys.readouterr() == ("", "error: params.yaml: lambda -1; give 0 or more\n")
 
 
-def test_a_divergence_is_one_line_on_stderr_and_exit_code_3(monkeypatch, capsys) -> None:
-    assert run(monkeypatch, diverge) == 3
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [(give_way, "a worker was killed"), (fill_up, "No space left on device: 'work")],
+)
+def test_what_the_machine_fails_in_is_one_line_on_stderr_and_exit_code_3(
+    monkeypatch, capsys, command, told: str
+) -> None:
+    assert run(monkeypatch, command) == 3
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith("error: not finite by iteration 7")
+    assert err.startswith("error: ")
+    assert told in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_one_line_on_stderr_and_its_usual_exit_code(
+    monkeypatch, capsys, number: int, code: int
+) -> None:
+    before = signal.getsignal(number)
+    assert run(monkeypatch, lambda: os.kill(os.getpid(), number)) == code
+    assert capsys.readouterr() == ("", f"stopped: by {signal.Signals(number).name} before its end\n")
+    assert signal.getsignal(number) is before
 
 
 def test_success_is_exit_code_0(monkeypatch, capsys) -> None:
@@ -78,8 +108,14 @@ def test_a_defect_is_never_hidden(monkeypatch, words: tuple[str, ...]) -> None:
         console.run(broken)
 
 
+def test_a_file_that_nobody_expected_to_miss_is_a_defect(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    with pytest.raises(FileNotFoundError):
+        console.run(lose)
+
+
 def test_an_unknown_option_is_exit_code_2_without_a_traceback(monkeypatch, capsys) -> None:
-    assert run(monkeypatch, diverge, "--unknown") == 2
+    assert run(monkeypatch, wrong, "--unknown") == 2
     assert "Traceback" not in capsys.readouterr().err
 
 

@@ -89,7 +89,8 @@ FIELDS = [
 
 def test_every_field_of_the_state_is_listed_here() -> None:
     state = whole("difficulty_net")[1][0]
-    assert {field[0] for field in FIELDS} | {"seconds"} == set(state)
+    assert {field[0] for field in FIELDS} | {"seconds", "sums"} == set(state)
+    assert state["sums"] == {}, "between epochs"
     assert {field[1] for field in FIELDS if len(field) == 2} == set(state["method"])
 
 
@@ -262,6 +263,58 @@ def test_weights_that_the_very_last_step_spoils_are_noticed() -> None:
     trainer.optimiser.step = spoiled  # type: ignore[method-assign]
     with pytest.raises(DivergedError, match=r"by iteration 14 .* logit"):
         trainer.run()
+
+
+def test_a_careful_training_names_the_first_bad_iteration() -> None:
+    trainer = diverging("meta_loss", at=4)
+    trainer.careful = True
+    with pytest.raises(DivergedError, match=r"^not finite at iteration 5 at .*: meta_loss nan$") as caught:
+        trainer.run()
+    assert caught.value.iteration == 5
+
+
+@pytest.mark.parametrize("careful", [False, True])
+@pytest.mark.parametrize("at", [4, ITERATIONS - 1])
+def test_a_gradient_that_is_not_finite_is_noticed_though_all_losses_are(careful: bool, at: int) -> None:
+    trainer = fresh("cross_entropy")
+    trainer.careful = careful
+    name, spoiled = list(trainer.model.named_parameters())[-1]
+    backward = trainer.method.backward
+
+    def broken(*arguments: Any) -> dict[str, Tensor]:
+        scalars = backward(*arguments)
+        if trainer.iteration == at:
+            assert spoiled.grad is not None
+            spoiled.grad.view(-1)[0] = math.inf
+        return {name: value.nan_to_num() for name, value in scalars.items()}
+
+    trainer.method.backward = broken  # type: ignore[method-assign]
+    with pytest.raises(DivergedError) as caught:
+        trainer.run()
+    if careful:
+        assert f"at iteration {at + 1} " in str(caught.value)
+        assert f"gradient of {name} inf" in str(caught.value)
+    else:
+        assert caught.value.iteration == min(6 if at == 4 else ITERATIONS, ITERATIONS)
+
+
+def test_a_momentum_that_is_not_finite_is_noticed_before_it_shows() -> None:
+    trainer = fresh("cross_entropy")
+    pauses = trainer.iterations()
+    next(pauses)
+    trainer.check_finite()
+    buffer = trainer.optimiser.buffers[0]
+    assert buffer is not None
+    buffer.view(-1)[0] = math.nan
+    with pytest.raises(DivergedError, match=r"optimiser\.buffers\.0 nan"):
+        trainer.check_finite()
+
+
+def test_careful_or_not_the_results_are_the_same_bytes() -> None:
+    trainer = fresh("difficulty_net")
+    trainer.careful = True
+    trainer.run()
+    assert result(trainer) == whole("difficulty_net")[0]
 
 
 def test_accuracy_is_that_of_each_class_and_zero_for_a_class_without_images() -> None:

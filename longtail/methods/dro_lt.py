@@ -88,13 +88,14 @@ class DROLT(Method):
         return {"train_loss": loss.detach()}
 
     def state(self) -> dict[str, Any]:
-        """The radii; centroids are made anew at the start of the epoch."""
-        return {"radii": self.radii.detach()}
+        """The radii, and the centroids of the epoch that has begun."""
+        return {"radii": self.radii.detach(), "centroids": self.centroids}
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
         self.radii.copy_(state["radii"])
+        self.centroids = state["centroids"].to(self.radii.device)
 
 
 METHOD = DROLT

@@ -132,14 +132,22 @@ class PaCo(Method):
         self.enqueued += len(labels)
 
     def state(self) -> dict[str, Any]:
-        """Projection, momentum encoder, queue."""
-        modules = {"projection": self.projection.state_dict(), "encoder": self.encoder.state_dict()}
+        """Projection, momentum encoder, queue.
+
+        Without the running statistics of their BatchNorm: both always take those of the batch.
+        """
+        modules = {
+            name: {key: value.detach() for key, value in module.named_parameters()}
+            for name, module in (("projection", self.projection), ("encoder", self.encoder))
+        }
         return {**modules, "queue": self.queue, "queue_labels": self.queue_labels, "enqueued": self.enqueued}
 
+    @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
-        self.projection.load_state_dict(state["projection"])
-        self.encoder.load_state_dict(state["encoder"])
+        for name, module in (("projection", self.projection), ("encoder", self.encoder)):
+            for key, value in module.named_parameters():
+                value.copy_(state[name][key])
         self.queue.copy_(state["queue"])
         self.queue_labels.copy_(state["queue_labels"])
         self.enqueued = state["enqueued"]

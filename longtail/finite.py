@@ -1,0 +1,36 @@
+"""Numbers that are not finite, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def tensors_of(state: Any, name: str = "") -> dict[str, Tensor]:
+    """All tensors of floats within nested dicts and lists, by their paths: `model.classifier.weight`."""
+    if isinstance(state, Tensor):
+        return {name: state} if state.is_floating_point() and state.numel() else {}
+    pairs = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
+    return {
+        path: value
+        for key, part in pairs
+        for path, value in tensors_of(part, f"{name}.{key}" if name else str(key)).items()
+    }
+
+
+@torch.no_grad()
+def not_finite(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """NaN or infinity, by name, for each of `tensors` that holds one; the device is waited for once."""
+    if not tensors:
+        return {}
+    norms = torch._foreach_norm(list(tensors.values()), float("inf"))  # pyright: ignore[reportPrivateImportUsage]
+    largest = torch.stack([norm.double() for norm in norms])
+    good = torch.isfinite(largest).tolist()
+    if all(good):
+        return {}
+    return {
+        name: value for name, value, fine in zip(tensors, largest.tolist(), good, strict=True) if not fine
+    }

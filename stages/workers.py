@@ -1,0 +1,188 @@
+"""Cells trained side by side in processes of their own, which a signal stops in good order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longtail.errors import MachineError
+from stages import console
+
+if TYPE_CHECKING:
+    from longtail.jobs import CellInputs, Job
+
+GRACE = 8.0
+"""Seconds that workers have after a signal to end their iteration and save; then they are killed."""
+
+_inherited: dict[str, Any] = {}
+"""What worker processes get when they start: images, iterations done of each job, the signal that came."""
+
+
+def _start_worker(inputs: CellInputs, reached: Any, signalled: Any) -> None:
+    import torch
+
+    from longtail.memory import keep_freed_memory
+
+    keep_freed_memory()
+    # whatever the number of workers: threads decide the order of sums, and so the last digits
+    torch.set_num_threads(1)
+    _inherited.update(inputs=inputs, reached=reached, signalled=signalled)
+    _note_signals(signalled)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """Nobody waits for a worker whose parent was killed; its checkpoint goes on."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _note_signals(signalled: Any) -> dict[int, Any]:
+    """From now on Ctrl-C and SIGTERM only leave their number; returns the handlers before."""
+
+    def note(number: int, frame: object) -> None:
+        signalled.value = number
+
+    return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+@contextmanager
+def _noting_signals(signalled: Any) -> Iterator[None]:
+    before = _note_signals(signalled)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _train_in_worker(job: Job, finished: Path, number: int) -> None:
+    signalled, reached = _inherited["signalled"], _inherited["reached"]
+
+    def note(iteration: int) -> None:
+        reached[number] = iteration
+
+    if not signalled.value:
+        train_job(job, finished, _inherited["inputs"], note, lambda: bool(signalled.value))
+
+
+def train_job(
+    job: Job,
+    finished: Path,
+    inputs: CellInputs,
+    reached: Callable[[int], None] = lambda iteration: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train a cell into the folder `finished`, which appears whole; a failed one has its reason in it."""
+    from longtail.atomic import own_temporary, remove_leftovers
+    from longtail.cells import train_cell
+    from longtail.checkpoints import Checkpoints
+    from longtail.errors import DivergedError
+    from longtail.jobs import Failure
+
+    remove_leftovers(finished.parent)
+    partial = own_temporary(finished)
+    failed = False
+    try:
+        if not train_cell(job, inputs, partial, reached, stopping, _warn):
+            return
+    except DivergedError as error:
+        failed = True
+        Failure(job.fingerprint, str(error), error.iteration).write(partial)
+    move_whole(partial, finished)
+    reached(job.training.iterations)
+    if job.checkpoint is not None and not failed:
+        Checkpoints(job.checkpoint, job.fingerprint).remove()
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+def move_whole(partial: Path, finished: Path) -> None:
+    """Give a folder its final name, unless another experiment finished the same cell meanwhile."""
+    import shutil
+
+    try:
+        partial.rename(finished)
+    except OSError:
+        if not finished.is_dir():
+            raise
+        shutil.rmtree(partial)
+
+
+def train_all(stage: str, jobs: list[tuple[Job, Path]], own: int, inputs: CellInputs, workers: int) -> None:
+    """Train each job into its folder. Raises what the first `own` raise; others will say it in their stage.
+
+    Raises console.Stopped after SIGTERM or Ctrl-C, once checkpoints are saved and all workers have left, and
+    MachineError where a worker was killed.
+    """
+    from longtail.tangents import load_forward_mode
+    from longtail.methods import find_method
+
+    if any(find_method(job.method).uses_meta_batch for job, _ in jobs):
+        load_forward_mode()  # once here, not in every worker
+    total = sum(job.training.iterations for job, _ in jobs)
+    # forked workers share torch and the images with this process, which never computes by itself
+    fork = hasattr(os, "fork") and sys.platform == "linux" and jobs[0][0].device == "cpu"
+    context = multiprocessing.get_context("fork" if fork else "spawn")
+    # without locks: each job has a place of its own, and a killed worker could take a lock with it
+    reached, signalled = context.RawArray("L", len(jobs)), context.RawValue("i", 0)
+    with console.progress(stage, total, "iterations") as shown, _noting_signals(signalled):
+        pool = ProcessPoolExecutor(workers, context, _start_worker, (inputs, reached, signalled))
+        futures: list[Future[None]] = []
+        try:
+            for number, (job, finished) in enumerate(jobs):
+                futures.append(pool.submit(_train_in_worker, job, finished, number))
+            _watch(futures, own, reached, signalled, shown)
+        except BaseException as error:
+            signalled.value = signal.SIGTERM  # the other workers save and return
+            if isinstance(error, BrokenProcessPool):
+                raise MachineError(
+                    "a worker was killed (memory?); the same command goes on from the last checkpoints"
+                ) from None
+            raise
+        finally:
+            if signalled.value:
+                _end(futures)
+            pool.shutdown()
+    if signalled.value:
+        cells = f", {len(jobs)} cells" if len(jobs) > 1 else ""
+        raise console.Stopped(signalled.value, f"iteration {sum(reached)} of {total}{cells}")
+
+
+def _watch(futures: list[Future[None]], own: int, reached: Any, signalled: Any, shown: Any) -> None:
+    """Show progress until all is done, one of the first `own` failed, or a signal came."""
+    needed, running = set(futures[:own]), set(futures)
+    parent = os.getppid()
+    while running and not signalled.value:
+        done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
+        shown.reach(sum(reached))
+        for future in done:
+            error = future.exception()
+            if error is not None and (future in needed or isinstance(error, BrokenProcessPool)):
+                raise error
+        if "DVC_ROOT" in os.environ and os.getppid() != parent:
+            signalled.value = signal.SIGTERM  # dvc was killed, and nobody waits for this stage
+
+
+def _end(futures: list[Future[None]]) -> None:
+    """Wait for workers to save and return; kill those that take too long, or that wait for a broken pool."""
+    deadline = time.monotonic() + GRACE
+    wait(futures, timeout=GRACE)
+    broken = any(future.done() and isinstance(future.exception(), BrokenProcessPool) for future in futures)
+    if broken or time.monotonic() >= deadline:
+        for worker in multiprocessing.active_children():
+            worker.kill()

@@ -1,0 +1,35 @@
+"""Several stages in one process of their own, which starts Python and torch once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = """
+import importlib, sys
+from stages import console
+for line in sys.argv[1:]:
+    words = line.split()
+    sys.argv = words
+    try:
+        console.run(importlib.import_module(f"stages.{words[0]}").main)
+    except SystemExit as leave:
+        if leave.code:
+            raise
+"""
+DATA = ("plan", "prepare", "subsample 50", "extract_meta 50")
+
+
+def environment() -> dict[str, str]:
+    """Without the variables of a surrounding DVC, and with one thread."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
+    return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def stages(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
+    """Run stages one after the other in `folder`, up to the first that fails."""
+    command = [sys.executable, "-c", PROGRAM, *lines]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
