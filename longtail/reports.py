@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,13 @@ class CellReport(Scores):
     """What `evaluate` found out about one cell.
 
     The scores are those of the weights after the last iteration; `selected` has those of the weights that
-    did best on the meta set. Training counts and class names are in class order; None: a group or class
-    without test images, or a duration that nobody kept.
+    did best on the meta set. `recipe`: see `longtail.fingerprints`. Training counts and class names are in
+    class order; None: a group or class without test images, or a duration that nobody kept.
     """
 
     cell: str
     fingerprint: str
+    recipe: str
     benchmark: str
     imbalance: float
     network: str
@@ -67,25 +68,43 @@ def read_report(path: Path) -> CellReport:
         raise InputError(f"{path}: {one_line(error)}; run `dvc repro`") from None
 
 
+LISTED = 10
+"""So many of several wrong files are named."""
+
+
+def listed(files: Sequence[Path]) -> str:
+    """The first few of `files`, and how many there are."""
+    more = f", ... ({len(files)} in all)" if len(files) > LISTED else ""
+    return ", ".join(map(str, files[:LISTED])) + more
+
+
 def read_reports(
     plan: TablesPlan,
     report_path: Callable[[float, str, str], Path],
     model_path: Callable[[float, str, str], Path],
+    partial: bool = False,
 ) -> list[CellReport]:
     """The reports of all cells that `plan` names, in its order, and of no other.
 
     Both functions map (imbalance, bundle, member) to a path. Raises InputError where a report is missing or
-    damaged, is of another cell or another training than the model beside it, or grouped its classes unlike
-    the plan, and where the cells of one imbalance did not learn from the same images.
+    damaged, is of another cell, of other settings or code than planned, or of another training than the
+    model beside it, or grouped its classes unlike the plan, and where the cells of one imbalance did not
+    learn from the same images. With `partial`, cells without a report, or with one of other settings or code
+    than planned, are left out.
     """
-    reports, stale = [], []
+    reports, stale, unplanned = [], [], []
     for bundle in plan.bundles:
         for member in bundle.members:
             path = report_path(bundle.imbalance, bundle.bundle, member.member)
+            if partial and not path.is_file():
+                continue
             report = read_report(path)
             found = (report.benchmark, report.imbalance, report.variant, report.head, report.seed)
             if found != (plan.benchmark, bundle.imbalance, bundle.variant, member.head, member.seed):
                 raise InputError(f"{path}: is of cell '{report.cell}', not the planned one; run `dvc repro`")
+            if report.recipe != member.recipe:
+                unplanned.append(path)
+                continue
             if any(getattr(report.groups, field) != value for field, value in plan.groups):
                 raise InputError(
                     f"{path}: shot groups by '{report.groups.convention}' (many > "
@@ -96,10 +115,10 @@ def read_reports(
             if cell.is_file() and read_fingerprint(cell) != report.fingerprint:
                 stale.append(path)
             reports.append(report)
+    if unplanned and not partial:
+        raise InputError(f"{listed(unplanned)}: of other settings or code than planned; run `dvc repro`")
     if stale:
-        raise InputError(
-            f"{', '.join(map(str, stale))}: of another training than the model of that name; run `dvc repro`"
-        )
+        raise InputError(f"{listed(stale)}: of another training than the model of that name; run `dvc repro`")
     for imbalance in plan.imbalances:
         counts = {tuple(report.counts) for report in reports if report.imbalance == imbalance}
         if len(counts) > 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from longtail.intervals import Interval, mean_interval
 from longtail.layouts import COPIED, NOT_YET, Row, TableLayout
-from longtail.paper import Comparison, Numbers, paper_numbers
+from longtail.paper import NOT_RUN, Comparison, Numbers, paper_numbers
 from longtail.plans import TablesPlan
 from longtail.reports import CellReport, Scores
 
@@ -28,7 +28,7 @@ class Column:
 Entry = Mapping[str, Interval | None]
 """Accuracy in percent by split; None: no class in that shot group."""
 Entries = Mapping[tuple[str, str], list[Entry | None]]
-"""By row group and row label, an entry for each column; None where no cell is planned."""
+"""By row group and row label, an entry for each column; None where no cell is there."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,19 @@ class Table:
     """Those that fill the table."""
     lambda_: float | None
     """Of the rows "Ours"."""
+    planned: int
+    """How many cells there would be in `reports` if none were missing."""
+
+    @property
+    def seeds(self) -> int:
+        """Of the entry that has most."""
+        return len({report.seed for report in self.reports})
+
+    def empty(self, row: Row, column: Column) -> str:
+        """Why nothing stands in a place."""
+        if row.copied:
+            return COPIED
+        return NOT_RUN if count_planned(self.plan, row, column.imbalance) else NOT_YET
 
     def compare(self, row: Row, column: Column, split: str, entry: Entry | None) -> Comparison:
         """The paper's number in that place beside that of `entry`."""
@@ -73,6 +86,16 @@ def select(
     ]
 
 
+def count_planned(plan: TablesPlan, row: Row, imbalance: float) -> int:
+    """How many seeds of `row` at `imbalance` are planned."""
+    return sum(
+        member.head == row.head
+        for bundle in plan.bundles
+        if (bundle.variant, bundle.imbalance) == (row.variant, imbalance)
+        for member in bundle.members
+    )
+
+
 def summarise(seeds: Sequence[Scores]) -> Entry:
     """Mean and interval over the seeds of one row and column, by split."""
     entry: dict[str, Interval | None] = {}
@@ -91,6 +114,7 @@ def fill(layout: TableLayout, plan: TablesPlan, reports: Sequence[CellReport]) -
     entries: dict[tuple[str, str], list[Entry | None]] = {}
     selected: dict[tuple[str, str], list[Entry | None]] = {}
     used: list[CellReport] = []
+    planned = 0
     for group in layout.groups:
         for row in group.rows:
             found = [select(reports, row, column.imbalance, column.network) for column in columns]
@@ -98,11 +122,12 @@ def fill(layout: TableLayout, plan: TablesPlan, reports: Sequence[CellReport]) -
             entries[place] = [summarise(cells) if cells else None for cells in found]
             selected[place] = [summarise([c.selected for c in cells]) if cells else None for cells in found]
             used.extend(cell for cells in found for cell in cells)
+            planned += sum(count_planned(plan, row, column.imbalance) for column in columns)
     ours = [report for report in reports if (report.variant, report.head) == ("difficulty_net", None)]
     shown = ours and any(report.variant == "difficulty_net" for report in used)
     lambda_ = ours[0].settings.get("lambda") if shown else None
     paper = paper_numbers(layout.number, plan.benchmark)
-    return Table(layout, plan, columns, entries, selected, paper, used, lambda_)
+    return Table(layout, plan, columns, entries, selected, paper, used, lambda_, planned)
 
 
 COLUMNS = [
@@ -140,7 +165,7 @@ def csv_cells(table: Table, row: Row, column: Column, split: str, entry: Entry |
 
     found = table.compare(row, column, split, entry)
     ours = found.ours
-    status = "" if ours else "empty group" if entry else COPIED if row.copied else NOT_YET
+    status = "" if ours else "empty group" if entry else table.empty(row, column)
     ends = (ours.mean, ours.low, ours.high) if ours else (None,) * 3
     return [
         *fixed(*ends),

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +26,17 @@ AHEAD = "LONGTAIL_AHEAD"
 its imbalance as well. One start of torch serves all; their stages find the cells in the work folder."""
 
 
-def read_inputs(plan: BundlePlan) -> CellInputs:
-    """Pool, images and manifests, checked against each other; train, meta and test are disjoint."""
+def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInputs:
+    """Pool, images and manifests, checked against each other; train, meta and test are disjoint.
+
+    Pool and images are those of `beside`, where such of another imbalance were read before.
+    """
     from longtail.jobs import CellInputs
     from longtail.manifests import check_disjoint, read_manifest
     from longtail.pools import read_images, read_pool
 
-    pool = read_pool(paths.pool(plan.benchmark))
-    images = read_images(paths.images(plan.benchmark), pool)
+    pool = beside.pool if beside else read_pool(paths.pool(plan.benchmark))
+    images = beside.images if beside else read_images(paths.images(plan.benchmark), pool)
     train = read_manifest(paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance)
     meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
     check_disjoint(train.hash, meta.hash, pool.hash[pool.rows("test")], pool.shared)
@@ -59,7 +62,7 @@ def run_bundle(
     if not cells:
         raise InputError(f"--seed {' '.join(map(str, seeds))}: not planned; seeds are {plan.seeds}")
     inputs = read_inputs(plan)
-    work = {cell: _job(plan, cell, inputs) for cell in cells}
+    work = {cell: make_job(plan, cell, inputs) for cell in cells}
     open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
     own = [work[cell] for cell in open_cells]
     others = _open_elsewhere(plan, inputs, own) if own and os.environ.get(AHEAD) == "1" else []
@@ -72,8 +75,8 @@ def run_bundle(
         own, others = ([replace(job, device=device) for job in part] for part in (own, others))
         _train_all(stage, own, others, inputs, workers)
     for cell in cells:
-        _bring(cell, _finished(work[cell]))
-    accuracies = [_meta_accuracy(_finished(work[cell])) for cell in cells]
+        bring(plan, cell, _finished(work[cell]))
+    accuracies = [meta_accuracy(_finished(work[cell])) for cell in cells]
     mean = sum(accuracies) / len(accuracies)
     console.done(
         stage,
@@ -82,7 +85,8 @@ def run_bundle(
     )
 
 
-def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
+def make_job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
+    """What trains `cell`. Raises InputError where the features below a head are not the planned ones."""
     from longtail.fingerprints import fingerprint
     from longtail.jobs import Job, read_cell
 
@@ -97,8 +101,7 @@ def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
                 f"{features}: fingerprint {found[:12]}, expected {expected[:12]}: trained with other "
                 f"settings, images or code; `dvc repro represent` trains these features anew"
             )
-    checkpoint = paths.work() / mark / "checkpoint.pt"
-    return Job(plan, cell, mark, features=features, checkpoint=checkpoint)
+    return Job(plan, cell, mark, features=features, checkpoint=paths.checkpoint(mark))
 
 
 def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job]) -> list[Job]:
@@ -110,23 +113,24 @@ def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job]) -> lis
         other = read_bundle(path)
         if other.stage == "represent":
             check_code(path, other.code)
-            for job in (_job(other, cell, inputs) for cell in other.cells()):
+            for job in (make_job(other, cell, inputs) for cell in other.cells()):
                 if not _finished(job).is_dir():
                     found.setdefault(job.fingerprint, job)
     return list(found.values())[len(own) :]
 
 
 def _finished(job: Job) -> Path:
-    return paths.work() / job.fingerprint / "finished"
+    return paths.finished(job.fingerprint)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _workers(jobs: int, device: str, cells: int) -> int:
     # three seeds on two cores finish together in 1.5 times the time of one, not in twice that
-    limit = jobs or (1 if device == "cuda" else 2 * _cores())
+    limit = jobs or (1 if device == "cuda" else 2 * cores())
     return max(1, min(limit, cells))
 
 
@@ -155,10 +159,10 @@ def _announce(
 
 
 _inherited: dict[str, Any] = {}
-"""What worker processes get when they start: the images, and the counter of iterations done."""
+"""What worker processes get when they start: images by imbalance, and the counter of iterations done."""
 
 
-def _start_worker(inputs: CellInputs, counter: Any) -> None:
+def _start_worker(inputs: Mapping[float, CellInputs], counter: Any) -> None:
     import torch
 
     # whatever the number of workers: threads decide the order of sums, and so the last digits
@@ -166,14 +170,15 @@ def _start_worker(inputs: CellInputs, counter: Any) -> None:
     _inherited.update(inputs=inputs, counter=counter)
 
 
-def _train_in_worker(job: Job) -> None:
+def train_in_worker(job: Job) -> None:
+    """Train one cell in a process of `start_workers`; its files are then in `paths.finished`."""
     counter = _inherited["counter"]
 
     def tick() -> None:
         with counter.get_lock():
             counter.value += 1
 
-    _train(job, _inherited["inputs"], tick)
+    _train(job, _inherited["inputs"][job.cell.imbalance], tick)
 
 
 def _train(job: Job, inputs: CellInputs, tick: Callable[[], None]) -> None:
@@ -191,25 +196,31 @@ def _train(job: Job, inputs: CellInputs, tick: Callable[[], None]) -> None:
         job.checkpoint.unlink(missing_ok=True)
 
 
-def _train_all(stage: str, own: list[Job], others: list[Job], inputs: CellInputs, workers: int) -> None:
-    """Train all jobs. Raises what one of `own` raised; one of `others` will say it in its own stage."""
+def start_workers(
+    workers: int, device: str, methods: set[str], inputs: Mapping[float, CellInputs]
+) -> tuple[ProcessPoolExecutor, Any]:
+    """Processes for `train_in_worker` with `methods` on `device`, and the counter of iterations done."""
     from longtail.meta_gradient import load_forward_mode
     from longtail.methods import find_method
 
-    jobs = [*own, *others]
-    if any(find_method(job.method).uses_meta_batch for job in jobs):
+    if any(find_method(method).uses_meta_batch for method in methods):
         load_forward_mode()  # once here, not in every worker
-    total = sum(job.training.iterations for job in jobs)
     # forked workers share torch and the images with this process, which never computes by itself
-    fork = hasattr(os, "fork") and sys.platform == "linux" and jobs[0].device == "cpu"
+    fork = hasattr(os, "fork") and sys.platform == "linux" and device == "cpu"
     context = multiprocessing.get_context("fork" if fork else "spawn")
     counter = context.Value("L", 0)
-    with (
-        console.progress(stage, total, "iterations") as shown,
-        ProcessPoolExecutor(workers, context, _start_worker, (inputs, counter)) as pool,
-    ):
-        needed = {pool.submit(_train_in_worker, job) for job in own}
-        running = needed | {pool.submit(_train_in_worker, job) for job in others}
+    return ProcessPoolExecutor(workers, context, _start_worker, (inputs, counter)), counter
+
+
+def _train_all(stage: str, own: list[Job], others: list[Job], inputs: CellInputs, workers: int) -> None:
+    """Train all jobs. Raises what one of `own` raised; one of `others` will say it in its own stage."""
+    jobs = [*own, *others]
+    total = sum(job.training.iterations for job in jobs)
+    by_imbalance = {job.cell.imbalance: inputs for job in jobs}
+    pool, counter = start_workers(workers, jobs[0].device, {job.method for job in jobs}, by_imbalance)
+    with console.progress(stage, total, "iterations") as shown, pool:
+        needed = {pool.submit(train_in_worker, job) for job in own}
+        running = needed | {pool.submit(train_in_worker, job) for job in others}
         while running:
             done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
             shown.reach(counter.value)
@@ -217,9 +228,10 @@ def _train_all(stage: str, own: list[Job], others: list[Job], inputs: CellInputs
                 future.result()
 
 
-def _bring(cell: Cell, finished: Path) -> None:
+def bring(plan: BundlePlan, cell: Cell, finished: Path) -> None:
     """Copy a finished training to the cell's place, under the cell's name, whole or not at all."""
     from longtail.atomic import write_json
+    from longtail.fingerprints import recipe
     from longtail.jobs import read_cell
 
     target = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
@@ -227,13 +239,14 @@ def _bring(cell: Cell, finished: Path) -> None:
     partial = target.with_name(f".{target.name}-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(finished, partial)
-    names = {"cell": cell.name, "variant": cell.variant}
+    names = {"cell": cell.name, "variant": cell.variant, "recipe": recipe(plan, cell)}
     write_json(partial / "cell.json", {**read_cell(finished), **names})
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 
 
-def _meta_accuracy(directory: Path) -> float:
+def meta_accuracy(directory: Path) -> float:
+    """That of the last epoch, 0..1, of the cell in `directory`."""
     from longtail.histories import read_history
 
     return read_history(directory / "history.parquet")["meta_accuracy"][-1].as_py()

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from longtail.atomic import write_json
 from longtail.benchmarks import DIGITS_LT
+from longtail.fingerprints import recipe
 from longtail.histories import History
 from longtail.params import Params
 from longtail.plans import BundlePlan, Cell, plan_bundles, plan_evaluations, plan_tables, write_plan
@@ -121,6 +122,7 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
         "benchmark": cell.benchmark,
         "imbalance": cell.imbalance,
         "variant": cell.variant,
+        "recipe": recipe(plan, cell),
         "method": plan.method,
         "head": cell.head,
         "seed": cell.seed,
