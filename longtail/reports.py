@@ -13,6 +13,9 @@ from longtail.benchmarks import Frozen
 from longtail.errors import InputError, one_line
 from longtail.plans import ShotGroupsPlan, TablesPlan
 
+FAILED = "failed.json"
+"""Alone in the folder of a cell whose training failed."""
+
 
 class ShotGroups(ShotGroupsPlan):
     """A convention and the class indices that it yields: many, medium, few."""
@@ -56,12 +59,29 @@ class CellReport(Scores):
     versions: dict[str, Any]
 
 
-def read_report(path: Path) -> CellReport:
-    """Read one cell report. Raises InputError."""
+class FailedReport(Frozen):
+    """In the place of a cell's report: why its training failed, in one line, and at which iteration."""
+
+    failed: str
+    iteration: int
+    cell: str
+    fingerprint: str
+    recipe: str
+    benchmark: str
+    imbalance: float
+    variant: str
+    head: str | None
+    seed: int
+
+
+def read_report(path: Path) -> CellReport | FailedReport:
+    """Read one report. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path}: no such report, but the plan names it; run `dvc repro`")
     try:
-        return CellReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        model = FailedReport if isinstance(found, dict) and "failed" in found else CellReport
+        return model.model_validate(found)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not JSON ({error}); run `dvc repro`") from None
     except ValidationError as error:
@@ -83,8 +103,8 @@ def read_reports(
     report_path: Callable[[float, str, str], Path],
     model_path: Callable[[float, str, str], Path],
     partial: bool = False,
-) -> list[CellReport]:
-    """The reports of all cells that `plan` names, in its order, and of no other.
+) -> tuple[list[CellReport], list[FailedReport]]:
+    """The reports of all cells that `plan` names, in its order, and of no other; then those that failed.
 
     Both functions map (imbalance, bundle, member) to a path. Raises InputError where a report is missing or
     damaged, is of another cell, of other settings or code than planned, or of another training than the
@@ -92,7 +112,9 @@ def read_reports(
     learn from the same images. With `partial`, cells without a report, or with one of other settings or code
     than planned, are left out.
     """
-    reports, stale, unplanned = [], [], []
+    reports: list[CellReport] = []
+    failures: list[FailedReport] = []
+    stale, unplanned = [], []
     for bundle in plan.bundles:
         for member in bundle.members:
             path = report_path(bundle.imbalance, bundle.bundle, member.member)
@@ -105,15 +127,18 @@ def read_reports(
             if report.recipe != member.recipe:
                 unplanned.append(path)
                 continue
+            folder = model_path(bundle.imbalance, bundle.bundle, member.member)
+            if folder.is_dir() and read_fingerprint(folder) not in (None, report.fingerprint):
+                stale.append(path)
+            if isinstance(report, FailedReport):
+                failures.append(report)
+                continue
             if any(getattr(report.groups, field) != value for field, value in plan.groups):
                 raise InputError(
                     f"{path}: shot groups by '{report.groups.convention}' (many > "
                     f"{report.groups.many_above:g}, few {report.groups.few_below:g}), not as planned; "
                     "run `dvc repro`"
                 )
-            cell = model_path(bundle.imbalance, bundle.bundle, member.member) / "cell.json"
-            if cell.is_file() and read_fingerprint(cell) != report.fingerprint:
-                stale.append(path)
             reports.append(report)
     if unplanned and not partial:
         raise InputError(f"{listed(unplanned)}: of other settings or code than planned; run `dvc repro`")
@@ -125,11 +150,14 @@ def read_reports(
             raise InputError(
                 f"reports of imbalance {imbalance:g}: {len(counts)} different training sets; run `dvc repro`"
             )
-    return reports
+    return reports, failures
 
 
-def read_fingerprint(path: Path) -> str:
-    """The fingerprint in a cell.json. Raises InputError."""
+def read_fingerprint(folder: Path) -> str | None:
+    """The fingerprint of the cell in `folder`, trained or failed; None where neither. Raises InputError."""
+    path = next((folder / name for name in ("cell.json", FAILED) if (folder / name).is_file()), None)
+    if path is None:
+        return None
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):

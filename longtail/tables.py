@@ -11,7 +11,7 @@ from longtail.intervals import Interval, mean_interval
 from longtail.layouts import COPIED, NOT_YET, Row, TableLayout
 from longtail.paper import NOT_RUN, Comparison, Numbers, paper_numbers
 from longtail.plans import TablesPlan
-from longtail.reports import CellReport, Scores
+from longtail.reports import CellReport, FailedReport, Scores
 
 SPLITS = ("all", "many", "medium", "few")
 HEADINGS = {"all": "All", "many": "Many", "medium": "Med", "few": "Few"}
@@ -28,7 +28,7 @@ class Column:
 Entry = Mapping[str, Interval | None]
 """Accuracy in percent by split; None: no class in that shot group."""
 Entries = Mapping[tuple[str, str], list[Entry | None]]
-"""By row group and row label, an entry for each column; None where no cell is there."""
+"""By row group and row label, an entry for each column; None where no cell is there, or one failed."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,11 @@ class Table:
     lambda_: float | None
     """Of the rows "Ours"."""
     planned: int
-    """How many cells there would be in `reports` if none were missing."""
+    """Cells in all of its places."""
+    absent: int
+    """How many of them were not run."""
+    failures: list[FailedReport]
+    """Those of the table's places."""
 
     @property
     def seeds(self) -> int:
@@ -60,12 +64,16 @@ class Table:
         """Why nothing stands in a place."""
         if row.copied:
             return COPIED
-        return NOT_RUN if count_planned(self.plan, row, column.imbalance) else NOT_YET
+        planned = count_planned(self.plan, row, column.imbalance)
+        if failed := len(select_failed(self.failures, row, column.imbalance)):
+            return f"failed ({failed} of {planned})"
+        return NOT_RUN if planned else NOT_YET
 
     def compare(self, row: Row, column: Column, split: str, entry: Entry | None) -> Comparison:
         """The paper's number in that place beside that of `entry`."""
         paper = self.paper.get((row.label, column.imbalance, column.network, split))
-        return Comparison(paper, entry[split] if entry else None, self.plan.schedule_fraction < 1)
+        failed = bool(select_failed(self.failures, row, column.imbalance))
+        return Comparison(paper, entry[split] if entry else None, self.plan.schedule_fraction < 1, failed)
 
     def printed_splits(self, column: Column) -> list[str]:
         """The splits of which the paper prints anything in `column`, in the layout's order."""
@@ -84,6 +92,12 @@ def select(
         and (report.variant, report.head, report.imbalance) == (row.variant, row.head, imbalance)
         and network in (None, report.network)
     ]
+
+
+def select_failed(failures: Sequence[FailedReport], row: Row, imbalance: float) -> list[FailedReport]:
+    """The seeds of `row` at `imbalance` that failed."""
+    place = (row.variant, row.head, imbalance)
+    return [failure for failure in failures if (failure.variant, failure.head, failure.imbalance) == place]
 
 
 def count_planned(plan: TablesPlan, row: Row, imbalance: float) -> int:
@@ -105,8 +119,13 @@ def summarise(seeds: Sequence[Scores]) -> Entry:
     return entry
 
 
-def fill(layout: TableLayout, plan: TablesPlan, reports: Sequence[CellReport]) -> Table:
-    """Put the numbers of `reports` into `layout`."""
+def fill(
+    layout: TableLayout,
+    plan: TablesPlan,
+    reports: Sequence[CellReport],
+    failures: Sequence[FailedReport] = (),
+) -> Table:
+    """Put the numbers of `reports` into `layout`; none where one of the seeds is among `failures`."""
     descending = sorted(plan.imbalances, reverse=True)
     imbalances = descending if layout.columns == "imbalances" else descending[:1]
     networks = plan.networks if layout.columns == "networks" else plan.networks[:1]
@@ -114,20 +133,29 @@ def fill(layout: TableLayout, plan: TablesPlan, reports: Sequence[CellReport]) -
     entries: dict[tuple[str, str], list[Entry | None]] = {}
     selected: dict[tuple[str, str], list[Entry | None]] = {}
     used: list[CellReport] = []
-    planned = 0
+    failed: dict[str, FailedReport] = {}
+    planned = absent = 0
     for group in layout.groups:
         for row in group.rows:
-            found = [select(reports, row, column.imbalance, column.network) for column in columns]
+            found: list[list[CellReport]] = []
+            for column in columns:
+                cells = select(reports, row, column.imbalance, column.network)
+                bad = select_failed(failures, row, column.imbalance)
+                failed |= {failure.cell: failure for failure in bad}
+                wanted = count_planned(plan, row, column.imbalance)
+                planned, absent = planned + wanted, absent + wanted - len(cells) - len(bad)
+                found.append([] if bad else cells)
             place = (group.name, row.label)
             entries[place] = [summarise(cells) if cells else None for cells in found]
             selected[place] = [summarise([c.selected for c in cells]) if cells else None for cells in found]
             used.extend(cell for cells in found for cell in cells)
-            planned += sum(count_planned(plan, row, column.imbalance) for column in columns)
     ours = [report for report in reports if (report.variant, report.head) == ("difficulty_net", None)]
     shown = ours and any(report.variant == "difficulty_net" for report in used)
     lambda_ = ours[0].settings.get("lambda") if shown else None
     paper = paper_numbers(layout.number, plan.benchmark)
-    return Table(layout, plan, columns, entries, selected, paper, used, lambda_, planned)
+    return Table(
+        layout, plan, columns, entries, selected, paper, used, lambda_, planned, absent, [*failed.values()]
+    )
 
 
 COLUMNS = [

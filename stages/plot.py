@@ -36,11 +36,10 @@ def curves_rows(study: Study) -> list[list[Any]]:
     return rows
 
 
-def missing_cells(layout: FigureLayout, study: Study) -> list[str]:
-    """The planned cells that the figure shows and `study` lacks."""
+def missing_cells(layout: FigureLayout, study: Study, found: set[str]) -> list[str]:
+    """The planned cells that the figure shows and that are not `found`."""
     wanted = {curve.variant for curve in layout.curves}
     imbalances = study.plan.imbalances if layout.number == 1 else [study.imbalance]
-    found = {report.cell for report in study.reports}
     planned = [
         member.cell(bundle)
         for bundle in study.plan.bundles
@@ -68,8 +67,12 @@ def main(
         plan = read_tables_plan(paths.tables_plan(benchmark))
         layouts = read_layouts().of(benchmark).figures
         report_path, model_path = (bind(path, benchmark) for path in (paths.cell_report, paths.model))
-        reports = read_reports(plan, report_path, model_path, partial)
+        found, failures = read_reports(plan, report_path, model_path, partial)
+        lost = {(failure.imbalance, failure.variant, failure.head) for failure in failures}
+        reports = [r for r in found if (r.imbalance, r.variant, r.head) not in lost]
         console.say("plot", f"{benchmark}: {len(layouts)} figures from {len(reports)} cells")
+        for failure in failures:
+            console.say("plot", f"{failure.cell} FAILED: left out, with the other seeds of its curve")
         folders = {
             member.cell(bundle): model_path(bundle.imbalance, bundle.bundle, member.member)
             for bundle in plan.bundles
@@ -81,7 +84,8 @@ def main(
         }
         study = figures.Study(plan, reports, courses)
         made = {"curves.csv": csv_text(curves_rows(study)).encode()}
-        drawn = [layout for layout in layouts if not missing_cells(layout, study)]
+        there = {report.cell for report in (*found, *failures)}
+        drawn = [layout for layout in layouts if not missing_cells(layout, study, there)]
         for layout in drawn:
             for ending, content in figures.render(figures.draw(layout, study)).items():
                 made[f"figure{layout.number}.{ending}"] = content
@@ -92,7 +96,7 @@ def main(
             if layout not in drawn:  # what was drawn from other cells would pass for one of these
                 for ending in ("svg", "png", "csv"):
                     paths.report(benchmark, f"figure{layout.number}.{ending}").unlink(missing_ok=True)
-                lacking = missing_cells(layout, study)
+                lacking = missing_cells(layout, study, there)
                 console.say(
                     "plot",
                     f"figure {layout.number} not drawn: {len(lacking)} cells not run, {lacking[0]} first",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from longtail.errors import DivergedError
 from longtail.programme import Budget, Pace, Step, choose
+from longtail.reports import FAILED
 from stages import console, paths
 from stages.training import bring, cores, make_job, meta_accuracy, read_inputs, start_workers, train_in_worker
 
@@ -38,13 +39,13 @@ def train(
     jobs: int,
     budget: Budget,
 ) -> dict[str, str]:
-    """Train what is open of `steps`, as long as there is time; the reasons of those that failed, by name."""
-    finished = {step.fingerprint for step in steps if paths.finished(step.fingerprint).is_dir()}
-    waiting = [step for step in steps if step.fingerprint not in finished]
+    """Train what is open of `steps`, as long as there is time; why some diverged, by name."""
+    finished = {step.fingerprint for step in steps if is_sound(step)}
+    waiting = [step for step in steps if not paths.finished(step.fingerprint).is_dir()]
     begun = {step.fingerprint for step in waiting if paths.checkpoint(step.fingerprint).is_file()}
-    pace, failed = Pace(), dict[str, str]()
+    pace, diverged = Pace(), dict[str, str]()
     for step in steps:
-        if step.fingerprint in finished and facts(step, "cell.json")["device"] == device:
+        if is_sound(step) and facts(step, "cell.json")["device"] == device:
             pace.measure(step, facts(step, "timing.json")["seconds"])
     total = sum(step.training.iterations for step in waiting)
     workers = max(1, min(jobs or (1 if device == "cuda" else cores()), len(waiting)))
@@ -63,7 +64,7 @@ def train(
                 job = replace(make_job(plan, cell, inputs[cell.imbalance]), device=device)
                 running[pool.submit(train_in_worker, job)] = (step, time.monotonic())
             if not running:
-                return failed
+                return diverged
             done, _ = wait(running, timeout=0.25, return_when=FIRST_COMPLETED)
             shown.reach(counter.value)
             for future in done:
@@ -71,8 +72,8 @@ def train(
                 try:
                     future.result()
                 except DivergedError as error:
-                    failed[step.name] = str(error)
-                    shown.line(f"{step.name} failed: {error}")
+                    diverged[step.name] = str(error)
+                    shown.line(f"{step.name} FAILED: {error}")
                     continue
                 finished.add(step.fingerprint)
                 seconds = facts(step, "timing.json")["seconds"]
@@ -84,6 +85,12 @@ def train(
                     f"{step.name}: {seconds / 60:.1f} min, meta accuracy {accuracy:.1f} %; "
                     f"{len(finished)} of {len(steps)} trainings; {budget}"
                 )
+
+
+def is_sound(step: Step) -> bool:
+    """Whether a training has come to its end, and did not fail."""
+    folder = paths.finished(step.fingerprint)
+    return folder.is_dir() and not (folder / FAILED).is_file()
 
 
 def facts(step: Step, name: str) -> dict[str, Any]:
@@ -99,7 +106,7 @@ def settle(step: Step, groups: ShotGroupsPlan) -> None:
     for plan, cell in step.cells:
         bring(plan, cell, paths.finished(step.fingerprint))
         report = report_on(
-            paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member), cell.name, groups
+            paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member), cell, groups
         )
         path = paths.cell_report(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
         write_json(path, report.model_dump(mode="json"))

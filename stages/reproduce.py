@@ -66,12 +66,12 @@ def main(
             settle(step, groups)
     open_steps = [step for step in steps if not paths.finished(step.fingerprint).is_dir()]
     console.say("reproduce", f"{benchmark}: {len(steps)} trainings, {len(open_steps)} to do; {budget}")
-    failed: dict[str, str] = {}
+    diverged: dict[str, str] = {}
     device = choose_device(device)
     if open_steps:
         inputs = read_all(plans, imbalances)
-        failed = train(steps, inputs, groups, device, jobs, budget)
-    finish(benchmark, steps, failed, device_name(device), results)
+        diverged = train(steps, inputs, groups, device, jobs, budget)
+    finish(benchmark, steps, diverged, device_name(device), results)
 
 
 def show(steps: list[Step]) -> None:
@@ -87,29 +87,35 @@ def show(steps: list[Step]) -> None:
 
 
 def finish(
-    benchmark: str, steps: list[Step], failed: dict[str, str], hardware: str, results: Path | None
+    benchmark: str, steps: list[Step], diverged: dict[str, str], hardware: str, results: Path | None
 ) -> None:
     """Tables and figures of what is there, and the last lines."""
+    from longtail.reports import FAILED
     from stages import plot, tabulate
-    from stages.programme import facts
+    from stages.programme import facts, is_sound
     from stages.results import keep
 
     command = f"python -m stages.reproduce {shlex.join(sys.argv[1:])}"
-    done = [step for step in steps if paths.finished(step.fingerprint).is_dir()]
-    if done:
+    ended = [step for step in steps if paths.finished(step.fingerprint).is_dir()]
+    sound = [step for step in ended if is_sound(step)]
+    failed = {
+        **{step.name: facts(step, FAILED)["reason"] for step in ended if not is_sound(step)},
+        **diverged,
+    }
+    if ended:
         tabulate.main(benchmark=benchmark, partial=True)
         plot.main(benchmark=benchmark, partial=True)
         if results is not None:
             keep(results, benchmark, command, hardware)
     for name, reason in failed.items():
-        console.say("reproduce", f"{name} failed: {reason}")
-    seconds = sum(facts(step, "timing.json")["seconds"] for step in done)
-    cells = [sum(len(step.cells) for step in part) for part in (done, steps)]
+        console.say("reproduce", f"{name} FAILED: {reason}")
+    seconds = sum(facts(step, "timing.json")["seconds"] for step in sound)
+    cells = [sum(len(step.cells) for step in part) for part in (sound, steps)]
     console.done(
         "reproduce",
         f"{cells[0]} of {cells[1]} cells finished, {seconds / 60:.1f} minutes of training on {hardware}"
-        + (f"; {len(failed)} failed" if failed else "")
-        + ("" if len(done) + len(failed) == len(steps) else "; the same command goes on"),
+        + (f"; {len(failed)} FAILED" if failed else "")
+        + ("" if len(sound) + len(failed) == len(steps) else "; the same command goes on"),
     )
 
 

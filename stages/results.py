@@ -8,9 +8,10 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+from longtail.reports import FAILED
 from stages import paths
 
-KEPT = ("cell.json", "history.parquet", "timing.json")
+KEPT = ("cell.json", FAILED, "history.parquet", "timing.json")
 """Of the folder of a trained cell."""
 
 
@@ -29,7 +30,8 @@ def keep(folder: Path, benchmark: str, command: str, hardware: str) -> None:
         for member in bundle.members:
             place = (benchmark, bundle.imbalance, bundle.bundle, member.member)
             if paths.cell_report(*place).is_file():
-                copied += [paths.cell_report(*place), *(paths.model(*place) / name for name in KEPT)]
+                kept = [paths.model(*place) / name for name in KEPT]
+                copied += [paths.cell_report(*place), *(path for path in kept if path.is_file())]
     for path in copied:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path)
@@ -48,9 +50,8 @@ def write_readme(folder: Path, benchmark: str, command: str, hardware: str) -> N
     with paths.within(folder):
         plan = read_tables_plan(paths.tables_plan(benchmark))
         report_path, model_path = (partial(path, benchmark) for path in (paths.cell_report, paths.model))
-        reports = {
-            report.cell: report for report in read_reports(plan, report_path, model_path, partial=True)
-        }
+        found, failures = read_reports(plan, report_path, model_path, partial=True)
+        reports = {report.cell: report for report in found}
         lines = [["cell", "iterations", "device", "minutes", "test accuracy, last weights"]]
         minutes: dict[str, float] = {}  # of each training: two variants can come to the same
         for bundle in plan.bundles:
@@ -78,5 +79,8 @@ def write_readme(folder: Path, benchmark: str, command: str, hardware: str) -> N
             f"`python -m stages.tabulate --benchmark {benchmark} --partial --results {folder}`.",
         ]
         heading = f"# {benchmark}: {len(reports)} of {cells} planned cells"
+        conditions += [
+            f"FAILED: {failure.cell}, iteration {failure.iteration}: {failure.failed}" for failure in failures
+        ]
         parts = [heading, "\n".join(f"- {line}" for line in conditions), aligned(lines, left=1)]
         write_text(Path("README.md"), "\n\n".join(parts) + "\n")

@@ -32,10 +32,10 @@ def main(
         layouts = read_layouts().of(benchmark).tables
         cells = sum(len(bundle.members) for bundle in plan.bundles)
         report_path, model_path = (bind(path, benchmark) for path in (paths.cell_report, paths.model))
-        reports = read_reports(plan, report_path, model_path, partial)
+        reports, failures = read_reports(plan, report_path, model_path, partial)
         there = f"{len(reports)} of {cells}" if partial else cells
         console.say("tabulate", f"{benchmark}: {len(layouts)} tables from {there} cells")
-        filled = [tables.fill(layout, plan, reports) for layout in layouts]
+        filled = [tables.fill(layout, plan, reports, failures) for layout in layouts]
         for table in filled:
             name = f"table{table.layout.number}"
             write_text(paths.report(benchmark, f"{name}.md"), markdown(table))
@@ -43,7 +43,8 @@ def main(
         write_json(paths.report(benchmark, "metrics.json"), tables.metrics(filled[0]))
     print(f"\n{headline(filled[0])}\n")
     first = results / paths.report(benchmark, f"table{filled[0].layout.number}.md")
-    console.done("tabulate", f"{first} and {len(filled) - 1} more")
+    failed = f"; {len(failures)} cells FAILED" if failures else ""
+    console.done("tabulate", f"{first} and {len(filled) - 1} more{failed}")
 
 
 if __name__ == "__main__":

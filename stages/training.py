@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -233,6 +234,7 @@ def bring(plan: BundlePlan, cell: Cell, finished: Path) -> None:
     from longtail.atomic import write_json
     from longtail.fingerprints import recipe
     from longtail.jobs import read_cell
+    from longtail.reports import FAILED
 
     target = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +242,11 @@ def bring(plan: BundlePlan, cell: Cell, finished: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(finished, partial)
     names = {"cell": cell.name, "variant": cell.variant, "recipe": recipe(plan, cell)}
-    write_json(partial / "cell.json", {**read_cell(finished), **names})
+    if (partial / FAILED).is_file():
+        facts = json.loads((partial / FAILED).read_text(encoding="utf-8"))
+        write_json(partial / FAILED, {**facts, **names})
+    else:
+        write_json(partial / "cell.json", {**read_cell(finished), **names})
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 

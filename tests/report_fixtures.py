@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -142,6 +143,15 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
     write_json(folder / "timing.json", {"seconds": 1.5})
     write_predictions(folder / "predictions.parquet", cell)
     write_history(folder / "history.parquet", cell)
+
+
+def fail(folder: Path, bundle: str, member: str, reason: str, imbalance: float = 50) -> None:
+    """In the place of a trained cell that which a failed training leaves."""
+    model = folder / paths.model(BENCHMARK, imbalance, bundle, member)
+    cell = json.loads((model / "cell.json").read_text())
+    shutil.rmtree(model)
+    names = {name: cell[name] for name in ("cell", "fingerprint", "variant", "recipe")}
+    write_json(model / "failed.json", {**names, "reason": reason, "iteration": 57})
 
 
 SOME = (
