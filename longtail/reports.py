@@ -50,6 +50,8 @@ class CellReport(Scores):
     head: str | None
     seed: int
     settings: dict[str, Any]
+    manifests: dict[str, str]
+    """Fingerprints of training set, meta set and pool."""
     counts: list[int]
     class_names: list[str]
     groups: ShotGroups
@@ -89,13 +91,13 @@ def read_report(path: Path) -> CellReport | FailedReport:
 
 
 LISTED = 10
-"""So many of several wrong files are named."""
+"""So many of several wrong files or cells are named."""
 
 
-def listed(files: Sequence[Path]) -> str:
-    """The first few of `files`, and how many there are."""
-    more = f", ... ({len(files)} in all)" if len(files) > LISTED else ""
-    return ", ".join(map(str, files[:LISTED])) + more
+def listed(names: Sequence[Path | str]) -> str:
+    """The first few of `names`, and how many there are."""
+    more = f", ... ({len(names)} in all)" if len(names) > LISTED else ""
+    return ", ".join(map(str, names[:LISTED])) + more
 
 
 def read_reports(
@@ -145,12 +147,23 @@ def read_reports(
     if stale:
         raise InputError(f"{listed(stale)}: of another training than the model of that name; run `dvc repro`")
     for imbalance in plan.imbalances:
-        counts = {tuple(report.counts) for report in reports if report.imbalance == imbalance}
-        if len(counts) > 1:
-            raise InputError(
-                f"reports of imbalance {imbalance:g}: {len(counts)} different training sets; run `dvc repro`"
-            )
+        check_images([report for report in reports if report.imbalance == imbalance])
     return reports, failures
+
+
+def check_images(reports: Sequence[CellReport]) -> None:
+    """Raise InputError unless all cells of one imbalance learned from the same images; names the fewer."""
+    found: dict[str, list[CellReport]] = {}
+    for report in reports:
+        images = json.dumps([report.manifests, report.counts], sort_keys=True)
+        found.setdefault(images, []).append(report)
+    if len(found) > 1:
+        usual = max(found.values(), key=len)
+        others = [report.cell for part in found.values() if part is not usual for report in part]
+        raise InputError(
+            f"reports of {listed(others)}: {len(found)} different training sets at imbalance "
+            f"{reports[0].imbalance:g}, these cells learned from other images than the rest; run `dvc repro`"
+        )
 
 
 def read_fingerprint(folder: Path) -> str | None:

@@ -57,6 +57,7 @@ def report(
         head=head,
         seed=seed,
         settings={"lambda": 0.3} if variant == "difficulty_net" else {},
+        manifests={},
         counts=[475, 4],
         class_names=["a", "b"],
         groups=ShotGroups(**KANG.model_dump(), members={"many": [0], "medium": [], "few": [1]}),
