@@ -253,7 +253,7 @@ def main() -> None:
     """Print the table and write it to `benchmarks/results/kills.md`."""
     import torch
 
-    from longtail.meta_gradient import load_forward_mode
+    from longtail.tangents import load_forward_mode
 
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--kills", type=int, default=40, help="of each kind of training (default 40)")

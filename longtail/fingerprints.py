@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from longtail.benchmarks import Training
-from longtail.plans import BundlePlan, Cell
+
+if TYPE_CHECKING:
+    from longtail.plans import BundlePlan, Cell
 
 
 def fingerprint(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -> str:
@@ -40,10 +43,19 @@ def fingerprint_facts(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -
         facts |= _training_facts(plan.method, plan.settings, plan.training, plan.code)
     else:
         head = plan.heads[cell.head]
-        below = Cell(cell.benchmark, cell.imbalance, cell.variant, cell.variant, None, cell.seed)
         facts |= _training_facts(cell.head, head.settings, head.training, head.code)
-        facts["features"] = fingerprint_facts(plan, below, manifests)
+        facts["features"] = fingerprint_facts(plan, features_of(cell), manifests)
     return json.loads(json.dumps(facts, allow_nan=False))  # as it comes back from a file
+
+
+def features_of(cell: Cell) -> Cell:
+    """The cell whose features a head's `cell` stands on."""
+    return replace(cell, bundle=cell.variant, head=None)
+
+
+def recipe(plan: BundlePlan, cell: Cell) -> str:
+    """Like `fingerprint`, but of all that is known before there are images: a plan can hold it."""
+    return fingerprint(plan, cell, {})
 
 
 def _training_facts(

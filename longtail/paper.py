@@ -18,6 +18,7 @@ from importlib.resources import files
 from longtail.intervals import Interval
 
 REPRODUCED, DEVIATES, SHORTENED, NOT_RUN = "reproduced", "deviates", "shortened", "not run"
+FAILED = "failed"
 ONE_SEED_TOLERANCE = 1.0
 """Percentage points. A single run says nothing of its spread."""
 LAMBDA = 0.3
@@ -51,12 +52,14 @@ class Comparison:
     The printed number counts as a single run, for of how many it is the mean is not said. It is reproduced
     where it lies in the 95 % prediction interval for one more run of ours: with mean m and standard
     deviation s of n seeds, |m - paper| <= t(0.975, n - 1) s sqrt(1 + 1/n). One seed has no s: there, where
-    they differ by at most `ONE_SEED_TOLERANCE`. A shortened schedule is never judged.
+    they differ by at most `ONE_SEED_TOLERANCE`. A shortened schedule is never judged, nor a place where a
+    training `failed`.
     """
 
     paper: Decimal | None
     ours: Interval | None
     shortened: bool
+    failed: bool = False
 
     @property
     def difference(self) -> float | None:
@@ -77,11 +80,11 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """One of the four words; empty where the paper prints no number."""
+        """One of the five words; empty where the paper prints no number."""
         if self.paper is None:
             return ""
         if self.difference is None:
-            return NOT_RUN
+            return FAILED if self.failed else NOT_RUN
         if self.tolerance is None:
             return SHORTENED
         # a difference of exactly the tolerance is within it, however floats round it
@@ -99,7 +102,13 @@ def verdict_notes(comparisons: Sequence[Comparison]) -> list[str]:
     """How often which verdict was given, and by which rule, a line each."""
     judged = [comparison for comparison in comparisons if comparison.verdict]
     found = Counter(comparison.verdict for comparison in judged)
-    words = {REPRODUCED: "reproduced", DEVIATES: "deviating", SHORTENED: "shortened", NOT_RUN: "not run"}
+    words = {
+        REPRODUCED: "reproduced",
+        DEVIATES: "deviating",
+        SHORTENED: "shortened",
+        FAILED: "failed",
+        NOT_RUN: "not run",
+    }
     counts = ", ".join(f"{found[verdict]} {word}" for verdict, word in words.items() if found[verdict])
     lines = [
         f"Paper: its printed number, – where it prints none. Of its {len(judged)} numbers: {counts}. "

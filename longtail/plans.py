@@ -14,6 +14,7 @@ from longtail.atomic import write_json
 from longtail.benchmarks import Benchmark, Frozen, ShotThresholds, Training, scaled
 from longtail.code import EVALUATION_CODE, code_digests, training_code
 from longtail.errors import InputError, one_line
+from longtail.fingerprints import recipe
 from longtail.layouts import read_layouts
 from longtail.params import Params
 from longtail.presets import METHODS, VARIANTS
@@ -97,11 +98,16 @@ class ShotGroupsPlan(Frozen):
 
 
 class Member(Frozen):
-    """One cell of a `BundleMembers`."""
+    """One cell of a `BundleMembers`. `recipe`: see `longtail.fingerprints`."""
 
     member: str
     head: str | None
     seed: int
+    recipe: str
+
+    def cell(self, bundle: BundleMembers) -> str:
+        """The name of the cell, as `Cell.name`."""
+        return f"imb{bundle.imbalance:g}-{bundle.variant}-{self.member}"
 
 
 class BundleMembers(Frozen):
@@ -217,7 +223,10 @@ def _members(plan: BundlePlan) -> BundleMembers:
         imbalance=plan.imbalance,
         bundle=plan.bundle,
         variant=plan.variant,
-        members=[Member(member=cell.member, head=cell.head, seed=cell.seed) for cell in plan.cells()],
+        members=[
+            Member(member=cell.member, head=cell.head, seed=cell.seed, recipe=recipe(plan, cell))
+            for cell in plan.cells()
+        ],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from longtail.benchmarks import Frozen
 from longtail.errors import InputError, one_line
+from longtail.jobs import FAILED
 from longtail.plans import ShotGroupsPlan, TablesPlan
 
 
@@ -32,12 +33,13 @@ class CellReport(Scores):
     """What `evaluate` found out about one cell.
 
     The scores are those of the weights after the last iteration; `selected` has those of the weights that
-    did best on the meta set. Training counts and class names are in class order; None: a group or class
-    without test images, or a duration that nobody kept.
+    did best on the meta set. `recipe`: see `longtail.fingerprints`. Training counts and class names are in
+    class order; None: a group or class without test images, or a duration that nobody kept.
     """
 
     cell: str
     fingerprint: str
+    recipe: str
     benchmark: str
     imbalance: float
     network: str
@@ -46,6 +48,8 @@ class CellReport(Scores):
     head: str | None
     seed: int
     settings: dict[str, Any]
+    manifests: dict[str, str]
+    """Fingerprints of training set, meta set and pool."""
     counts: list[int]
     class_names: list[str]
     groups: ShotGroups
@@ -55,62 +59,116 @@ class CellReport(Scores):
     versions: dict[str, Any]
 
 
-def read_report(path: Path) -> CellReport:
-    """Read one cell report. Raises InputError."""
+class FailedReport(Frozen):
+    """In the place of a cell's report: why its training failed, in one line, and at which iteration."""
+
+    failed: str
+    iteration: int
+    cell: str
+    fingerprint: str
+    recipe: str
+    benchmark: str
+    imbalance: float
+    variant: str
+    head: str | None
+    seed: int
+
+
+def read_report(path: Path) -> CellReport | FailedReport:
+    """Read one report. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path}: no such report, but the plan names it; run `dvc repro`")
     try:
-        return CellReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        model = FailedReport if isinstance(found, dict) and "failed" in found else CellReport
+        return model.model_validate(found)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not JSON ({error}); run `dvc repro`") from None
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}; run `dvc repro`") from None
 
 
+LISTED = 10
+"""So many of several wrong files or cells are named."""
+
+
+def listed(names: Sequence[Path | str]) -> str:
+    """The first few of `names`, and how many there are."""
+    more = f", ... ({len(names)} in all)" if len(names) > LISTED else ""
+    return ", ".join(map(str, names[:LISTED])) + more
+
+
 def read_reports(
     plan: TablesPlan,
     report_path: Callable[[float, str, str], Path],
     model_path: Callable[[float, str, str], Path],
-) -> list[CellReport]:
-    """The reports of all cells that `plan` names, in its order, and of no other.
+    partial: bool = False,
+) -> tuple[list[CellReport], list[FailedReport]]:
+    """The reports of all cells that `plan` names, in its order, and of no other; then those that failed.
 
     Both functions map (imbalance, bundle, member) to a path. Raises InputError where a report is missing or
-    damaged, is of another cell or another training than the model beside it, or grouped its classes unlike
-    the plan, and where the cells of one imbalance did not learn from the same images.
+    damaged, is of another cell, of other settings or code than planned, or of another training than the
+    model beside it, or grouped its classes unlike the plan, and where the cells of one imbalance did not
+    learn from the same images. With `partial`, cells without a report, or with one of other settings or code
+    than planned, are left out.
     """
-    reports, stale = [], []
+    reports: list[CellReport] = []
+    failures: list[FailedReport] = []
+    stale, unplanned = [], []
     for bundle in plan.bundles:
         for member in bundle.members:
             path = report_path(bundle.imbalance, bundle.bundle, member.member)
+            if partial and not path.is_file():
+                continue
             report = read_report(path)
             found = (report.benchmark, report.imbalance, report.variant, report.head, report.seed)
             if found != (plan.benchmark, bundle.imbalance, bundle.variant, member.head, member.seed):
                 raise InputError(f"{path}: is of cell '{report.cell}', not the planned one; run `dvc repro`")
+            if report.recipe != member.recipe:
+                unplanned.append(path)
+                continue
+            folder = model_path(bundle.imbalance, bundle.bundle, member.member)
+            if folder.is_dir() and read_fingerprint(folder) not in (None, report.fingerprint):
+                stale.append(path)
+            if isinstance(report, FailedReport):
+                failures.append(report)
+                continue
             if any(getattr(report.groups, field) != value for field, value in plan.groups):
                 raise InputError(
                     f"{path}: shot groups by '{report.groups.convention}' (many > "
                     f"{report.groups.many_above:g}, few {report.groups.few_below:g}), not as planned; "
                     "run `dvc repro`"
                 )
-            cell = model_path(bundle.imbalance, bundle.bundle, member.member) / "cell.json"
-            if cell.is_file() and read_fingerprint(cell) != report.fingerprint:
-                stale.append(path)
             reports.append(report)
+    if unplanned and not partial:
+        raise InputError(f"{listed(unplanned)}: of other settings or code than planned; run `dvc repro`")
     if stale:
-        raise InputError(
-            f"{', '.join(map(str, stale))}: of another training than the model of that name; run `dvc repro`"
-        )
+        raise InputError(f"{listed(stale)}: of another training than the model of that name; run `dvc repro`")
     for imbalance in plan.imbalances:
-        counts = {tuple(report.counts) for report in reports if report.imbalance == imbalance}
-        if len(counts) > 1:
-            raise InputError(
-                f"reports of imbalance {imbalance:g}: {len(counts)} different training sets; run `dvc repro`"
-            )
-    return reports
+        check_images([report for report in reports if report.imbalance == imbalance])
+    return reports, failures
 
 
-def read_fingerprint(path: Path) -> str:
-    """The fingerprint in a cell.json. Raises InputError."""
+def check_images(reports: Sequence[CellReport]) -> None:
+    """Raise InputError unless all cells of one imbalance learned from the same images; names the fewer."""
+    found: dict[str, list[CellReport]] = {}
+    for report in reports:
+        images = json.dumps([report.manifests, report.counts], sort_keys=True)
+        found.setdefault(images, []).append(report)
+    if len(found) > 1:
+        usual = max(found.values(), key=len)
+        others = [report.cell for part in found.values() if part is not usual for report in part]
+        raise InputError(
+            f"reports of {listed(others)}: {len(found)} different training sets at imbalance "
+            f"{reports[0].imbalance:g}, these cells learned from other images than the rest; run `dvc repro`"
+        )
+
+
+def read_fingerprint(folder: Path) -> str | None:
+    """The fingerprint of the cell in `folder`, trained or failed; None where neither. Raises InputError."""
+    path = next((folder / name for name in ("cell.json", FAILED) if (folder / name).is_file()), None)
+    if path is None:
+        return None
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):

@@ -7,21 +7,24 @@ from collections.abc import Sequence
 from longtail.benchmarks import BENCHMARKS
 from longtail.intervals import Interval
 from longtail.layouts import COPIED, NOT_YET, Row
-from longtail.paper import LAMBDA, NOT_RUN, label_notes, verdict_notes
+from longtail.paper import FAILED, LAMBDA, NOT_RUN, label_notes, verdict_notes
 from longtail.presets import METHODS
 from longtail.reports import CellReport
-from longtail.tables import HEADINGS, SPLITS, Column, Entry, Table
+from longtail.tables import HEADINGS, SPLITS, Column, Entry, Table, select_failed
 
 SYMBOLS = {"(dagger)": "†", "(asterisk)": "\\*", "lambda=": "λ = "}
 """How markdown shows what labels spell out."""
 
 
-def number(interval: Interval | None) -> str:
-    """`84.2 ± 1.1`, `84.2` for one seed, `–` for an empty shot group."""
+def number(interval: Interval | None, seeds: int) -> str:
+    """`84.2 ± 1.1`, `84.2` for one seed, `–` for an empty shot group; `84.2 ± 1.1 (2 of 3 seeds)` where
+    other places of the table have `seeds` 3.
+    """
     if interval is None:
         return "–"
     width = "" if interval.half_width is None else f" ± {interval.half_width:.1f}"
-    return f"{interval.mean:.1f}{width}"
+    fewer = f" ({interval.seeds} of {seeds} seeds)" if interval.seeds < seeds else ""
+    return f"{interval.mean:.1f}{width}{fewer}"
 
 
 def symbols(text: str) -> str:
@@ -60,16 +63,21 @@ def column_cells(table: Table, row: Row, column: Column, entry: Entry | None) ->
     if not table.paper:
         splits = table.layout.splits
         if entry is None:
-            return ["†" if row.copied else NOT_YET, *[""] * (len(splits) - 1)]
-        return [number(entry[split]) for split in splits]
+            empty = "†" if row.copied else table.empty(row, column)
+            return [empty, *[""] * (len(splits) - 1)]
+        return [number(entry[split], table.seeds) for split in splits]
     printed = table.printed_splits(column)
+    nothing = table.empty(row, column) if select_failed(table.failures, row, column.imbalance) else NOT_RUN
     if not printed:
-        return [number(entry["all"]) if entry else NOT_RUN]
+        return [number(entry["all"], table.seeds) if entry else nothing]
     cells = []
     for split in printed:
         found = table.compare(row, column, split, entry)
         paper = "–" if found.paper is None else str(found.paper)
-        cells += [paper, number(found.ours), found.text] if entry else [paper, "", NOT_RUN]
+        if entry:
+            cells += [paper, number(found.ours, table.seeds), found.text]
+        else:
+            cells += [paper, nothing if found.failed else "", FAILED if found.failed else NOT_RUN]
     return cells
 
 
@@ -128,9 +136,15 @@ def seeds_text(reports: Sequence[CellReport]) -> str:
 def conditions(table: Table) -> list[str]:
     """How the numbers came about, one sentence or two a line."""
     plan, reports = table.plan, table.reports
+    failures = [
+        f"FAILED: {failure.cell}, iteration {failure.iteration}: {failure.failed}"
+        for failure in table.failures
+    ]
     if not reports:
         none = "No row of this table is planned."
-        return [none, *comparison_notes(table)] if table.paper else [none]
+        if table.planned:
+            none = f"Not run so far: {table.absent} of {table.planned} cells."
+        return [*failures, none, *(comparison_notes(table) if table.paper else [])]
     ends = sorted({report.iterations for report in reports if report.head is None})
     # a head that fixes its number of iterations trains nothing
     trained_heads = [r for r in reports if r.head and "iterations" not in METHODS[r.head].training]
@@ -140,7 +154,15 @@ def conditions(table: Table) -> list[str]:
     fraction = f" ({plan.schedule_fraction:.3g} of the full schedule)" if plan.schedule_fraction < 1 else ""
     seeds = seeds_text(reports)
     several = len({report.seed for report in reports}) > 1
-    lines = [
+    lines = failures
+    if failures:
+        lines.append("A place where a seed failed shows no mean of the others.")
+    if table.absent:
+        lines.append(
+            f"{table.planned - table.absent} of {table.planned} cells are there, the others are not run so "
+            "far; seeds that are there count."
+        )
+    lines += [
         f"Benchmark {plan.benchmark}, network {', '.join(sorted({r.network for r in reports}))}; "
         f"{', '.join(trained)}{fraction}; accuracy of the weights after the last iteration.",
         f"Mean over {seeds} ± half-width of the two-sided 95% Student t interval."
@@ -198,13 +220,19 @@ def headline(table: Table) -> str:
         ["", *(f"imb {c.imbalance:g} {HEADINGS[split]}" for c in table.columns for split in ("all", "few"))]
     ]
     for group in table.layout.groups:
-        filled = [row for row in group.rows if any(table.entries[group.name, row.label])]
+        filled = [
+            row
+            for row in group.rows
+            if any(table.entries[group.name, row.label])
+            or any(select_failed(table.failures, row, column.imbalance) for column in table.columns)
+        ]
         if filled:
             lines.append([group.name, *[""] * (len(lines[0]) - 1)])
         for row in filled:
             cells = [f"  {row.label}"]
-            for entry in table.entries[group.name, row.label]:
-                cells += [number(entry[split]) for split in ("all", "few")] if entry else [NOT_YET, ""]
+            for column, entry in zip(table.columns, table.entries[group.name, row.label], strict=True):
+                shown = [number(entry[split], table.seeds) for split in ("all", "few")] if entry else []
+                cells += shown or [table.empty(row, column), ""]
             lines.append(cells)
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from longtail.intervals import Interval, mean_interval
 from longtail.layouts import COPIED, NOT_YET, Row, TableLayout
-from longtail.paper import Comparison, Numbers, paper_numbers
+from longtail.paper import NOT_RUN, Comparison, Numbers, paper_numbers
 from longtail.plans import TablesPlan
-from longtail.reports import CellReport, Scores
+from longtail.reports import CellReport, FailedReport, Scores
 
 SPLITS = ("all", "many", "medium", "few")
 HEADINGS = {"all": "All", "many": "Many", "medium": "Med", "few": "Few"}
@@ -28,7 +28,7 @@ class Column:
 Entry = Mapping[str, Interval | None]
 """Accuracy in percent by split; None: no class in that shot group."""
 Entries = Mapping[tuple[str, str], list[Entry | None]]
-"""By row group and row label, an entry for each column; None where no cell is planned."""
+"""By row group and row label, an entry for each column; None where no cell is there, or one failed."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,32 @@ class Table:
     """Those that fill the table."""
     lambda_: float | None
     """Of the rows "Ours"."""
+    planned: int
+    """Cells in all of its places."""
+    absent: int
+    """How many of them were not run."""
+    failures: list[FailedReport]
+    """Those of the table's places."""
+
+    @property
+    def seeds(self) -> int:
+        """Of the entry that has most."""
+        return len({report.seed for report in self.reports})
+
+    def empty(self, row: Row, column: Column) -> str:
+        """Why nothing stands in a place."""
+        if row.copied:
+            return COPIED
+        planned = count_planned(self.plan, row, column.imbalance)
+        if failed := len(select_failed(self.failures, row, column.imbalance)):
+            return f"failed ({failed} of {planned})"
+        return NOT_RUN if planned else NOT_YET
 
     def compare(self, row: Row, column: Column, split: str, entry: Entry | None) -> Comparison:
         """The paper's number in that place beside that of `entry`."""
         paper = self.paper.get((row.label, column.imbalance, column.network, split))
-        return Comparison(paper, entry[split] if entry else None, self.plan.schedule_fraction < 1)
+        failed = bool(select_failed(self.failures, row, column.imbalance))
+        return Comparison(paper, entry[split] if entry else None, self.plan.schedule_fraction < 1, failed)
 
     def printed_splits(self, column: Column) -> list[str]:
         """The splits of which the paper prints anything in `column`, in the layout's order."""
@@ -73,6 +94,22 @@ def select(
     ]
 
 
+def select_failed(failures: Sequence[FailedReport], row: Row, imbalance: float) -> list[FailedReport]:
+    """The seeds of `row` at `imbalance` that failed."""
+    place = (row.variant, row.head, imbalance)
+    return [failure for failure in failures if (failure.variant, failure.head, failure.imbalance) == place]
+
+
+def count_planned(plan: TablesPlan, row: Row, imbalance: float) -> int:
+    """How many seeds of `row` at `imbalance` are planned."""
+    return sum(
+        member.head == row.head
+        for bundle in plan.bundles
+        if (bundle.variant, bundle.imbalance) == (row.variant, imbalance)
+        for member in bundle.members
+    )
+
+
 def summarise(seeds: Sequence[Scores]) -> Entry:
     """Mean and interval over the seeds of one row and column, by split."""
     entry: dict[str, Interval | None] = {}
@@ -82,8 +119,13 @@ def summarise(seeds: Sequence[Scores]) -> Entry:
     return entry
 
 
-def fill(layout: TableLayout, plan: TablesPlan, reports: Sequence[CellReport]) -> Table:
-    """Put the numbers of `reports` into `layout`."""
+def fill(
+    layout: TableLayout,
+    plan: TablesPlan,
+    reports: Sequence[CellReport],
+    failures: Sequence[FailedReport] = (),
+) -> Table:
+    """Put the numbers of `reports` into `layout`; none where one of the seeds is among `failures`."""
     descending = sorted(plan.imbalances, reverse=True)
     imbalances = descending if layout.columns == "imbalances" else descending[:1]
     networks = plan.networks if layout.columns == "networks" else plan.networks[:1]
@@ -91,9 +133,18 @@ def fill(layout: TableLayout, plan: TablesPlan, reports: Sequence[CellReport]) -
     entries: dict[tuple[str, str], list[Entry | None]] = {}
     selected: dict[tuple[str, str], list[Entry | None]] = {}
     used: list[CellReport] = []
+    failed: dict[str, FailedReport] = {}
+    planned = absent = 0
     for group in layout.groups:
         for row in group.rows:
-            found = [select(reports, row, column.imbalance, column.network) for column in columns]
+            found: list[list[CellReport]] = []
+            for column in columns:
+                cells = select(reports, row, column.imbalance, column.network)
+                bad = select_failed(failures, row, column.imbalance)
+                failed |= {failure.cell: failure for failure in bad}
+                wanted = count_planned(plan, row, column.imbalance)
+                planned, absent = planned + wanted, absent + wanted - len(cells) - len(bad)
+                found.append([] if bad else cells)
             place = (group.name, row.label)
             entries[place] = [summarise(cells) if cells else None for cells in found]
             selected[place] = [summarise([c.selected for c in cells]) if cells else None for cells in found]
@@ -102,7 +153,9 @@ def fill(layout: TableLayout, plan: TablesPlan, reports: Sequence[CellReport]) -
     shown = ours and any(report.variant == "difficulty_net" for report in used)
     lambda_ = ours[0].settings.get("lambda") if shown else None
     paper = paper_numbers(layout.number, plan.benchmark)
-    return Table(layout, plan, columns, entries, selected, paper, used, lambda_)
+    return Table(
+        layout, plan, columns, entries, selected, paper, used, lambda_, planned, absent, [*failed.values()]
+    )
 
 
 COLUMNS = [
@@ -140,7 +193,7 @@ def csv_cells(table: Table, row: Row, column: Column, split: str, entry: Entry |
 
     found = table.compare(row, column, split, entry)
     ours = found.ours
-    status = "" if ours else "empty group" if entry else COPIED if row.copied else NOT_YET
+    status = "" if ours else "empty group" if entry else table.empty(row, column)
     ends = (ours.mean, ours.low, ours.high) if ours else (None,) * 3
     return [
         *fixed(*ends),

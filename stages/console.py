@@ -136,16 +136,17 @@ class Progress:
         if not self.expected and finished - self.first >= self.total / 25:
             self.expected = True
             if each * self.total >= WORTH_SAYING:
-                self._line(f"expected: {duration(each * self.total)}, {each * 1e3:.1f} ms each")
+                self.line(f"expected: {duration(each * self.total)}, {each * 1e3:.1f} ms each")
             self.next_line = now + 10
         if self.bar is not None:
             self.bar.update(self.task, completed=finished)
         elif self.expected and now >= self.next_line and finished < self.total:
             left = each * (self.total - finished)
-            self._line(f"{finished}/{self.total} {self.unit}, about {duration(left)} left")
+            self.line(f"{finished}/{self.total} {self.unit}, about {duration(left)} left")
             self.next_line = now + max(10.0, left / 10)
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """Print one line of the stage, above the bar."""
         if self.bar is not None:
             self.bar.console.print(f"{self.stage:<12} {text}", highlight=False)
         else:

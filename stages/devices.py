@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+from pathlib import Path
+
 from longtail.errors import InputError
 
 
@@ -19,3 +23,22 @@ def choose_device(wanted: str) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no such device here; valid: auto, cpu")
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def device_name(device: str) -> str:
+    """What computes, for whoever reads the results: the GPU, or the processor and its cores."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} cores ({processor()})"

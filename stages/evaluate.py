@@ -12,8 +12,8 @@ from stages import console, paths
 if TYPE_CHECKING:
     import numpy as np
 
-    from longtail.plans import ShotGroupsPlan
-    from longtail.reports import CellReport
+    from longtail.plans import Cell, ShotGroupsPlan
+    from longtail.reports import CellReport, FailedReport
 
 REMEDY = "run `dvc repro`"
 
@@ -80,7 +80,41 @@ def read_predictions(path: Path, classes: int, fingerprint: str) -> tuple[np.nda
     return labels, logits
 
 
-def report_on(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport:
+def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
+    """The report of a cell whose training failed; None where it did not. Raises InputError."""
+    import json
+
+    from pydantic import ValidationError
+
+    from longtail.errors import InputError, one_line
+    from longtail.jobs import FAILED
+    from longtail.reports import FailedReport
+
+    path = folder / FAILED
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        report = FailedReport(
+            failed=found["reason"],
+            **{name: found[name] for name in ("iteration", "cell", "fingerprint", "recipe", "variant")},
+            **{name: getattr(cell, name) for name in ("benchmark", "imbalance", "head", "seed")},
+        )
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error)}; {REMEDY}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; {REMEDY}") from None
+    if report.cell != cell.name:
+        raise InputError(f"{path}: is of cell '{report.cell}', not '{cell.name}'; {REMEDY}")
+    return report
+
+
+def report_on(folder: Path, cell: Cell, groups: ShotGroupsPlan) -> CellReport | FailedReport:
+    """The report of `cell`, trained or failed in `folder`. Raises InputError."""
+    return report_failure(folder, cell) or report_scores(folder, cell.name, groups)
+
+
+def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport:
     """The report of the cell called `name`, trained in `folder`. Raises InputError."""
     import numpy as np
     from pydantic import ValidationError
@@ -129,6 +163,7 @@ def main(
     """Write the reports of all cells at one imbalance: accuracy by shot group and class, calibration."""
     from longtail.atomic import write_json
     from longtail.plans import check_code, read_evaluation
+    from longtail.reports import FailedReport
 
     plan_path = paths.evaluation_plan(benchmark, imbalance)
     plan = read_evaluation(plan_path)
@@ -143,16 +178,19 @@ def main(
     with console.progress("evaluate", len(cells), "cells") as shown:
         for cell in cells:
             folder = paths.model(benchmark, imbalance, cell.bundle, cell.member)
-            reports.append(report_on(folder, cell.name, groups))
+            reports.append(report_on(folder, cell, groups))
             shown.reach(len(reports))
     for cell, report in zip(cells, reports, strict=True):  # only once every cell has proved sound
         path = paths.cell_report(benchmark, imbalance, cell.bundle, cell.member)
         write_json(path, report.model_dump(mode="json"))
+    sound = [report for report in reports if not isinstance(report, FailedReport)]
     means = []
     for split in ("all", "few"):
-        values = [value for report in reports if (value := report.accuracy[split]) is not None]
+        values = [value for report in sound if (value := report.accuracy[split]) is not None]
         means += [f"{split} {sum(values) / len(values):.1f} %"] if values else []
-    console.done("evaluate", f"{len(reports)} reports, mean accuracy {', '.join(means)}")
+    text = ", ".join([f"{len(sound)} reports", *([f"mean accuracy {', '.join(means)}"] if means else [])])
+    failed = [report.cell for report in reports if isinstance(report, FailedReport)]
+    console.done("evaluate", text + (f"; {len(failed)} cells FAILED: {', '.join(failed)}" if failed else ""))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, chdir
 from pathlib import Path
+
+from longtail.errors import InputError
+
+
+def within(folder: Path) -> AbstractContextManager[None]:
+    """Everything in `folder` in place of the working folder, for the time of the block. Raises InputError."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give one that holds data/, models/ and reports/")
+    return chdir(folder)
 
 
 def imbalance_name(imbalance: float) -> str:
@@ -74,6 +84,16 @@ def repository() -> Path:
 def work() -> Path:
     """Checkpoints and finished cells, by fingerprint; shared by all experiments of the repository."""
     return repository() / "work"
+
+
+def finished(fingerprint: str) -> Path:
+    """A finished training, under no cell's name."""
+    return work() / fingerprint / "finished"
+
+
+def checkpoint(fingerprint: str) -> Path:
+    """Where a training that is not finished goes on."""
+    return work() / fingerprint / "checkpoint.pt"
 
 
 def tracking_root() -> Path:

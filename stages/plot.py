@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial as bind
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stages import console, paths
+from stages.tabulate import PARTIAL, RESULTS
 
 if TYPE_CHECKING:
     from longtail.figures.study import Study
+    from longtail.layouts import FigureLayout
 
 
 def curves_rows(study: Study) -> list[list[Any]]:
@@ -33,8 +36,24 @@ def curves_rows(study: Study) -> list[list[Any]]:
     return rows
 
 
+def missing_cells(layout: FigureLayout, study: Study, found: set[str]) -> list[str]:
+    """The planned cells that the figure shows and that are not `found`."""
+    wanted = {curve.variant for curve in layout.curves}
+    imbalances = study.plan.imbalances if layout.number == 1 else [study.imbalance]
+    planned = [
+        member.cell(bundle)
+        for bundle in study.plan.bundles
+        if bundle.variant in wanted and bundle.imbalance in imbalances
+        for member in bundle.members
+        if member.head is None
+    ]
+    return [name for name in planned if name not in found]
+
+
 def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+    partial: Annotated[bool, typer.Option("--partial", help=PARTIAL)] = False,
+    results: Annotated[Path, typer.Option(help=RESULTS)] = Path(),
 ) -> None:
     """Write reports/<benchmark>/figure1..4 as svg, png and csv, and curves.csv."""
     from longtail import figures
@@ -44,26 +63,46 @@ def main(
     from longtail.plans import read_tables_plan
     from longtail.reports import read_reports
 
-    plan = read_tables_plan(paths.tables_plan(benchmark))
-    layouts = read_layouts().of(benchmark).figures
-    members = [(bundle, member) for bundle in plan.bundles for member in bundle.members]
-    console.say("plot", f"{benchmark}: {len(layouts)} figures from {len(members)} cells")
-    reports = read_reports(plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark))
-    courses = {
-        report.cell: figures.read_course(
-            paths.model(benchmark, bundle.imbalance, bundle.bundle, member.member) / "history.parquet", report
-        )
-        for (bundle, member), report in zip(members, reports, strict=True)
-    }
-    study = figures.Study(plan, reports, courses)
-    made = {"curves.csv": csv_text(curves_rows(study)).encode()}
-    for layout in layouts:
-        for ending, content in figures.render(figures.draw(layout, study)).items():
-            made[f"figure{layout.number}.{ending}"] = content
-    for name, content in made.items():  # only once all of them could be drawn
-        with atomic_path(paths.report(benchmark, name)) as temporary:
-            temporary.write_bytes(content)
-    console.done("plot", f"{paths.report(benchmark, 'figure1.png')} and {len(layouts) - 1} more")
+    with paths.within(results):
+        plan = read_tables_plan(paths.tables_plan(benchmark))
+        layouts = read_layouts().of(benchmark).figures
+        report_path, model_path = (bind(path, benchmark) for path in (paths.cell_report, paths.model))
+        found, failures = read_reports(plan, report_path, model_path, partial)
+        lost = {(failure.imbalance, failure.variant, failure.head) for failure in failures}
+        reports = [r for r in found if (r.imbalance, r.variant, r.head) not in lost]
+        console.say("plot", f"{benchmark}: {len(layouts)} figures from {len(reports)} cells")
+        for failure in failures:
+            console.say("plot", f"{failure.cell} FAILED: left out, with the other seeds of its curve")
+        folders = {
+            member.cell(bundle): model_path(bundle.imbalance, bundle.bundle, member.member)
+            for bundle in plan.bundles
+            for member in bundle.members
+        }
+        courses = {
+            report.cell: figures.read_course(folders[report.cell] / "history.parquet", report)
+            for report in reports
+        }
+        study = figures.Study(plan, reports, courses)
+        made = {"curves.csv": csv_text(curves_rows(study)).encode()}
+        there = {report.cell for report in (*found, *failures)}
+        drawn = [layout for layout in layouts if not missing_cells(layout, study, there)]
+        for layout in drawn:
+            for ending, content in figures.render(figures.draw(layout, study)).items():
+                made[f"figure{layout.number}.{ending}"] = content
+        for name, content in made.items():  # only once all of them could be drawn
+            with atomic_path(paths.report(benchmark, name)) as temporary:
+                temporary.write_bytes(content)
+        for layout in layouts:
+            if layout not in drawn:  # what was drawn from other cells would pass for one of these
+                for ending in ("svg", "png", "csv"):
+                    paths.report(benchmark, f"figure{layout.number}.{ending}").unlink(missing_ok=True)
+                lacking = missing_cells(layout, study, there)
+                console.say(
+                    "plot",
+                    f"figure {layout.number} not drawn: {len(lacking)} cells not run, {lacking[0]} first",
+                )
+    folder = results / paths.report(benchmark, "curves.csv").parent
+    console.done("plot", f"{folder}: curves.csv and {len(drawn)} of {len(layouts)} figures")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from longtail.errors import InputError
 from longtail.histories import SCALARS, read_history
 from longtail.layouts import Layouts, TableLayout
 from longtail.plans import TablesPlan
-from longtail.reports import CellReport
-from longtail.tables import fill, select
+from longtail.reports import CellReport, FailedReport
+from longtail.tables import fill, select, select_failed
 from stages import paths
 from stages.tracking import Record, digest
 
@@ -104,7 +104,30 @@ def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | N
     )
 
 
-def cell_records(plan: TablesPlan, reports: list[CellReport]) -> dict[str, Record]:
+def failed_record(bundle: str, member: str, failure: FailedReport) -> Record:
+    """What a cell whose training failed is in every table: the reason, and no numbers."""
+    return Record(
+        name=f"imb {failure.imbalance:g} · seed {failure.seed} · FAILED",
+        identity={
+            "cell": failure.cell,
+            "fingerprint": failure.fingerprint,
+            "scores": digest(failure.failed.encode()),
+        },
+        tags={"variant": failure.variant, "reason": failure.failed, "iteration": str(failure.iteration)},
+        params={
+            "head": failure.head or "none",
+            "imbalance": f"{failure.imbalance:g}",
+            "seed": str(failure.seed),
+        },
+        artifacts={},
+        end=paths.cell_report(failure.benchmark, failure.imbalance, bundle, member).stat().st_mtime,
+        status="FAILED",
+    )
+
+
+def cell_records(
+    plan: TablesPlan, reports: list[CellReport], failures: list[FailedReport]
+) -> dict[str, Record]:
     """A record for every planned cell, by its name. Raises InputError."""
     # lambda is no setting of a head, but of the features that it stands on
     lambdas = {
@@ -112,17 +135,26 @@ def cell_records(plan: TablesPlan, reports: list[CellReport]) -> dict[str, Recor
         for report in reports
         if report.head is None
     }
-    members = [(bundle.bundle, member.member) for bundle in plan.bundles for member in bundle.members]
-    return {
-        report.cell: cell_record(
-            *member, report, lambdas.get((report.imbalance, report.variant, report.seed))
-        )
-        for member, report in zip(members, reports, strict=True)
+    members = {
+        member.cell(bundle): (bundle.bundle, member.member)
+        for bundle in plan.bundles
+        for member in bundle.members
     }
+    records = {
+        report.cell: cell_record(
+            *members[report.cell], report, lambdas.get((report.imbalance, report.variant, report.seed))
+        )
+        for report in reports
+    }
+    return records | {failure.cell: failed_record(*members[failure.cell], failure) for failure in failures}
 
 
 def table_records(
-    layout: TableLayout, plan: TablesPlan, reports: list[CellReport], cells: dict[str, Record]
+    layout: TableLayout,
+    plan: TablesPlan,
+    reports: list[CellReport],
+    failures: list[FailedReport],
+    cells: dict[str, Record],
 ) -> list[Record]:
     """A record for every row, column and seed of a table, in its order."""
     records = []
@@ -131,7 +163,8 @@ def table_records(
         for row in group.rows:
             for column in columns:
                 network = [column.network] if layout.columns == "networks" else []
-                for report in select(reports, row, column.imbalance, column.network):
+                sound = select(reports, row, column.imbalance, column.network)
+                for report in (*sound, *select_failed(failures, row, column.imbalance)):
                     cell = cells[report.cell]
                     place = {"table": str(layout.number), "row_group": group.name, "row": row.label}
                     name = " · ".join([row.label, *network, cell.name])

@@ -66,7 +66,7 @@ def log_missing(tracker: Tracker, pages: dict[str, Page]) -> tuple[int, int]:
         known = tracker.runs(experiment, tuple(page.records[0].identity)) if page.records else {}
         for record in page.records:
             run = known.get(tuple(record.identity.values()))
-            if run is None or run.info.status != "FINISHED":
+            if run is None or run.info.status != record.status:
                 missing.append((experiment, record, run))
     code = code_tags()
     with console.progress("track", len(missing), "runs") as progress:
@@ -89,14 +89,16 @@ def main(
 
     plan = read_tables_plan(paths.tables_plan(benchmark))
     layouts = read_layouts().of(benchmark)
-    reports = read_reports(plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark))
-    cells = cell_records(plan, reports)
+    reports, failures = read_reports(
+        plan, partial(paths.cell_report, benchmark), partial(paths.model, benchmark)
+    )
+    cells = cell_records(plan, reports, failures)
     # MLflow lists the youngest experiment first: made in this order, Table 1 stands above Table 5
     pages = {
         f"{benchmark} · Table {layout.number}": Page(
             PAGE.format(title=layout.title, caption=layout.caption),
             COLUMNS,
-            table_records(layout, plan, reports, cells),
+            table_records(layout, plan, reports, failures, cells),
         )
         for layout in reversed(layouts.tables)
     }

@@ -57,6 +57,8 @@ class Record:
     seconds: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
+    status: str = "FINISHED"
+    """Or FAILED; a run with another is one whose logging was cut short."""
 
 
 def database(root: Path) -> Path:
@@ -197,7 +199,7 @@ class Tracker:
     def log(self, experiment: str, record: Record, tags: Mapping[str, str], begun: Run | None = None) -> None:
         """Write a run with `tags` on top of its own, or make a `begun` one whole.
 
-        The status FINISHED comes last, so a run without it is one whose logging was cut short. Times are
+        The record's status comes last, so a run without it is one whose logging was cut short. Times are
         derived from the run's start: points logged a second time are the same points.
         """
         from mlflow.entities import Metric, Param
@@ -222,7 +224,7 @@ class Tracker:
         self.client.log_batch(run_id, metrics=points[:BATCH], params=params)
         for first in range(BATCH, len(points), BATCH):
             self.client.log_batch(run_id, metrics=points[first : first + BATCH])
-        self.client.set_terminated(run_id, "FINISHED", end)
+        self.client.set_terminated(run_id, record.status, end)
 
 
 def write_artifacts(uri: str, artifacts: Mapping[str, bytes]) -> None:

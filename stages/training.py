@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +23,17 @@ AHEAD = "LONGTAIL_AHEAD"
 its imbalance as well. One start of torch serves all; their stages find the cells in the work folder."""
 
 
-def read_inputs(plan: BundlePlan) -> CellInputs:
-    """Pool, images and manifests, checked against each other; train, meta and test are disjoint."""
+def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInputs:
+    """Pool, images and manifests, checked against each other; train, meta and test are disjoint.
+
+    Pool and images are those of `beside`, where such of another imbalance were read before.
+    """
     from longtail.jobs import CellInputs
     from longtail.manifests import check_disjoint, read_manifest
     from longtail.pools import read_images, read_pool
 
-    pool = read_pool(paths.pool(plan.benchmark))
-    images = read_images(paths.images(plan.benchmark), pool)
+    pool = beside.pool if beside else read_pool(paths.pool(plan.benchmark))
+    images = beside.images if beside else read_images(paths.images(plan.benchmark), pool)
     train = read_manifest(paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance)
     meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
     check_disjoint(train.hash, meta.hash, pool.hash[pool.rows("test")], pool.shared)
@@ -55,8 +59,8 @@ def run_bundle(
     if not cells:
         raise InputError(f"--seed {' '.join(map(str, seeds))}: not planned; seeds are {plan.seeds}")
     inputs = read_inputs(plan)
-    work = {cell: _job(plan, cell, inputs) for cell in cells}
-    _fail_heads(work)
+    work = {cell: make_job(plan, cell, inputs) for cell in cells}
+    fail_heads(work.values())
     open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
     for cell in cells:
         if cell not in open_cells:
@@ -74,18 +78,19 @@ def run_bundle(
         open_jobs = [(replace(job, device=device), _finished(job)) for job in (*own, *others)]
         train_all(stage, open_jobs, len(own), inputs, workers)
     for cell in cells:
-        _bring(cell, _finished(work[cell]))
+        bring(plan, cell, _finished(work[cell]))
     _conclude(stage, paths.bundle_models(benchmark, imbalance, bundle), work, len(open_cells))
 
 
-def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
-    from longtail.fingerprints import differences, fingerprint, fingerprint_facts
+def make_job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
+    """What trains `cell`. Raises InputError where the features below a head are not the planned ones."""
+    from longtail.fingerprints import differences, features_of, fingerprint, fingerprint_facts
     from longtail.jobs import Job, read_cell, read_facts, read_failure
 
     mark = fingerprint(plan, cell, inputs.fingerprints)
     features = None
     if cell.head is not None:
-        below = Cell(plan.benchmark, plan.imbalance, plan.variant, plan.variant, None, cell.seed)
+        below = features_of(cell)
         features = paths.model(plan.benchmark, plan.imbalance, plan.variant, below.member)
         failure = read_failure(features)
         found = failure.fingerprint if failure else read_cell(features).get("fingerprint")
@@ -96,8 +101,7 @@ def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
                 f"{features}: of another training ({_told(reasons)}); `dvc repro represent` trains these "
                 "features anew"
             )
-    checkpoint = paths.work() / mark / "checkpoint.pt"
-    return Job(plan, cell, mark, features=features, checkpoint=checkpoint)
+    return Job(plan, cell, mark, features=features, checkpoint=paths.checkpoint(mark))
 
 
 def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job]) -> list[Job]:
@@ -109,23 +113,24 @@ def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job]) -> lis
         other = read_bundle(path)
         if other.stage == "represent":
             check_code(path, other.code)
-            for job in (_job(other, cell, inputs) for cell in other.cells()):
+            for job in (make_job(other, cell, inputs) for cell in other.cells()):
                 if not _finished(job).is_dir():
                     found.setdefault(job.fingerprint, job)
     return list(found.values())[len(own) :]
 
 
 def _finished(job: Job) -> Path:
-    return paths.work() / job.fingerprint / "finished"
+    return paths.finished(job.fingerprint)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _workers(jobs: int, device: str, cells: int) -> int:
     # three seeds on two cores finish together in 1.5 times the time of one, not in twice that
-    limit = jobs or (1 if device == "cuda" else 2 * _cores())
+    limit = jobs or (1 if device == "cuda" else 2 * cores())
     return max(1, min(limit, cells))
 
 
@@ -153,13 +158,13 @@ def _announce(
     )
 
 
-def _fail_heads(cells: dict[Cell, Job]) -> None:
+def fail_heads(jobs: Iterable[Job]) -> None:
     """A head whose features failed has failed."""
     from longtail.atomic import own_temporary
     from longtail.jobs import Failure, read_failure
     from stages.workers import move_whole
 
-    for job in cells.values():
+    for job in jobs:
         below = read_failure(job.features) if job.features is not None else None
         if below is not None and not _finished(job).is_dir():
             partial = own_temporary(_finished(job))
@@ -190,9 +195,10 @@ def _told(reasons: list[str]) -> str:
     return "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
 
 
-def _bring(cell: Cell, finished: Path) -> None:
+def bring(plan: BundlePlan, cell: Cell, finished: Path) -> None:
     """Copy a finished training to the cell's place, under the cell's name, whole or not at all."""
     from longtail.atomic import own_temporary, remove_leftovers, write_json
+    from longtail.fingerprints import recipe
     from longtail.jobs import read_cell, read_failure
 
     target = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
@@ -201,7 +207,7 @@ def _bring(cell: Cell, finished: Path) -> None:
     partial = own_temporary(target)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(finished, partial)
-    names = {"cell": cell.name, "variant": cell.variant}
+    names = {"cell": cell.name, "variant": cell.variant, "recipe": recipe(plan, cell)}
     failure = read_failure(finished)
     if failure is not None:
         failure.write(partial, **names)
@@ -216,7 +222,7 @@ def _conclude(stage: str, folder: Path, work: dict[Cell, Job], trained: int) -> 
     from longtail.jobs import read_failure
 
     failures = {cell: failure for cell, job in work.items() if (failure := read_failure(_finished(job)))}
-    sound = [_meta_accuracy(_finished(job)) for cell, job in work.items() if cell not in failures]
+    sound = [meta_accuracy(_finished(job)) for cell, job in work.items() if cell not in failures]
     mean = f", meta accuracy {100 * sum(sound) / len(sound):.1f} %" if sound else ""
     text = f"{folder}: {trained} cells trained, {len(work) - trained} taken from work/{mean}"
     if not failures:
@@ -229,7 +235,8 @@ def _conclude(stage: str, folder: Path, work: dict[Cell, Job], trained: int) -> 
     console.done(stage, f"{len(failures)} of {len(work)} cells FAILED and have no result: {names}")
 
 
-def _meta_accuracy(directory: Path) -> float:
+def meta_accuracy(directory: Path) -> float:
+    """That of the last epoch, 0..1, of the cell in `directory`."""
     from longtail.histories import read_history
 
     return read_history(directory / "history.parquet")["meta_accuracy"][-1].as_py()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,11 @@ GRACE = 8.0
 """Seconds that workers have after a signal to end their iteration and save; then they are killed."""
 
 _inherited: dict[str, Any] = {}
-"""What worker processes get when they start: images, iterations done of each job, the signal that came."""
+"""What worker processes get when they start: images by imbalance, iterations done of each job, the signal
+that came, and when all must end."""
 
 
-def _start_worker(inputs: CellInputs, reached: Any, signalled: Any) -> None:
+def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: Any, end: float) -> None:
     import torch
 
     from longtail.memory import keep_freed_memory
@@ -36,7 +37,7 @@ def _start_worker(inputs: CellInputs, reached: Any, signalled: Any) -> None:
     keep_freed_memory()
     # whatever the number of workers: threads decide the order of sums, and so the last digits
     torch.set_num_threads(1)
-    _inherited.update(inputs=inputs, reached=reached, signalled=signalled)
+    _inherited.update(inputs=inputs, reached=reached, signalled=signalled, end=end)
     _note_signals(signalled)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
@@ -58,24 +59,17 @@ def _note_signals(signalled: Any) -> dict[int, Any]:
     return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
-@contextmanager
-def _noting_signals(signalled: Any) -> Iterator[None]:
-    before = _note_signals(signalled)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _train_in_worker(job: Job, finished: Path, number: int) -> None:
-    signalled, reached = _inherited["signalled"], _inherited["reached"]
+    signalled, reached, end = (_inherited[name] for name in ("signalled", "reached", "end"))
 
     def note(iteration: int) -> None:
         reached[number] = iteration
 
-    if not signalled.value:
-        train_job(job, finished, _inherited["inputs"], note, lambda: bool(signalled.value))
+    def stopping() -> bool:
+        return bool(signalled.value) or time.monotonic() >= end
+
+    if not stopping():
+        train_job(job, finished, _inherited["inputs"][job.cell.imbalance], note, stopping)
 
 
 def train_job(
@@ -123,59 +117,102 @@ def move_whole(partial: Path, finished: Path) -> None:
         shutil.rmtree(partial)
 
 
+class Workers:
+    """Processes that train cells. Leaving the block waits for what still runs; after SIGTERM or Ctrl-C, or
+    an exception, that saves a checkpoint and returns."""
+
+    def __init__(
+        self,
+        count: int,
+        jobs: int,
+        device: str,
+        methods: set[str],
+        inputs: Mapping[float, CellInputs],
+        end: float = math.inf,
+    ) -> None:
+        """`count` of them for up to `jobs` jobs with these `methods`, on images by imbalance.
+
+        What still trains at the time `end` of the monotonic clock saves a checkpoint and returns.
+        """
+        from longtail.methods import find_method
+        from longtail.tangents import load_forward_mode
+
+        if any(find_method(method).uses_meta_batch for method in methods):
+            load_forward_mode()  # once here, not in every worker
+        # forked workers share torch and the images with this process, which never computes by itself
+        fork = hasattr(os, "fork") and sys.platform == "linux" and device == "cpu"
+        context = multiprocessing.get_context("fork" if fork else "spawn")
+        # without locks: each job has a place of its own, and a killed worker could take a lock with it
+        self._reached, self._signalled = context.RawArray("L", jobs), context.RawValue("i", 0)
+        self._before = _note_signals(self._signalled)
+        self._parent = os.getppid()
+        self._futures: list[Future[None]] = []
+        start = (inputs, self._reached, self._signalled, end)
+        self._pool = ProcessPoolExecutor(count, context, _start_worker, start)
+
+    def submit(self, job: Job, finished: Path) -> Future[None]:
+        """Train `job` into the folder `finished`, as soon as a worker is free."""
+        future = self._pool.submit(_train_in_worker, job, finished, len(self._futures))
+        self._futures.append(future)
+        return future
+
+    @property
+    def iterations(self) -> int:
+        """Done of all jobs."""
+        return sum(self._reached)
+
+    @property
+    def signalled(self) -> int:
+        """The signal that came, or 0."""
+        if "DVC_ROOT" in os.environ and os.getppid() != self._parent:
+            self._signalled.value = signal.SIGTERM  # dvc was killed, and nobody waits for this stage
+        return self._signalled.value
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is not None:
+                self._signalled.value = self._signalled.value or signal.SIGTERM
+            if self._signalled.value:
+                _end(self._futures)
+            self._pool.shutdown()
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+        if isinstance(error, BrokenProcessPool):
+            raise MachineError(
+                "a worker was killed (memory?); the same command goes on from the last checkpoints"
+            ) from None
+
+
 def train_all(stage: str, jobs: list[tuple[Job, Path]], own: int, inputs: CellInputs, workers: int) -> None:
     """Train each job into its folder. Raises what the first `own` raise; others will say it in their stage.
 
     Raises console.Stopped after SIGTERM or Ctrl-C, once checkpoints are saved and all workers have left, and
     MachineError where a worker was killed.
     """
-    from longtail.tangents import load_forward_mode
-    from longtail.methods import find_method
-
-    if any(find_method(job.method).uses_meta_batch for job, _ in jobs):
-        load_forward_mode()  # once here, not in every worker
     total = sum(job.training.iterations for job, _ in jobs)
-    # forked workers share torch and the images with this process, which never computes by itself
-    fork = hasattr(os, "fork") and sys.platform == "linux" and jobs[0][0].device == "cpu"
-    context = multiprocessing.get_context("fork" if fork else "spawn")
-    # without locks: each job has a place of its own, and a killed worker could take a lock with it
-    reached, signalled = context.RawArray("L", len(jobs)), context.RawValue("i", 0)
-    with console.progress(stage, total, "iterations") as shown, _noting_signals(signalled):
-        pool = ProcessPoolExecutor(workers, context, _start_worker, (inputs, reached, signalled))
-        futures: list[Future[None]] = []
-        try:
-            for number, (job, finished) in enumerate(jobs):
-                futures.append(pool.submit(_train_in_worker, job, finished, number))
-            _watch(futures, own, reached, signalled, shown)
-        except BaseException as error:
-            signalled.value = signal.SIGTERM  # the other workers save and return
-            if isinstance(error, BrokenProcessPool):
-                raise MachineError(
-                    "a worker was killed (memory?); the same command goes on from the last checkpoints"
-                ) from None
-            raise
-        finally:
-            if signalled.value:
-                _end(futures)
-            pool.shutdown()
-    if signalled.value:
+    first = jobs[0][0]
+    methods = {job.method for job, _ in jobs}
+    by_imbalance = {first.cell.imbalance: inputs}
+    with (
+        console.progress(stage, total, "iterations") as shown,
+        Workers(workers, len(jobs), first.device, methods, by_imbalance) as pool,
+    ):
+        futures = [pool.submit(job, finished) for job, finished in jobs]
+        needed, running = set(futures[:own]), set(futures)
+        while running and not pool.signalled:
+            done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
+            shown.reach(pool.iterations)
+            for future in done:
+                error = future.exception()
+                if error is not None and (future in needed or isinstance(error, BrokenProcessPool)):
+                    raise error
+    if pool.signalled:
         cells = f", {len(jobs)} cells" if len(jobs) > 1 else ""
-        raise console.Stopped(signalled.value, f"iteration {sum(reached)} of {total}{cells}")
-
-
-def _watch(futures: list[Future[None]], own: int, reached: Any, signalled: Any, shown: Any) -> None:
-    """Show progress until all is done, one of the first `own` failed, or a signal came."""
-    needed, running = set(futures[:own]), set(futures)
-    parent = os.getppid()
-    while running and not signalled.value:
-        done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
-        shown.reach(sum(reached))
-        for future in done:
-            error = future.exception()
-            if error is not None and (future in needed or isinstance(error, BrokenProcessPool)):
-                raise error
-        if "DVC_ROOT" in os.environ and os.getppid() != parent:
-            signalled.value = signal.SIGTERM  # dvc was killed, and nobody waits for this stage
+        raise console.Stopped(pool.signalled, f"iteration {pool.iterations} of {total}{cells}")
 
 
 def _end(futures: list[Future[None]]) -> None:

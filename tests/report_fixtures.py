@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 from longtail.atomic import write_json
 from longtail.benchmarks import DIGITS_LT
+from longtail.fingerprints import recipe
 from longtail.histories import History
 from longtail.params import Params
 from longtail.plans import BundlePlan, Cell, plan_bundles, plan_evaluations, plan_tables, write_plan
@@ -121,6 +123,7 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
         "benchmark": cell.benchmark,
         "imbalance": cell.imbalance,
         "variant": cell.variant,
+        "recipe": recipe(plan, cell),
         "method": plan.method,
         "head": cell.head,
         "seed": cell.seed,
@@ -140,6 +143,15 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
     write_json(folder / "timing.json", {"seconds": 1.5})
     write_predictions(folder / "predictions.parquet", cell)
     write_history(folder / "history.parquet", cell)
+
+
+def fail(folder: Path, bundle: str, member: str, reason: str, imbalance: float = 50) -> None:
+    """In the place of a trained cell that which a failed training leaves."""
+    model = folder / paths.model(BENCHMARK, imbalance, bundle, member)
+    cell = json.loads((model / "cell.json").read_text())
+    shutil.rmtree(model)
+    names = {name: cell[name] for name in ("cell", "fingerprint", "variant", "recipe")}
+    write_json(model / "failed.json", {**names, "reason": reason, "iteration": 57})
 
 
 SOME = (

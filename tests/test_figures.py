@@ -19,7 +19,9 @@ def read(folder) -> Study:
         return folder / paths.model(fixtures.BENCHMARK, *cell)
 
     plan = read_tables_plan(folder / paths.tables_plan(fixtures.BENCHMARK))
-    reports = read_reports(plan, lambda *cell: folder / paths.cell_report(fixtures.BENCHMARK, *cell), model)
+    reports, _ = read_reports(
+        plan, lambda *cell: folder / paths.cell_report(fixtures.BENCHMARK, *cell), model
+    )
     members = [(b.imbalance, b.bundle, m.member) for b in plan.bundles for m in b.members]
     courses = [
         read_course(model(*cell) / "history.parquet", report)

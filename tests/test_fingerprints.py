@@ -269,6 +269,7 @@ NOT_CODE = {
     "checkpoints.py": "hands the state on",
     "code.py": "its digests are counted",
     "errors.py": "messages",
+    "fingerprints.py": "counts the rest",
     "histories.py": "writes what was measured",
     "jobs.py": "its values are in the plan, the images are counted by their fingerprints",
     "layouts.py": "names the cells of the tables",

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import kills
 from longtail.jobs import CellInputs
-from longtail.meta_gradient import load_forward_mode
+from longtail.tangents import load_forward_mode
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks with torch")
 

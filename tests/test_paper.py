@@ -48,6 +48,7 @@ def report(
         selected=scores(),
         cell=f"imb{imbalance:g}-{variant}-{head or ''}seed{seed}",
         fingerprint="",
+        recipe="",
         benchmark=benchmark,
         imbalance=imbalance,
         network=network,
@@ -56,6 +57,7 @@ def report(
         head=head,
         seed=seed,
         settings={"lambda": 0.3} if variant == "difficulty_net" else {},
+        manifests={},
         counts=[475, 4],
         class_names=["a", "b"],
         groups=ShotGroups(**KANG.model_dump(), members={"many": [0], "medium": [], "few": [1]}),
@@ -328,7 +330,7 @@ def test_data_that_the_paper_does_not_have_are_compared_with_nothing(number):
 def test_the_stage_writes_them(tmp_path):
     benchmark = "cifar100-lt"
     table = made_up(1, rows=("LDAM",))
-    members = [Member(member=f"seed{seed}", head=None, seed=seed) for seed in (1, 2, 3)]
+    members = [Member(member=f"seed{seed}", head=None, seed=seed, recipe="") for seed in (1, 2, 3)]
     bundles = [
         BundleMembers(imbalance=imbalance, bundle="ldam", variant="ldam", members=members)
         for imbalance in table.plan.imbalances

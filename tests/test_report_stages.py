@@ -169,6 +169,10 @@ REPORT_BREAKS = {
     ),
     "another cell's": (lambda f: change_json(f / REPORT, seed=2), "not the planned one"),
     "other images": (lambda f: change_json(f / REPORT, counts=[9] * 10), "2 different training sets"),
+    "other settings": (
+        lambda f: change_json(f / REPORT, recipe="ab" * 32),
+        f"{REPORT}: of other settings or code than planned",
+    ),
 }
 
 
@@ -182,6 +186,25 @@ def test_tabulate_and_plot_refuse_reports_that_do_not_fit(folder, name):
     if name == "stale":
         check_refusal(fixtures.run_stage(folder, "plot"), complaint)
     assert digests(folder) == before
+
+
+def test_all_reports_that_do_not_fit_are_counted_and_the_first_ten_named(tmp_path):
+    chosen = fixtures.params(imbalances=(50,), seeds=tuple(range(1, 13)))
+    plans = fixtures.build(tmp_path, chosen, ("difficulty_net",))
+    fixtures.evaluate(tmp_path, plans)
+    places = [paths.cell_report(fixtures.BENCHMARK, 50, "difficulty_net", f"seed{n}") for n in range(1, 13)]
+    models = [paths.model(fixtures.BENCHMARK, 50, "difficulty_net", f"seed{n}") for n in range(1, 13)]
+    for count, more in ((10, ": of "), (12, ", ... (12 in all): of ")):
+        for place in places[:count]:
+            change_json(tmp_path / place, recipe="ab" * 32)
+        result = fixtures.run_stage(tmp_path, "tabulate")
+        check_refusal(result, f"{', '.join(map(str, places[:10]))}{more}other settings or code than planned")
+    for n, (place, model) in enumerate(zip(places, models, strict=True)):
+        recipe = json.loads((tmp_path / model / "cell.json").read_text())["recipe"]
+        manifests = {"train": "9" * 64} if n in (2, 7) else {"train": "0" * 64}
+        change_json(tmp_path / place, recipe=recipe, manifests=manifests)
+    result = fixtures.run_stage(tmp_path, "tabulate")
+    check_refusal(result, "reports of imb50-difficulty_net-seed3, imb50-difficulty_net-seed8: 2 different")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "another's"])

@@ -21,11 +21,13 @@ LAYOUTS = {layout.number: layout for layout in read_layouts().tables}
 
 def read(folder: Path) -> tuple[TablesPlan, list[CellReport]]:
     plan = read_tables_plan(folder / paths.tables_plan(fixtures.BENCHMARK))
-    return plan, read_reports(
+    reports, failures = read_reports(
         plan,
         lambda *cell: folder / paths.cell_report(fixtures.BENCHMARK, *cell),
         lambda *cell: folder / paths.model(fixtures.BENCHMARK, *cell),
     )
+    assert failures == []
+    return plan, reports
 
 
 @pytest.fixture(scope="module")
