@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from longtail.benchmarks import Training
-from longtail.errors import InputError
+from longtail.json_files import read_object
 from longtail.manifests import Manifest
 from longtail.plans import BundlePlan, Cell
 from longtail.pools import Pool
@@ -71,10 +70,4 @@ class Job:
 
 def read_cell(directory: Path) -> dict[str, Any]:
     """The facts of a finished cell. Raises InputError."""
-    path = directory / "cell.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such cell; `dvc repro` trains it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error}); train the cell again") from None
+    return read_object(directory / "cell.json", "`dvc repro` trains it", missing="no such cell")

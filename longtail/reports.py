@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from longtail.benchmarks import Frozen
 from longtail.errors import InputError, one_line
+from longtail.json_files import read_object
 from longtail.plans import ShotGroupsPlan, TablesPlan
+
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class ShotGroups(ShotGroupsPlan):
@@ -23,9 +25,9 @@ class ShotGroups(ShotGroupsPlan):
 class Scores(Frozen):
     """One set of weights on the test images. `accuracy` by split and `per_class` in percent, `ece` too."""
 
-    accuracy: dict[str, float | None]
-    per_class: list[float | None]
-    ece: float
+    accuracy: dict[str, Percent | None] = Field(min_length=4)
+    per_class: list[Percent | None]
+    ece: Percent
 
 
 class CellReport(Scores):
@@ -57,12 +59,9 @@ class CellReport(Scores):
 
 def read_report(path: Path) -> CellReport:
     """Read one cell report. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such report, but the plan names it; run `dvc repro`")
+    missing = "no such report, but the plan names it"
     try:
-        return CellReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error}); run `dvc repro`") from None
+        return CellReport.model_validate(read_object(path, "run `dvc repro`", missing))
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}; run `dvc repro`") from None
 
@@ -112,6 +111,6 @@ def read_reports(
 def read_fingerprint(path: Path) -> str:
     """The fingerprint in a cell.json. Raises InputError."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return str(read_object(path, "run `dvc repro`")["fingerprint"])
+    except KeyError:
         raise InputError(f"{path}: damaged, no fingerprint in it; run `dvc repro`") from None

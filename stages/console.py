@@ -15,8 +15,9 @@ from longtail.errors import DivergedError, InputError
 def run(main: Callable[..., None]) -> None:
     """Run one function as a typer command.
 
-    An `InputError` becomes one line on stderr and exit code 2, a `DivergedError` one line and exit code 3;
-    `--debug` anywhere on the command line shows the traceback instead.
+    An `InputError`, a wrong command line, or a file that the system will not read or write becomes one line
+    on stderr and exit code 2, a `DivergedError` one line and exit code 3; `--debug` anywhere on the command
+    line shows the traceback instead.
     """
     import typer
 
@@ -26,13 +27,36 @@ def run(main: Callable[..., None]) -> None:
     epilog = "--debug, anywhere on the line, shows the traceback of an error."
     app.command(epilog=epilog)(main)
     name = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
+    usage: type[Exception] = typer.BadParameter.__mro__[
+        1
+    ]  # click's UsageError, or that of the copy which typer brings
     try:
-        app(args=arguments, prog_name=f"python -m {name}")
-    except (InputError, DivergedError) as error:
+        code = app(args=arguments, prog_name=f"python -m {name}", standalone_mode=False)
+    except (InputError, DivergedError, OSError, usage) as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, InputError) else 3) from None
+        if isinstance(error, BrokenPipeError):  # whoever reads our output has left: `... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        print(f"error: {_message(error)}", file=sys.stderr)
+        raise SystemExit(3 if isinstance(error, DivergedError) else 2) from None
+    except typer.Abort:
+        print("error: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    raise SystemExit(code or 0)
+
+
+def _message(error: Exception) -> str:
+    """What a person reads of an error, in one line."""
+    if isinstance(error, InputError | DivergedError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return (
+            f"{where}{error.strerror or error}; see that it may be read and written, and that there is space"
+        )
+    text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    return f"{text.removesuffix('.')}; --help lists what is valid"
 
 
 def say(stage: str, text: str) -> None:

@@ -146,6 +146,8 @@ class Tracker:
         from mlflow.tracking import MlflowClient
 
         self.root = root
+        if database(root).is_file() and not database(root).stat().st_size:
+            raise InputError(f"{database(root)}: empty; {REMEDY}")
         try:
             with closing(sqlite3.connect(database(root))) as connection:  # MLflow would retry for minutes
                 connection.execute("PRAGMA schema_version")
