@@ -142,6 +142,7 @@ def _facts(job: Job, inputs: CellInputs, trainer: Trainer) -> dict[str, Any]:
         "mean": list(plan.mean),
         "std": list(plan.std),
         "manifests": inputs.fingerprints,
+        "disjoint": inputs.disjoint,
         "device": job.device,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from longtail.benchmarks import Training
 from longtail.json_files import read_object
-from longtail.manifests import Manifest
+from longtail.manifests import Manifest, disjoint_proof
 from longtail.plans import BundlePlan, Cell
 from longtail.pools import Pool
 
@@ -20,13 +20,26 @@ WEIGHTS_FILES = {"last": "weights.safetensors", "selected": "selected.safetensor
 
 @dataclass(frozen=True)
 class CellInputs:
-    """The images of the cells of one bundle."""
+    """The images of the cells of one bundle.
+
+    There is no other way into a training, and none of these can be made whose training, meta and test images
+    are not disjoint by content: that raises InputError (see `check_disjoint`).
+    """
 
     pool: Pool
     images: np.ndarray
     """uint8 [N, H, W, channels]; manifests and pool point at its rows."""
     train: Manifest
     meta: Manifest
+
+    disjoint: dict[str, Any] = field(init=False, repr=False)
+    """The proof; see `disjoint_proof`."""
+
+    def __post_init__(self) -> None:
+        """Prove that the sets are disjoint."""
+        test = self.pool.hash[self.pool.rows("test")]
+        proof = disjoint_proof(self.train.hash, self.meta.hash, test, self.pool.shared)
+        object.__setattr__(self, "disjoint", proof)
 
     @property
     def fingerprints(self) -> dict[str, str]:

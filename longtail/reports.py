@@ -30,6 +30,23 @@ class Scores(Frozen):
     ece: Percent
 
 
+class ImageSet(Frozen):
+    """How many images, and the sha256 of their content hashes (sorted, one a line)."""
+
+    images: int = Field(ge=1)
+    sha256: str
+
+
+class DisjointSets(Frozen):
+    """The proof that a training made before its first step; see `longtail.manifests.disjoint_proof`."""
+
+    train: ImageSet
+    meta: ImageSet
+    test: ImageSet
+    shared: int = Field(ge=0)
+    """Training or meta images that are test images too: none unless `duplicates: keep` asked for them."""
+
+
 class CellReport(Scores):
     """What `evaluate` found out about one cell.
 
@@ -48,6 +65,7 @@ class CellReport(Scores):
     head: str | None
     seed: int
     settings: dict[str, Any]
+    disjoint: DisjointSets
     counts: list[int]
     class_names: list[str]
     groups: ShotGroups
