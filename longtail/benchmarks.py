@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from longtail.errors import InputError
 
@@ -49,9 +49,9 @@ class Cosine(Frozen):
 class Training(Frozen):
     """One training: how long, with what batches, optimiser and learning rate."""
 
-    iterations: int
-    batch_size: int
-    meta_batch_size: int
+    iterations: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    meta_batch_size: int = Field(ge=1)
     sampler: Literal["shuffled", "class_aware"]
     augment: str
     second_augment: str

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from longtail.atomic import atomic_path, write_json
@@ -26,6 +26,7 @@ from longtail.methods import build_method
 from longtail.networks import build_network
 from longtail.trainer import Trainer, predict
 from longtail.training_data import Images, TrainingData
+from longtail.weights import load_weights
 
 
 def train_cell(
@@ -101,7 +102,7 @@ def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
     method = build_method(job.method, job.settings, task)
     network = build_network(plan.network, task.classes, seed)
     if job.features is not None:
-        network.load_state_dict(load_file(job.features / WEIGHTS_FILES[job.settings["start"]]))
+        load_weights(network, job.features / WEIGHTS_FILES[job.settings["start"]])
         network = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
     else:
         network = method.adapt(network)
@@ -181,6 +182,7 @@ def _facts(job: Job, inputs: CellInputs, trainer: Trainer) -> dict[str, Any]:
         "mean": list(plan.mean),
         "std": list(plan.std),
         "manifests": inputs.fingerprints,
+        "disjoint": inputs.disjoint,
         "device": job.device,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -73,4 +75,19 @@ def read_history(path: Path) -> pa.Table:
         raise InputError(f"{path}: not readable ({' '.join(str(error).split())}); {remedy}") from None
     if not table.schema.equals(SCHEMA):
         raise InputError(f"{path}: has columns {', '.join(table.schema.names)}, not a history's; {remedy}")
+    steps = table["iteration"].to_pylist()
+    if not steps or None in steps or any(later <= step for step, later in pairwise(steps)):
+        raise InputError(f"{path}: iterations that are missing or do not rise; {remedy}")
+    for name in SCALARS:
+        wrong = [row for row, value in enumerate(table[name].to_pylist()) if value in (inf, -inf)]
+        if wrong:
+            raise InputError(f"{path}: {name} is infinite in row {wrong[0]}; {remedy}")
     return table
+
+
+def read_fingerprint(path: Path, table: pa.Table) -> str:
+    """The fingerprint of the training of the history `table`, read from `path`. Raises InputError."""
+    try:
+        return str(json.loads((table.schema.metadata or {})[b"longtail"])["fingerprint"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise InputError(f"{path}: no fingerprint in it; run `dvc repro`") from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from longtail.atomic import write_json
 from longtail.benchmarks import Training
 from longtail.errors import InputError
 from longtail.fingerprints import fingerprint_facts
-from longtail.manifests import Manifest
+from longtail.json_files import read_object
+from longtail.manifests import Manifest, disjoint_proof
 from longtail.plans import BundlePlan, Cell
 from longtail.pools import Pool
 
@@ -26,13 +26,26 @@ FAILED = "failed.json"
 
 @dataclass(frozen=True)
 class CellInputs:
-    """The images of the cells of one bundle."""
+    """The images of the cells of one bundle.
+
+    There is no other way into a training, and none of these can be made whose training, meta and test images
+    are not disjoint by content: that raises InputError (see `check_disjoint`).
+    """
 
     pool: Pool
     images: np.ndarray
     """uint8 [N, H, W, channels]; manifests and pool point at its rows."""
     train: Manifest
     meta: Manifest
+
+    disjoint: dict[str, Any] = field(init=False, repr=False)
+    """The proof; see `disjoint_proof`."""
+
+    def __post_init__(self) -> None:
+        """Prove that the sets are disjoint."""
+        test = self.pool.hash[self.pool.rows("test")]
+        proof = disjoint_proof(self.train.hash, self.meta.hash, test, self.pool.shared)
+        object.__setattr__(self, "disjoint", proof)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -100,27 +113,22 @@ def read_failure(directory: Path) -> Failure | None:
     path = directory / FAILED
     if not path.is_file():
         return None
+    remedy = "delete its folder, then the cell is trained again"
+    found = read_object(path, remedy)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
         return Failure(str(found["fingerprint"]), str(found["reason"]), int(found["iteration"]))
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged; delete its folder, then the cell is trained again") from None
+        raise InputError(f"{path}: damaged; {remedy}") from None
 
 
 def read_facts(directory: Path) -> dict[str, Any]:
     """What the fingerprint of a cell in its folder is a hash of; empty where nobody kept it."""
     try:
-        return json.loads((directory / "fingerprint.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(directory / "fingerprint.json", "")
+    except InputError:
         return {}
 
 
 def read_cell(directory: Path) -> dict[str, Any]:
     """The facts of a finished cell. Raises InputError."""
-    path = directory / "cell.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such cell; `dvc repro` trains it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error}); train the cell again") from None
+    return read_object(directory / "cell.json", "`dvc repro` trains it", missing="no such cell")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -182,3 +183,24 @@ def check_disjoint(
                 f"{names} set have {len(found)} images in common (first contents: {first}); "
                 f"`dvc repro --force prepare subsample extract_meta` draws them anew"
             )
+
+
+def disjoint_proof(
+    train: NDArray[np.str_], meta: NDArray[np.str_], test: NDArray[np.str_], shared: Iterable[str] = ()
+) -> dict[str, Any]:
+    """How many images each set has, the hash of its content hashes, and how many test images they share.
+
+    `shared` counts contents of training or meta set that are test images as well: 0 unless `duplicates: keep`
+    allowed them. Anyone can compute the rest again: sha256 of a set's hashes, sorted, one a line. Raises
+    InputError as `check_disjoint`.
+    """
+    check_disjoint(train, meta, test, shared)
+    proof: dict[str, Any] = {
+        name: {
+            "images": len(hashes),
+            "sha256": hashlib.sha256("\n".join(sorted(hashes.tolist())).encode()).hexdigest(),
+        }
+        for name, hashes in (("train", train), ("meta", meta), ("test", test))
+    }
+    proof["shared"] = len(np.intersect1d(np.concatenate([train, meta]), test))
+    return proof

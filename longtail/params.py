@@ -11,12 +11,15 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from longtail.benchmarks import BENCHMARKS, OWN, Benchmark, Strict, find_benchmark, scaled
-from longtail.errors import InputError, one_line
+from longtail.errors import InputError, found_value, one_line
 from longtail.presets import METHODS
 from longtail.presets.preset import nearest
 
 DOWNLOAD = "download"
 """In place of a path: fetch the images."""
+
+LARGEST = 2**20
+"""Bytes of `params.yaml`."""
 
 
 class ScheduleParams(Strict):
@@ -32,7 +35,7 @@ class OwnParams(Strict):
     """Side of the square that every image becomes, in pixels."""
     test_share: float = Field(default=OWN.test_share or 0, gt=0, lt=1)
     """Of each class's images; at least one image a class."""
-    iterations: int = Field(default=OWN.represent.iterations, ge=1)
+    iterations: int = Field(default=OWN.represent.iterations, ge=1, le=10**8)
     """Of a network, and of a classifier on its features."""
     augment: Literal["none", "shift", "crop_flip", "cifar"] = "crop_flip"
     """Of the training images; `cifar` is AutoAugment's CIFAR-10 policy with Cutout."""
@@ -64,11 +67,11 @@ class OwnParams(Strict):
 class Params(Strict):
     """What a person turns; `methods` holds the sections named after methods."""
 
-    lambda_: float = Field(alias="lambda", ge=0, allow_inf_nan=False)
-    imbalances: dict[str, Annotated[list[float], Field(min_length=1)]] = Field(min_length=1)
+    lambda_: float = Field(alias="lambda", ge=0, le=1e6, allow_inf_nan=False)
+    imbalances: dict[str, Annotated[list[float], Field(min_length=1, max_length=100)]] = Field(min_length=1)
     """n_max / n_min of the training sets, by benchmark."""
-    seeds: list[int] = Field(min_length=1)
-    data_seed: int = Field(0, ge=0)
+    seeds: list[int] = Field(min_length=1, max_length=1000)
+    data_seed: int = Field(0, ge=0, lt=2**63)
     images: dict[str, str] = Field(default_factory=dict)
     """Where a benchmark's images are: `download`, or a path (`read_params` makes it one from the working
     folder)."""
@@ -76,7 +79,7 @@ class Params(Strict):
     """What becomes of images that are identical to a test image."""
     split: Literal["content", "file_order"] = "content"
     """How meta and training sets are drawn: by a hash of the images, or by their order in the files."""
-    meta_per_class: int | None = Field(None, ge=1)
+    meta_per_class: int | None = Field(None, ge=1, le=10**6)
     """None: the benchmark's own number."""
     shot_groups: Literal["kang", "mislas"] = "kang"
     schedule: ScheduleParams = ScheduleParams()
@@ -112,8 +115,8 @@ class Params(Strict):
     def _seeds(cls, values: list[int]) -> list[int]:
         if len(set(values)) < len(values):
             raise ValueError("the same seed twice")
-        if min(values) < 0:
-            raise ValueError("a seed is 0 or more")
+        if min(values) < 0 or max(values) >= 2**32:
+            raise ValueError("a seed is 0 or more, and less than 2^32")
         return values
 
     @field_validator("images")
@@ -131,8 +134,15 @@ class _Loader(yaml.SafeLoader):
     """YAML as DVC reads and writes it, without what is a mistake in a file of parameters.
 
     A key that stands twice is refused (YAML keeps the last). 1e-05 is a number, as in YAML 1.2: DVC writes
-    small numbers in this way, PyYAML by itself would find text.
+    small numbers in this way, PyYAML by itself would find text. An alias is refused: a few lines of them
+    can stand for more values than fit in memory.
     """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise InputError(f"{mark.name}: an alias (line {mark.line + 1}); write the value itself there")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -142,7 +152,8 @@ class _Loader(yaml.SafeLoader):
                 continue  # the parent class refuses it, and says where
             if key in seen:
                 line = key_node.start_mark.line + 1
-                raise InputError(f"{node.start_mark.name}: key '{key}' stands twice (line {line}); keep one")
+                name = node.start_mark.name
+                raise InputError(f"{name}: key {found_value(key)} stands twice (line {line}); keep one")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -164,7 +175,7 @@ def _check_keys(section: dict[Any, Any], model: type[Strict], where: str) -> Non
     keys = list(model.model_fields)
     for key in section:
         if key not in keys:
-            raise InputError(f"{where}: unknown key {str(key)!r}; {nearest(str(key), keys)}")
+            raise InputError(f"{where}: unknown key {found_value(str(key))}; {nearest(str(key), keys)}")
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
@@ -172,16 +183,23 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     if not path.is_file():
         raise InputError(f"{path}: no such file; run from the folder that holds it")
     try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise InputError(f"{path}: {size:,} bytes, more than {LARGEST:,}; is it the right file?")
         with path.open(encoding="utf-8") as file:
             found = yaml.load(file, _Loader)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; make it readable") from None
     except (yaml.YAMLError, *BROKEN_VALUES) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; mend that line") from None
     if not isinstance(found, dict):
-        raise InputError(f"{path}: expected keys with values, found {type(found).__name__}")
+        raise InputError(
+            f"{path}: expected keys with values, found {type(found).__name__}; write `lambda: 0.3` and so on"
+        )
     keys = [field.alias or name for name, field in Params.model_fields.items() if name != "methods"]
     for key in found:
         if key not in keys and key not in METHODS:
-            raise InputError(f"{path}: unknown key {str(key)!r}; {nearest(str(key), [*keys, *METHODS])}")
+            known = nearest(str(key), [*keys, *METHODS])
+            raise InputError(f"{path}: unknown key {found_value(str(key))}; {known}")
     if found.get("own", {}) is None:  # all of it commented out
         del found["own"]
     for name, model in SECTIONS.items():
@@ -191,7 +209,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     sections = {name: {} if section is None else section for name, section in sections.items()}
     for name, section in sections.items():
         if not isinstance(section, dict):
-            raise InputError(f"{path}: {name}: expected settings with values, found {section!r}")
+            raise InputError(f"{path}: {name}: expected settings with values, found {found_value(section)}")
         METHODS[name].check(section, where=f"{path}: {name}")
     written = found.get("imbalances")
     for benchmark, values in written.items() if isinstance(written, dict) else []:

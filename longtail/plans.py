@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from longtail.atomic import write_json
 from longtail.benchmarks import Benchmark, Frozen, ShotThresholds, Training, scaled
-from longtail.code import EVALUATION_CODE, code_digests, training_code
+from longtail.code import EVALUATION_CODE, LIBRARY, code_digests, training_code
 from longtail.errors import InputError, one_line
 from longtail.fingerprints import recipe
+from longtail.json_files import read_object
 from longtail.layouts import read_layouts
 from longtail.params import Params
 from longtail.presets import METHODS, VARIANTS
@@ -66,8 +66,8 @@ class BundlePlan(Frozen):
     method: str
     settings: dict[str, Any]
     network: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = Field(min_length=1, max_length=3)
+    std: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=1, max_length=3)
     training: Training
     code: dict[str, str]
     """Digests of the modules that decide this training, by file; see `longtail.code`."""
@@ -145,12 +145,12 @@ class TablesPlan(Frozen):
     """The cells that tables, figures and MLflow are made of."""
 
     benchmark: str
-    imbalances: list[float]
-    seeds: list[int]
+    imbalances: list[float] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
     schedule_fraction: float
-    networks: list[str]
+    networks: list[str] = Field(min_length=1)
     groups: ShotGroupsPlan
-    bundles: list[BundleMembers]
+    bundles: list[BundleMembers] = Field(min_length=1)
 
 
 def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
@@ -266,23 +266,26 @@ def write_plan(path: Path, plan: Frozen) -> None:
 
 def _read(path: Path, model: type[Frozen]) -> Any:
     remedy = "`dvc repro plan` makes it anew"
-    if not path.is_file():
-        raise InputError(f"{path}: no such plan; {remedy}")
     try:
-        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return model.model_validate(found)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error}); {remedy}") from None
+        return model.model_validate(read_object(path, remedy, missing="no such plan"))
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}; {remedy}") from None
 
 
 def read_bundle(path: Path) -> BundlePlan:
-    """Read a bundle's plan. Raises InputError."""
-    plan = _read(path, BundlePlan)
-    for name in [plan.method, *plan.heads]:
+    """Read a bundle's plan, which has the name of its file. Raises InputError."""
+    plan: BundlePlan = _read(path, BundlePlan)
+    remedy = "`dvc repro plan` makes it anew"
+    if (f"imb{plan.imbalance:g}", f"{plan.bundle}.json") != path.parts[-2:]:
+        raise InputError(f"{path}: the plan of {plan.bundle} at imbalance {plan.imbalance:g}; {remedy}")
+    heads = {name: head.settings for name, head in plan.heads.items()}
+    for name, settings in {plan.method: plan.settings, **heads}.items():
         if name not in METHODS:
-            raise InputError(f"{path}: method '{name}' is not known; `dvc repro plan` makes it anew")
+            raise InputError(f"{path}: method '{name}' is not known; {remedy}")
+        try:
+            METHODS[name].settings.model_validate(settings)
+        except ValidationError as error:
+            raise InputError(f"{path}: {name}: {one_line(error)}; {remedy}") from None
     return plan
 
 
@@ -293,6 +296,9 @@ def read_evaluation(path: Path) -> EvaluationPlan:
 
 def check_code(path: Path, planned: Mapping[str, str]) -> None:
     """Raise InputError unless the code is that for which the plan at `path` was made."""
+    gone = [name for name in planned if not (LIBRARY / name).is_file()]
+    if gone:
+        raise InputError(f"{path}: there is no longtail/{gone[0]} any more; `dvc repro plan` takes it in")
     for name, digest in code_digests(planned).items():
         if digest != planned[name]:
             raise InputError(f"{path}: longtail/{name} has changed since; `dvc repro plan` takes it in")

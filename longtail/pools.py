@@ -23,6 +23,8 @@ from longtail.sources.source import Source
 COLUMNS = {"image": pa.int64(), "label": pa.int64(), "split": pa.string(), "hash": pa.string()}
 REMEDY = "`dvc repro prepare` makes it anew"
 METADATA_KEY = b"longtail"
+MOST_ROWS = 50_000_000
+"""Of a table; a small file can say that it holds more than fit in memory."""
 
 Duplicates = Literal["exclude", "keep"]
 Split = Literal["content", "file_order"]
@@ -218,7 +220,7 @@ def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
         raise InputError(f"{path}: no such file; {REMEDY}")
     try:
         images = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:
         raise InputError(f"{path}: not an array, or a truncated one ({_flat(error)}); {REMEDY}") from None
     last = int(pool.image.max())
     fits = (
@@ -265,6 +267,10 @@ def read_table(
         raise InputError(f"{path}: no such file; {remedy}")
     try:
         with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows > MOST_ROWS:
+                raise InputError(
+                    f"{path}: {file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}; {remedy}"
+                )
             table = file.read()
     except (pa.ArrowException, OSError) as error:
         size = path.stat().st_size
@@ -273,7 +279,7 @@ def read_table(
     try:
         header = json.loads((table.schema.metadata or {})[METADATA_KEY])
         found = header["kind"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(f"{path}: does not say what it is, expected a {kind} table; {remedy}") from None
     if found != kind:
         raise InputError(f"{path}: a {found} table, expected a {kind} table; {remedy}")

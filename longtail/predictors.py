@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from longtail.benchmarks import Frozen
@@ -22,10 +20,11 @@ from longtail.method import Method, Task
 from longtail.methods import build_method
 from longtail.networks import NETWORKS, build_network
 from longtail.trainer import predict
+from longtail.weights import REMEDY, load_weights
 
 Weights = Literal["last", "selected"]
-
-REMEDY = "`dvc repro` trains it again"
+Side = Annotated[int, Field(ge=1, le=4096)]
+"""Of an image, in pixels."""
 
 
 class Facts(Frozen):
@@ -42,12 +41,12 @@ class Facts(Frozen):
     settings: dict[str, Any]
     """Of the head, where there is one."""
     network: str
-    counts: list[int]
+    counts: list[Annotated[int, Field(ge=1)]] = Field(min_length=2)
     class_names: list[str]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[Side, Side, Literal[1, 3]]
     """(H, W, channels)."""
     mean: list[float]
-    std: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
     iterations: int
     selected_iteration: int
     features: str | None = None
@@ -55,16 +54,24 @@ class Facts(Frozen):
     cell: str | None = None
     variant: str | None = None
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Facts:
+        if len(self.class_names) != len(self.counts):
+            raise ValueError(f"{len(self.class_names)} class_names for {len(self.counts)} counts")
+        if not len(self.mean) == len(self.std) == self.image_shape[2]:
+            raise ValueError("mean and std are not one number for each channel of image_shape")
+        return self
+
 
 def read_facts(folder: Path) -> Facts:
     """The facts of the cell in `folder`. Raises InputError."""
     path = folder / "cell.json"
+    if folder.is_file():
+        raise InputError(f"{folder}: a file; a model is the folder of a cell")
     try:
         return Facts.model_validate(read_cell(folder))
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error).removesuffix('; add it')}; {REMEDY}") from None
-    except NotADirectoryError:
-        raise InputError(f"{folder}: a file; a model is the folder of a cell") from None
 
 
 def find_features(folder: Path, facts: Facts) -> Path | None:
@@ -90,22 +97,6 @@ def find_features(folder: Path, facts: Facts) -> Path | None:
     return below
 
 
-def _load(model: nn.Module, path: Path) -> None:
-    try:
-        model.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {REMEDY}") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: truncated, or no safetensors ({_flat(error)}); {REMEDY}") from None
-    except RuntimeError as error:  # names or shapes that are not those of this network
-        raise InputError(f"{path}: weights of another network ({_flat(error)}); {REMEDY}") from None
-
-
-def _flat(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
 def _method(folder: Path, facts: Facts) -> Method:
     task = Task(counts=torch.tensor(facts.counts), seed=facts.seed, imbalance=facts.imbalance)
     name = facts.head or facts.method
@@ -129,13 +120,13 @@ def rebuild(folder: Path, weights: Weights, features: Path | None = None) -> nn.
     method = _method(folder, facts)
     if facts.features is None:
         model = method.adapt(build_network(facts.network, len(facts.counts), facts.seed))
-        _load(model, folder / WEIGHTS_FILES[weights])
+        load_weights(model, folder / WEIGHTS_FILES[weights])
         return model.eval()
     below = features or find_features(folder, facts)
     assert below is not None
     network = rebuild(below, facts.settings["start"])
     model = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
-    _load(model.head, folder / WEIGHTS_FILES[weights])
+    load_weights(model.head, folder / WEIGHTS_FILES[weights])
     return model.eval()
 
 

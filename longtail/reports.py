@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from longtail.benchmarks import Frozen
 from longtail.errors import InputError, one_line
 from longtail.jobs import FAILED
+from longtail.json_files import read_object
 from longtail.plans import ShotGroupsPlan, TablesPlan
+
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class ShotGroups(ShotGroupsPlan):
@@ -24,9 +27,26 @@ class ShotGroups(ShotGroupsPlan):
 class Scores(Frozen):
     """One set of weights on the test images. `accuracy` by split and `per_class` in percent, `ece` too."""
 
-    accuracy: dict[str, float | None]
-    per_class: list[float | None]
-    ece: float
+    accuracy: dict[str, Percent | None] = Field(min_length=4)
+    per_class: list[Percent | None]
+    ece: Percent
+
+
+class ImageSet(Frozen):
+    """How many images, and the sha256 of their content hashes (sorted, one a line)."""
+
+    images: int = Field(ge=1)
+    sha256: str
+
+
+class DisjointSets(Frozen):
+    """The proof that a training made before its first step; see `longtail.manifests.disjoint_proof`."""
+
+    train: ImageSet
+    meta: ImageSet
+    test: ImageSet
+    shared: int = Field(ge=0)
+    """Training or meta images that are test images too: none unless `duplicates: keep` asked for them."""
 
 
 class CellReport(Scores):
@@ -50,6 +70,7 @@ class CellReport(Scores):
     settings: dict[str, Any]
     manifests: dict[str, str]
     """Fingerprints of training set, meta set and pool."""
+    disjoint: DisjointSets
     counts: list[int]
     class_names: list[str]
     groups: ShotGroups
@@ -76,14 +97,10 @@ class FailedReport(Frozen):
 
 def read_report(path: Path) -> CellReport | FailedReport:
     """Read one report. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such report, but the plan names it; run `dvc repro`")
+    missing = "no such report, but the plan names it"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        model = FailedReport if isinstance(found, dict) and "failed" in found else CellReport
-        return model.model_validate(found)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error}); run `dvc repro`") from None
+        found = read_object(path, "run `dvc repro`", missing)
+        return (FailedReport if "failed" in found else CellReport).model_validate(found)
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}; run `dvc repro`") from None
 
@@ -170,6 +187,6 @@ def read_fingerprint(folder: Path) -> str | None:
     if path is None:
         return None
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return str(read_object(path, "run `dvc repro`")["fingerprint"])
+    except KeyError:
         raise InputError(f"{path}: damaged, no fingerprint in it; run `dvc repro`") from None

@@ -32,9 +32,9 @@ def _stop(number: int, frame: object) -> None:
 def run(main: Callable[..., None]) -> None:
     """Run one function as a typer command.
 
-    An `InputError` becomes one line on stderr and exit code 2; a full disk or a killed worker one line and
-    exit code 3; Ctrl-C and SIGTERM one line and 130 or 143. `--debug` anywhere on the command line shows the
-    traceback of an error instead.
+    An `InputError`, a wrong command line, or a file that the system will not read or write becomes one line
+    on stderr and exit code 2; a full disk or a killed worker one line and exit code 3; Ctrl-C and SIGTERM one
+    line and 130 or 143. `--debug` anywhere on the command line shows the traceback of an error instead.
     """
     import typer
 
@@ -44,24 +44,43 @@ def run(main: Callable[..., None]) -> None:
     epilog = "--debug, anywhere on the line, shows the traceback of an error."
     app.command(epilog=epilog)(main)
     name = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
+    # click's UsageError, or that of the copy which typer brings
+    usage: type[Exception] = typer.BadParameter.__mro__[1]
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        app(args=arguments, prog_name=f"python -m {name}")
+        code = app(args=arguments, prog_name=f"python -m {name}", standalone_mode=False)
     except Stopped as stopped:
         where = f"at {stopped.where}; the same command goes on there" if stopped.where else "before its end"
         print(f"stopped: by {signal.Signals(stopped.number).name} {where}", file=sys.stderr)
         raise SystemExit(128 + stopped.number) from None
-    except (InputError, MachineError, OSError) as error:
-        if debug or (isinstance(error, OSError) and error.errno not in FULL):
+    except (InputError, MachineError, OSError, usage) as error:
+        if debug:
             raise
-        text = str(error)
-        if isinstance(error, OSError):
-            text += "; mend that, then the same command goes on from the last good state"
-        print(f"error: {text}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, InputError) else 3) from None
+        if isinstance(error, BrokenPipeError):  # whoever reads our output has left: `... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        print(f"error: {_message(error)}", file=sys.stderr)
+        machine = isinstance(error, MachineError) or (isinstance(error, OSError) and error.errno in FULL)
+        raise SystemExit(3 if machine else 2) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    raise SystemExit(code or 0)
+
+
+def _message(error: Exception) -> str:
+    """What a person reads of an error, in one line."""
+    if isinstance(error, InputError | MachineError):
+        return str(error)
+    if isinstance(error, OSError):
+        if error.errno in FULL:
+            return f"{error}; mend that, then the same command goes on from the last good state"
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return (
+            f"{where}{error.strerror or error}; see that it may be read and written, and that there is space"
+        )
+    text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    return f"{text.removesuffix('.')}; --help lists what is valid"
 
 
 def say(stage: str, text: str) -> None:

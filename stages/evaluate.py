@@ -20,20 +20,23 @@ REMEDY = "run `dvc repro`"
 
 def read_facts(folder: Path, name: str) -> dict[str, Any]:
     """The cell.json of the cell called `name`. Raises InputError."""
-    import json
-
-    from longtail.errors import InputError
+    from longtail.errors import InputError, found_value
+    from longtail.json_files import read_object
 
     path = folder / "cell.json"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, the cell is not trained; {REMEDY}")
-    try:
-        cell = json.loads(path.read_text(encoding="utf-8"))
-        found = cell["cell"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged; {REMEDY}") from None
-    if found != name:
-        raise InputError(f"{path}: is of cell '{found}', not '{name}'; {REMEDY}")
+    cell = read_object(path, REMEDY, missing="no such file, the cell is not trained")
+    if cell.get("cell") != name:
+        raise InputError(f"{path}: is of cell {found_value(cell.get('cell'))}, not '{name}'; {REMEDY}")
+    missing = [key for key in ("counts", "class_names", "fingerprint") if not cell.get(key)]
+    if missing:
+        raise InputError(f"{path}: no '{missing[0]}' in it; {REMEDY}")
+    counts, names = cell["counts"], cell["class_names"]
+    if not (isinstance(counts, list) and all(type(n) is int and n > 0 for n in counts)):
+        raise InputError(f"{path}: counts {found_value(counts)}, no images of each class; {REMEDY}")
+    if not isinstance(names, list) or len(names) != len(counts):
+        raise InputError(f"{path}: class_names are not {len(counts)}, as counts are; {REMEDY}")
+    if not isinstance(cell["fingerprint"], str):
+        raise InputError(f"{path}: fingerprint {found_value(cell['fingerprint'])}; {REMEDY}")
     return cell
 
 

@@ -63,6 +63,28 @@ def pipeline(benchmark: str, root: str) -> str:
     return HEADER.format(benchmark=benchmark, scale=SCALES[benchmark]) + text
 
 
+def read_root(path: Path) -> str:
+    """The text of the root's pipeline. Raises InputError unless it is one."""
+    import yaml
+
+    from longtail.errors import InputError
+
+    remedy = f"`git checkout {path}` brings it back"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run from the folder that holds it")
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
+        whole = all(isinstance(stage["cmd"], str) for stage in found["stages"].values())
+        whole &= bool(found["stages"]["prepare"]["params"] and found["plots"])
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise InputError(f"{path}: not this repository's pipeline ({reason}); {remedy}") from None
+    if not whole:
+        raise InputError(f"{path}: stages without a command, or no plots; {remedy}")
+    return text
+
+
 def _shown(out: str) -> bool:
     return Path(out).stem.startswith(("table", "figure"))
 
@@ -74,7 +96,7 @@ def main(
     from longtail.atomic import write_text
     from longtail.errors import InputError
 
-    root = Path("dvc.yaml").read_text(encoding="utf-8")
+    root = read_root(Path("dvc.yaml"))
     for benchmark, folder in BENCHMARKS.items():
         path = Path(folder) / "dvc.yaml"
         text = pipeline(benchmark, root)

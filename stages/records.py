@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from longtail.errors import InputError
-from longtail.histories import SCALARS, read_history
+from longtail.errors import InputError, found_value
+from longtail.histories import SCALARS, read_fingerprint, read_history
+from longtail.json_files import read_object
 from longtail.layouts import Layouts, TableLayout
 from longtail.plans import TablesPlan
 from longtail.reports import CellReport, FailedReport
@@ -24,21 +25,10 @@ TAG_LIMIT = 8000
 """Characters that MLflow takes in the value of a tag."""
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of a model. Raises InputError."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {REMEDY}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(f"{path}: damaged, not JSON; {REMEDY}") from None
-
-
 def read_curves(path: Path, report: CellReport) -> dict[str, list[tuple[int, float]]]:
     """The scalars of a history by iteration, without what is no number. Raises InputError."""
     table = read_history(path)
-    found = json.loads((table.schema.metadata or {}).get(b"longtail", b"{}")).get("fingerprint")
-    if found != report.fingerprint:
+    if read_fingerprint(path, table) != report.fingerprint:
         raise InputError(f"{path}: not of the training that the report is of; {REMEDY}")
     steps = table["iteration"].to_pylist()
     return {
@@ -73,7 +63,10 @@ def per_class_csv(report: CellReport) -> bytes:
 def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | None) -> Record:
     """What a cell is in every table: parameters, accuracies, curves. Raises InputError."""
     folder = paths.model(report.benchmark, report.imbalance, bundle, member)
-    facts = read_json(folder / "cell.json")
+    facts = read_object(folder / "cell.json", REMEDY)
+    seconds = read_object(folder / "timing.json", REMEDY).get("seconds", 0.0)
+    if not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
+        raise InputError(f"{folder / 'timing.json'}: seconds {found_value(seconds)}; {REMEDY}")
     scores = report.model_dump_json(include={"accuracy", "per_class", "ece", "selected", "groups"})
     # MLflow sorts metrics by name: "acc" comes before all curves
     percent = {f"acc_{split}": value for split, value in report.accuracy.items()} | {"ece": report.ece}
@@ -98,7 +91,7 @@ def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | N
         },
         artifacts={"per_class.csv": per_class_csv(report)},
         end=paths.cell_report(report.benchmark, report.imbalance, bundle, member).stat().st_mtime,
-        seconds=read_json(folder / "timing.json").get("seconds", 0.0),
+        seconds=seconds,
         metrics={name: round(value, 4) for name, value in percent.items() if value is not None},
         curves=read_curves(folder / "history.parquet", report),
     )
@@ -180,8 +173,8 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
     ]
     files = [paths.report(plan.benchmark, name) for name in [*names, "metrics.json", "curves.csv"]]
     for path in files:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; {REMEDY}")
+        if not path.is_file() or not path.stat().st_size:
+            raise InputError(f"{path}: {'empty' if path.is_file() else 'no such file'}; {REMEDY}")
     artifacts = {path.name: path.read_bytes() for path in files}
     ours = [report for report in reports if (report.variant, report.head) == ("difficulty_net", None)]
     lambda_ = {"lambda": f"{ours[0].settings['lambda']:g}"} if ours else {}
@@ -194,7 +187,10 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
         "shot_groups": plan.groups.convention,
         "schedule_fraction": f"{plan.schedule_fraction:g}",
     }
-    note = artifacts[names[0]].decode()
+    try:
+        note = artifacts[names[0]].decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{files[0]}: damaged, not UTF-8; {REMEDY}") from None
     if len(note) > TAG_LIMIT:
         note = f"{note.splitlines()[0]}\n\nIt is too long for this page: `{names[0]}` among the artifacts."
     return Record(

@@ -15,7 +15,9 @@ def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be given again.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    jobs: Annotated[int, typer.Option(help="Cells trained at once; 0: up to two a core, one on a GPU.")] = 0,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Cells trained at once; 0: up to two a core, one on a GPU.")
+    ] = 0,
     methods: Annotated[
         bool,
         typer.Option(

@@ -58,8 +58,16 @@ def code_tags() -> dict[str, str]:
     return tags
 
 
-def log_missing(tracker: Tracker, pages: dict[str, Page]) -> tuple[int, int]:
-    """Log what is not there yet; how many runs are new, and how many had been cut short."""
+@dataclass
+class Logged:
+    """How many runs are new, and how many had been cut short and are made whole."""
+
+    new: int = 0
+    mended: int = 0
+
+
+def log_missing(tracker: Tracker, pages: dict[str, Page], logged: Logged) -> None:
+    """Log what is not there yet, and count it; called again after a failure, it takes up what it left."""
     missing = []
     for name, page in pages.items():
         experiment = tracker.experiment(name, page.description, page.columns)
@@ -72,9 +80,9 @@ def log_missing(tracker: Tracker, pages: dict[str, Page]) -> tuple[int, int]:
     with console.progress("track", len(missing), "runs") as progress:
         for finished, (experiment, record, run) in enumerate(missing, start=1):
             tracker.log(experiment, record, code, run)
+            logged.new += run is None
+            logged.mended += run is not None
             progress.reach(finished)
-    mended = sum(run is not None for _, _, run in missing)
-    return len(missing) - mended, mended
 
 
 def main(
@@ -85,7 +93,7 @@ def main(
     from longtail.plans import read_tables_plan
     from longtail.reports import read_reports
     from stages.records import cell_records, reports_record, table_records
-    from stages.tracking import Tracker, database, locked
+    from stages.tracking import Tracker, database, locked, patiently, server
 
     plan = read_tables_plan(paths.tables_plan(benchmark))
     layouts = read_layouts().of(benchmark)
@@ -105,17 +113,21 @@ def main(
     pages[f"{benchmark} · Tables and figures"] = Page(
         REPORTS_PAGE, REPORTS_COLUMNS, [reports_record(plan, layouts, reports)]
     )
-    root = paths.tracking_root()
-    console.say(
-        "track", f"{benchmark}: {len(cells)} cells in {len(layouts.tables)} tables, to {database(root)}"
-    )
+    root, address = paths.tracking_root(), server()
+    place = address or str(database(root))
+    console.say("track", f"{benchmark}: {len(cells)} cells in {len(layouts.tables)} tables, to {place}")
+    logged = Logged()
     with locked(root, lambda: console.say("track", "waiting for another process that tracks")):
-        new, mended = log_missing(Tracker(root), pages)
+        patiently(
+            place,
+            lambda: log_missing(Tracker(root, address), pages, logged),
+            lambda reason: console.say("track", f"waiting: {reason}"),
+        )
     total = sum(len(page.records) for page in pages.values())
     parts = [
-        f"{new} new",
-        *([f"{mended} made whole"] if mended else []),
-        f"{total - new - mended} there already",
+        f"{logged.new} new",
+        *([f"{logged.mended} made whole"] if logged.mended else []),
+        f"{total - logged.new - logged.mended} there already",
     ]
     console.done(
         "track", f"{total} runs in {len(pages)} experiments: {', '.join(parts)}; `python -m stages.ui`"

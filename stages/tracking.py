@@ -11,17 +11,21 @@ import json
 import os
 import re
 import sqlite3
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from longtail.atomic import atomic_path
 from longtail.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+T = TypeVar("T")
 
 BATCH = 900
 """Metrics in one call; MLflow takes 1,000 entries, of which 100 may be parameters."""
@@ -35,6 +39,20 @@ QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # workers for evaluations by language models
 }
 """Environment under which MLflow tells nobody of its use and starts only what is needed."""
+
+SERVER = "MLFLOW_TRACKING_URI"
+"""MLflow's own variable: where it is http://..., runs go to that server instead of the database here."""
+
+PATIENCE = 60.0
+"""Seconds for which a database that others lock, or a server that does not answer, is waited for."""
+
+QUEUE = 900.0
+"""Seconds for which another process that tracks is waited for."""
+
+LATER = "nothing is lost: `python -m stages.track` brings in later what is missing"
+
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""MLflow itself would ask a server that is away for minutes, and then say it as a traceback."""
 
 VIEW = "results"
 """Name of the view of an experiment's runs that shows results; MLflow's own default has no metric in it."""
@@ -110,14 +128,26 @@ def digest(*parts: bytes) -> str:
 
 @contextmanager
 def locked(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Keep other processes out of `root` for the block; `on_wait` is called where another is inside."""
+    """Keep other processes out of `root` for the block; `on_wait` is called where another is inside.
+
+    Raises InputError where that one has not left after QUEUE seconds.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with (root / "track.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+        end = None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if end is None:
+                    on_wait()
+                    end = time.monotonic() + QUEUE
+                if time.monotonic() >= end:
+                    raise InputError(
+                        f"{file.name}: another process tracks for {QUEUE:g} s; {LATER}"
+                    ) from None
+                time.sleep(0.1)
         yield  # closing the file, or the end of the process, lets the next one in
 
 
@@ -136,26 +166,76 @@ def create_database(root: Path) -> None:
         SqlAlchemyStore(f"sqlite:///{temporary}", artifact_uri(root)).engine.dispose()
 
 
+def server() -> str | None:
+    """The address of the server that SERVER names. Raises InputError where it names something else."""
+    address = os.environ.get(SERVER) or None
+    if address is not None and not address.startswith(("http://", "https://")):
+        raise InputError(f"{SERVER}={address}: give the http://... of a server, or unset it")
+    return address
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Whether it is worth trying again: a locked database, a server that is away."""
+    return any(words in str(error) for words in ("is locked", "API request to", "Connection aborted"))
+
+
+def patiently(place: str, action: Callable[[], T], on_wait: Callable[[str], None]) -> T:
+    """What `action` returns, which is called again for PATIENCE seconds while it fails for a time.
+
+    `action` must take up what it left. Raises InputError where MLflow refuses, or stays away.
+    """
+    from mlflow.exceptions import MlflowException
+
+    end, pause = time.monotonic() + PATIENCE, 0.25
+    while True:
+        try:
+            return action()
+        except (MlflowException, sqlite3.OperationalError) as error:
+            reason = " ".join(str(error).split())[:200]
+            if not is_temporary(error) or time.monotonic() >= end:
+                raise InputError(f"{place}: {reason}; {LATER}") from None
+            if pause == 0.25:
+                on_wait(reason)
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+
 class Tracker:
-    """Experiments and runs of the database under `root`; use under `locked`.
+    """Experiments and runs of the database under `root`, or of a `server`; use under `locked`.
 
     Raises InputError where the database is broken, or came here from another folder.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, server: str | None = None) -> None:
+        os.environ.update(QUIET)
+        self.root, self.server = root, server
+        if server is not None:
+            from mlflow.tracking import MlflowClient
+
+            os.environ.update(IMPATIENT)
+            self.client = MlflowClient(server)
+            self.client.search_experiments(max_results=1)
+            return
         create_database(root)
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
-        self.root = root
+        if database(root).is_file() and not database(root).stat().st_size:
+            raise InputError(f"{database(root)}: empty; {REMEDY}")
         try:
-            with closing(sqlite3.connect(database(root))) as connection:  # MLflow would retry for minutes
+            with closing(
+                sqlite3.connect(database(root), timeout=1)
+            ) as connection:  # MLflow would retry for minutes
                 connection.execute("PRAGMA schema_version")
             self.client = MlflowClient(store_uri(root))
             known = self.client.search_experiments(max_results=1)
         except sqlite3.DatabaseError as error:
+            if is_temporary(error):
+                raise
             raise InputError(f"{database(root)}: {error}; {REMEDY}") from None
         except MlflowException as error:
+            if is_temporary(error):
+                raise
             reason = " ".join(str(error).split())
             raise InputError(
                 f"{database(root)}: {reason}; `mlflow db upgrade {store_uri(root)}`, or {REMEDY}"
@@ -173,7 +253,8 @@ class Tracker:
         """
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            place = f"{artifact_uri(self.root)}/{re.sub(r'[^a-z0-9]+', '-', name.lower())}"
+            here = f"{artifact_uri(self.root)}/{re.sub(r'[^a-z0-9]+', '-', name.lower())}"
+            place = None if self.server else here
             view = {"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": columns}
             experiment = self.client.create_experiment(
                 name, artifact_location=place, tags={f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
@@ -212,7 +293,12 @@ class Tracker:
         )
         start, end = run.info.start_time, run.info.start_time + round(record.seconds * 1000)
         run_id = run.info.run_id
-        write_artifacts(str(run.info.artifact_uri), record.artifacts)
+        if self.server is None:
+            write_artifacts(str(run.info.artifact_uri), record.artifacts)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                write_artifacts(Path(folder).as_uri(), record.artifacts)
+                self.client.log_artifacts(run_id, folder)
         last = max((step for curve in record.curves.values() for step, _ in curve), default=0) or 1
         points = [
             Metric(name, value, start + (end - start) * step // last, step)

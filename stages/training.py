@@ -29,14 +29,13 @@ def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInput
     Pool and images are those of `beside`, where such of another imbalance were read before.
     """
     from longtail.jobs import CellInputs
-    from longtail.manifests import check_disjoint, read_manifest
+    from longtail.manifests import read_manifest
     from longtail.pools import read_images, read_pool
 
     pool = beside.pool if beside else read_pool(paths.pool(plan.benchmark))
     images = beside.images if beside else read_images(paths.images(plan.benchmark), pool)
     train = read_manifest(paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance)
     meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
-    check_disjoint(train.hash, meta.hash, pool.hash[pool.rows("test")], pool.shared)
     return CellInputs(pool=pool, images=images, train=train, meta=meta)
 
 

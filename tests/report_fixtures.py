@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = DIGITS_LT.name
 CLASSES = 10
 EPOCHS = 12
+SET_SIZES = {"train": 314, "meta": 100, "test": 500}
 
 
 def params(
@@ -132,6 +133,10 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
         "network": plan.network,
         "counts": counts(cell.imbalance),
         "class_names": [str(index) for index in range(CLASSES)],
+        "disjoint": {
+            **{name: {"images": size, "sha256": "3" * 64} for name, size in SET_SIZES.items()},
+            "shared": 0,
+        },
         "manifests": {"train": "0" * 64, "meta": "1" * 64, "pool": "2" * 64},
         "parameters": 1234,
         "iterations": training.iterations,

@@ -217,11 +217,12 @@ def test_settings_come_from_the_variant_then_the_person_then_the_benchmark_then_
 def test_every_plan_file_comes_back_as_it_was(tmp_path: Path) -> None:
     params = params_of(tmp_path)
     for plan in plan_bundles(DIGITS_LT, params):
-        write_plan(tmp_path / "bundle.json", plan)
-        assert read_bundle(tmp_path / "bundle.json") == plan
-        first = (tmp_path / "bundle.json").read_bytes()
-        write_plan(tmp_path / "bundle.json", read_bundle(tmp_path / "bundle.json"))
-        assert (tmp_path / "bundle.json").read_bytes() == first
+        path = tmp_path / f"imb{plan.imbalance:g}" / f"{plan.bundle}.json"
+        write_plan(path, plan)
+        assert read_bundle(path) == plan
+        first = path.read_bytes()
+        write_plan(path, read_bundle(path))
+        assert path.read_bytes() == first
     bundles = plan_bundles(DIGITS_LT, params)
     for plan, read in [
         *((plan, read_evaluation) for plan in plan_evaluations(DIGITS_LT, params, bundles)),
@@ -250,8 +251,10 @@ def test_the_plan_of_the_tables_names_every_cell_once(tmp_path: Path) -> None:
 
 @pytest.fixture
 def planned(tmp_path: Path) -> Path:
-    write_plan(tmp_path / "plan.json", plan_bundles(DIGITS_LT, params_of(tmp_path))[0])
-    return tmp_path / "plan.json"
+    plan = plan_bundles(DIGITS_LT, params_of(tmp_path))[0]
+    path = tmp_path / f"imb{plan.imbalance:g}" / f"{plan.bundle}.json"
+    write_plan(path, plan)
+    return path
 
 
 def without(key: str) -> Any:
@@ -265,7 +268,12 @@ def without(key: str) -> Any:
         (lambda found: {**found, "extra": 1}, "extra: found 1"),
         (lambda found: {**found, "method": "magic"}, "method 'magic' is not known"),
         (lambda found: {**found, "imbalance": "fifty"}, "imbalance: found 'fifty'"),
-        (lambda found: [found], "found ["),
+        (lambda found: [found], "holds a list"),
+        (lambda found: {**found, "bundle": "other"}, "the plan of other at imbalance"),
+        (lambda found: {**found, "imbalance": 7}, "at imbalance 7"),
+        (lambda found: {**found, "settings": {"x": 1}}, "x: found 1"),
+        (lambda found: {**found, "std": [0.0]}, "std.0: found 0.0"),
+        (lambda found: {**found, "training": {**found["training"], "batch_size": 0}}, "batch_size: found 0"),
         (lambda found: "cut {", "not JSON"),
     ],
 )

@@ -161,7 +161,7 @@ def test_evaluate_refuses_bad_input_in_one_line_and_damages_nothing(folder, name
 
 REPORT_BREAKS = {
     "missing": (lambda f: (f / REPORT).unlink(), f"{REPORT}: no such report"),
-    "damaged": (lambda f: (f / REPORT).write_text("{"), f"{REPORT}: not JSON"),
+    "damaged": (lambda f: (f / REPORT).write_text("{"), f"{REPORT}: damaged, not JSON"),
     "field lost": (lambda f: (f / REPORT).write_text("{}"), "missing"),
     "stale": (
         lambda f: change_json(f / MODEL / "cell.json", fingerprint="ab" * 32),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from longtail.errors import InputError
-from longtail.histories import read_history
+from longtail.histories import read_fingerprint, read_history
 from longtail.layouts import Row
 from longtail.plans import TablesPlan
 from longtail.reports import CellReport
@@ -39,10 +38,7 @@ class Course:
 def read_course(path: Path, report: CellReport) -> Course:
     """The history of the cell of `report`. Raises InputError where it is missing, damaged or another's."""
     table = read_history(path)
-    try:
-        found = json.loads((table.schema.metadata or {})[b"longtail"])["fingerprint"]
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: no fingerprint in it; run `dvc repro`") from None
+    found = read_fingerprint(path, table)
     if found != report.fingerprint:
         raise InputError(
             f"{path}: of training {found[:12]}, its report says {report.fingerprint[:12]}; run `dvc repro`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from longtail.errors import InputError
 from longtail.networks import imagenet
 from longtail.networks.residual import cifar_resnet32, digits_resnet
 from longtail.randomness import global_draws
@@ -22,6 +23,12 @@ IMAGE_NETWORKS = {
 
 
 def build_network(name: str, classes: int, seed: int) -> nn.Module:
-    """The network `name` with `classes` outputs, initialised from (seed, "initialisation")."""
+    """The network `name` with `classes` outputs, initialised from (seed, "initialisation").
+
+    Raises InputError where no network has that name.
+    """
+    known = NETWORKS | IMAGE_NETWORKS
+    if name not in known:
+        raise InputError(f"network '{name}': not known; valid: {', '.join(known)}")
     with global_draws(seed, "initialisation"):
-        return (NETWORKS | IMAGE_NETWORKS)[name](classes)
+        return known[name](classes)

@@ -11,7 +11,7 @@ from longtail.presets.preset import Preset
 class Settings(Strict):
     """Settings of Difficulty-Net; defaults are those of CIFAR-100-LT in the authors' code."""
 
-    lambda_: float = Field(0.3, alias="lambda", ge=0, allow_inf_nan=False)
+    lambda_: float = Field(0.3, alias="lambda", ge=0, le=1e6, allow_inf_nan=False)
     """Weight of the driver loss in Eq. 8."""
     loss: Literal["cross_entropy", "balanced_softmax"] = "cross_entropy"
     """L in Eqs. 5, 9 and 11; the meta loss is plain cross-entropy either way."""
@@ -25,7 +25,7 @@ class Settings(Strict):
     """exact: Eq. 10 through the inner step. detached: zero, as the authors' release computes it."""
     weighting: Literal["per_image", "averaged"] = "per_image"
     """averaged: mean loss times mean weight of the batch, as the authors' release has "+ Bal. Softmax"."""
-    hidden: int = Field(128, ge=1)
+    hidden: int = Field(128, ge=1, le=65536)
     """Width of both hidden layers."""
     bias: bool = False
     """Whether the linear layers of D have biases (in the authors' code not on CIFAR)."""

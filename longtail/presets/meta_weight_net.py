@@ -17,7 +17,7 @@ class Settings(Strict):
     detach_input: bool = False
     """At level sample: whether the losses that go into V are constants in the inner step, as in the authors'
     noisy-label release."""
-    hidden: int = Field(100, ge=1)
+    hidden: int = Field(100, ge=1, le=65536)
     """Width of V's hidden layer."""
     learning_rate: float = Field(1e-5, gt=0, allow_inf_nan=False)
     """Of SGD on theta."""

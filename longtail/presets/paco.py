@@ -15,9 +15,9 @@ class Settings(Strict):
     """Weight of an image of the anchor's class, where that of the own centre is 1."""
     temperature: float = Field(0.05, gt=0, allow_inf_nan=False)
     """T, by which similarities (not the centres' logits) are divided."""
-    queue: int = Field(1024, ge=1)
+    queue: int = Field(1024, ge=1, le=10**7)
     """K, the number of keys that are kept."""
-    dim: int = Field(32, ge=1)
+    dim: int = Field(32, ge=1, le=65536)
     """D, of the projection's output."""
     momentum: float = Field(0.999, ge=0, lt=1)
     """Of the momentum encoder: how much of it stays at a step."""

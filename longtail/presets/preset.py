@@ -10,12 +10,13 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from longtail.benchmarks import Strict
-from longtail.errors import InputError, one_line
+from longtail.errors import InputError, found_value, one_line
 
 
 def nearest(word: str, valid: list[str]) -> str:
     """`did you mean 'x'?`, or the list of valid words when none is near."""
-    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    # difflib takes the square of the length
+    close = difflib.get_close_matches(word[:100], valid, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
     return f"valid: {', '.join(valid)}" if valid else "it has no settings"
@@ -59,7 +60,8 @@ class Preset:
             if key == "lambda" and self.uses_lambda:
                 raise InputError(f"{where}.lambda: lambda stands at the top level; move it there")
             if key not in self.keys:
-                raise InputError(f"{where}: unknown key {str(key)!r}; {nearest(str(key), self.keys)}")
+                known = nearest(str(key), self.keys)
+                raise InputError(f"{where}: unknown key {found_value(str(key))}; {known}")
         try:
             self.settings.model_validate(dict(section))
         except ValidationError as error:

@@ -15,7 +15,7 @@ class Settings(Strict):
     """Weight of the driver loss in Eq. 8."""
     driver_reduction: Literal["mean", "sum"] = "mean"
     """Over the images of a batch in Eq. 7."""
-    hidden: int = Field(128, ge=1)
+    hidden: int = Field(128, ge=1, le=65536)
     """Width of both hidden layers."""
     learning_rate: float = Field(1e-5, gt=0, allow_inf_nan=False)
     """Of Adam on theta."""

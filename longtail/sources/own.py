@@ -151,7 +151,7 @@ Pairs = list[tuple[Path, str]]
 
 def _in_folders(root: Path) -> tuple[Pairs, int]:
     """The image files anywhere below each class folder, sorted, and the number of other files there."""
-    real = root.resolve()
+    real = _real(root)
     entries = sorted(root.iterdir())
     _refuse_outside(root, real, entries)
     loose = [_within(path, root) for path in entries if path.is_file() and _is_image(path)]
@@ -193,7 +193,7 @@ def _below(folder: Path) -> Iterator[Path]:
 def _refuse_outside(root: Path, real: Path, paths: Sequence[Path]) -> None:
     """Raise InputError for links that lead out of `root`, whose real place is `real`, or to a folder."""
     links = [path for path in paths if path.is_symlink()]
-    outside = [path for path in links if path.is_dir() or not path.resolve().is_relative_to(real)]
+    outside = [path for path in links if path.is_dir() or not _real(path).is_relative_to(real)]
     if outside:
         raise InputError(
             f"{shown(root)}: {len(outside)} symbolic links lead out of it or to a folder: "
@@ -204,7 +204,7 @@ def _refuse_outside(root: Path, real: Path, paths: Sequence[Path]) -> None:
 def _in_list(where: Path) -> Pairs:
     """The files of a list, in its order, with their labels as text."""
     columns = _columns(where)
-    root, real = where.parent, where.parent.resolve()
+    root, real = where.parent, _real(where.parent)
     bare = [row for row, pair in enumerate(columns, 1) if None in pair or "" in pair]
     if bare:
         raise InputError(
@@ -261,7 +261,7 @@ def _fault(root: Path, real: Path, text: str) -> str | None:
         return "climbs"
     if "\0" in text or not (root / text).is_file():
         return "no such file"
-    if not (root / text).resolve().is_relative_to(real):
+    if not _real(root / text).is_relative_to(real):
         return "a link that leads out"
     return None
 
@@ -287,6 +287,11 @@ def _decoded(path: Path, side: int) -> NDArray[np.uint8] | str:
 def squared(image: Image.Image, side: int) -> Image.Image:
     """RGB, the shorter side resized to `side`, the centre of `side` x `side` pixels."""
     return fitted(eight_bits(image).convert("RGB"), side, side)
+
+
+def _real(path: Path) -> Path:
+    # unlike Path.resolve, no error for links that lead in a circle
+    return Path(os.path.realpath(path))
 
 
 def _is_image(path: Path) -> bool:

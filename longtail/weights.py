@@ -1,0 +1,41 @@
+"""Weights in files: safetensors, which hold numbers and nothing that could run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from longtail.errors import InputError
+
+REMEDY = "`dvc repro` trains it again"
+SHOWN = 200
+"""Characters of a reason; that of wrong names lists all of them."""
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Put the weights in `path` into `model`.
+
+    Raises InputError where the file is missing or damaged, its names or shapes are those of another network,
+    or a weight is not finite.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {REMEDY}")
+    try:
+        state = load_file(path)
+        model.load_state_dict(state)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: truncated, or no safetensors ({_short(error)}); {REMEDY}") from None
+    except RuntimeError as error:  # names or shapes that are not those of this network
+        raise InputError(f"{path}: weights of another network ({_short(error)}); {REMEDY}") from None
+    wrong = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if wrong:
+        raise InputError(f"{path}: {wrong[0]} is not finite, as {len(wrong)} of {len(state)}; {REMEDY}")
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -1,0 +1,357 @@
+"""What can be wrong with the files and words that a stage is given: damages, and where they are tried."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import load_file, save_file
+
+Damage = Callable[[Path], object]
+"""Of a folder in which the stages ran."""
+
+DATA = "data/digits-lt"
+POOL, IMAGES = f"{DATA}/pool.parquet", f"{DATA}/images.npy"
+TRAIN, META = f"{DATA}/imb50/train.parquet", f"{DATA}/imb50/meta.parquet"
+PLAN, FOCAL, HEADS, EVALUATION = (
+    f"{DATA}/plan/imb50/{name}.json"
+    for name in ("cross_entropy", "focal", "cross_entropy-heads", "evaluation")
+)
+TABLES = f"{DATA}/plan/tables.json"
+MODEL = "models/digits-lt/imb50/cross_entropy/seed1"
+CELL, HISTORY, TIMING = f"{MODEL}/cell.json", f"{MODEL}/history.parquet", f"{MODEL}/timing.json"
+LAST, SELECTED = f"{MODEL}/weights.safetensors", f"{MODEL}/selected.safetensors"
+PREDICTIONS = f"{MODEL}/predictions.parquet"
+REPORT = "reports/digits-lt/cells/imb50/cross_entropy/seed1.json"
+PHOTO = "photos/common/000.png"
+DATABASE = "mlruns/mlflow.db"
+
+PREDICT, EXPORT = f"predict {PHOTO} --model {MODEL}", f"export --model {MODEL} --onnx x.onnx"
+REPRESENT, RETRAIN, EVALUATE = (
+    "represent 50 cross_entropy",
+    "retrain 50 cross_entropy",
+    "evaluate 50 cross_entropy",
+)
+OWN = "prepare --benchmark own"
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+ANY_FILE: dict[str, Damage] = {
+    "gone": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": halve,
+    "bytes": lambda path: path.write_bytes(bytes(range(256)) * 9),
+    "a folder": make_folder,
+    "a link to itself": link_to_itself,
+    "a list": lambda path: path.write_text("[]"),
+    "null": lambda path: path.write_text("null"),
+    "a number": lambda path: path.write_text("7"),
+    "deep": lambda path: path.write_text("[" * 20_000),
+    "a huge integer": lambda path: path.write_text('{"cell": ' + "9" * 6000 + "}"),
+}
+"""What can be wrong with any file."""
+
+READ: list[tuple[str, tuple[str, ...]]] = [
+    ("prepare", ("params.yaml",)),
+    (OWN, ("params.yaml", PHOTO)),
+    ("subsample 50", ("params.yaml", POOL)),
+    ("extract_meta 50", ("params.yaml", POOL, TRAIN)),
+    ("plan", ("params.yaml",)),
+    (REPRESENT, (PLAN, POOL, IMAGES, TRAIN, META)),
+    (RETRAIN, (HEADS, POOL, IMAGES, TRAIN, META, CELL, SELECTED)),
+    (EVALUATE, (EVALUATION, CELL, PREDICTIONS)),
+    ("tabulate", (TABLES, REPORT)),
+    ("plot", (TABLES, REPORT, HISTORY)),
+    ("track", (TABLES, REPORT, CELL, TIMING, HISTORY)),
+    (PREDICT, (CELL, LAST, PHOTO)),
+    (EXPORT, (CELL, LAST)),
+    ("pipelines --check", ("dvc.yaml",)),
+]
+"""The files that each stage reads, and that must be there and whole."""
+
+HARMLESS = {(OWN, PHOTO, "gone"), (OWN, PHOTO, "a folder")}
+"""An image less in its class."""
+
+
+def into(file: str, damage: Damage) -> Damage:
+    """`damage` of one file."""
+    return lambda folder: damage(folder / file)
+
+
+def text(content: str, file: str = "params.yaml") -> Damage:
+    """Another content of a file."""
+    return lambda folder: (folder / file).write_text(content)
+
+
+def more(content: str) -> Damage:
+    """Lines that `params.yaml` has besides."""
+    return lambda folder: (folder / "params.yaml").write_text((folder / "params.yaml").read_text() + content)
+
+
+def keys(file: str, **changed: Any) -> Damage:
+    """Other values in a JSON file; those of a dictionary are put into the one that is there."""
+
+    def damage(folder: Path) -> None:
+        found = json.loads((folder / file).read_text())
+        for name, value in changed.items():
+            found[name] = {**found[name], **value} if isinstance(value, dict) and value else value
+        (folder / file).write_text(json.dumps(found))
+
+    return damage
+
+
+def column(file: str, name: str, value: Any) -> Damage:
+    """A table with `value` in every row of a column."""
+
+    def damage(folder: Path) -> None:
+        table = pq.read_table(folder / file)
+        place = table.column_names.index(name)
+        values = pa.array([value] * len(table), table.schema.field(name).type)
+        pq.write_table(table.set_column(place, name, values), folder / file)
+
+    return damage
+
+
+def rows(file: str, count: int) -> Damage:
+    """A table of zeros that says it has `count` rows, in a file of kilobytes."""
+
+    def damage(folder: Path) -> None:
+        table = pa.table({"image": pa.array(np.zeros(count, np.int64))})
+        pq.write_table(table.replace_schema_metadata(pq.read_schema(folder / file).metadata), folder / file)
+
+    return damage
+
+
+def weights(file: str, value: float) -> Damage:
+    """One tensor of `value` among the weights."""
+
+    def damage(folder: Path) -> None:
+        state = load_file(folder / file)
+        name = next(name for name, tensor in state.items() if tensor.dtype == np.float32)
+        save_file({**state, name: np.full_like(state[name], value)}, folder / file)
+
+    return damage
+
+
+def array(change: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    """Other decoded images."""
+    return lambda folder: np.save(folder / IMAGES, change(np.load(folder / IMAGES)))
+
+
+def boundless_array(folder: Path) -> None:
+    """An array of 640 TB by what its header says."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (10**13, 8, 8, 1)}
+    with (folder / IMAGES).open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+
+
+def bomb(folder: Path) -> None:
+    """A PNG file of a kilobyte that says it is 60,000 pixels wide and high."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    (folder / PHOTO).write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def leading_out(folder: Path) -> None:
+    """A symbolic link in a class folder to an image elsewhere."""
+    shutil.copyfile(folder / PHOTO, folder / "secret.png")
+    (folder / "photos/common/link.png").symlink_to(folder / "secret.png")
+
+
+def image_list(content: str) -> Damage:
+    """The photographs by a list in place of the folder."""
+
+    def damage(folder: Path) -> None:
+        (folder / "photos/list.csv").write_text(content)
+        params = folder / "params.yaml"
+        params.write_text(params.read_text().replace("own: photos", "own: photos/list.csv"))
+
+    return damage
+
+
+def copied(source: str, target: str) -> Damage:
+    """A sound file in the place of another."""
+    return lambda folder: shutil.copyfile(folder / source, folder / target)
+
+
+def made(file: str, content: bytes) -> Damage:
+    """A file that was not there."""
+
+    def damage(folder: Path) -> None:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
+
+    return damage
+
+
+def nothing(folder: Path) -> None:
+    """The files are sound: it is the words that are wrong."""
+
+
+GOOD = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1]\n"
+NAN = float("nan")
+
+CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
+    # a person's parameters
+    ("plan", more("seeds: [2]\n"), ("params.yaml", "'seeds' stands twice", "line 7")),
+    ("plan", more("sedes: [2]\n"), ("params.yaml", "unknown key 'sedes'")),
+    ("plan", text(GOOD.replace("[1]", str(list(range(2000))))), ("params.yaml: seeds", "at most 1000")),
+    ("plan", text(GOOD.replace("[1]", str(list(range(300_000))))), ("params.yaml", "bytes")),
+    ("plan", text(GOOD.replace("[1]", f"[{10**300}]")), ("params.yaml: seeds", "2^32")),
+    ("plan", text(GOOD.replace("[1]", "1")), ("params.yaml: seeds: found 1",)),
+    ("plan", text(GOOD.replace("0.3", "1.0e+308")), ("params.yaml: lambda: found 1e+308",)),
+    ("plan", text(GOOD.replace("[50]", "[1.0e+30]")), ("params.yaml: imbalances", "from 1 to 1e6")),
+    ("plan", text(GOOD.replace("digits-lt", "own")), ("params.yaml: imbalances: none of digits-lt",)),
+    ("plan", text(GOOD + f"data_seed: {10**30}\n"), ("params.yaml: data_seed",)),
+    ("plan", text(GOOD + "paco: {dim: 1000000000}\n"), ("params.yaml: paco.dim: found 1000000000",)),
+    ("plan", text(GOOD + "own: {iterations: 1000000000000}\n"), ("params.yaml: own.iterations",)),
+    ("plan", text(GOOD + "own: {image_size: 1000000}\n"), ("params.yaml: own.image_size",)),
+    ("plan", text(GOOD + "meta_per_class: 1000000000\n"), ("params.yaml: meta_per_class",)),
+    ("plan", text(GOOD + 'images: {"a\\nb": 3}\n'), ("params.yaml: images.'a\\nb': found 3",)),
+    ("plan", text(GOOD + 'images: {"a\\nb": x}\n'), ("params.yaml: images: found {'a\\nb': 'x'}",)),
+    ("plan", text("a: &a [1, 1]\nb: [*a, *a]\n"), ("params.yaml: an alias (line 2)",)),
+    ("plan", text("x: &x {a: 1}\ny: {<<: [*x, *x]}\n"), ("params.yaml: an alias (line 2)",)),
+    ("plan", text("{a: " * 5000), ("params.yaml: not YAML",)),
+    ("plan", text("- " * 5000), ("params.yaml",)),
+    ("plan", text(f'? "{"k" * 100_000}"\n: 1\n'), ("params.yaml: unknown key",)),
+    ("plan --benchmark ../x", nothing, ("benchmark '../x'",)),
+    # words on the command line
+    ("subsample 1e300", nothing, ("imbalance 1e+300", "largest imbalance that works")),
+    ("subsample inf", nothing, ("imbalance inf",)),
+    ("subsample -- -5", nothing, ("imbalance -5",)),
+    ("subsample abc", nothing, ("'imbalance'", "--help")),
+    ("subsample", nothing, ("Missing argument 'imbalance'",)),
+    ("subsample 50 --nope", nothing, ("--nope",)),
+    ("represent nan focal", nothing, ("imbnan/focal.json: no such plan",)),
+    ("represent 50 ../../x", nothing, ("x.json: no such plan",)),
+    ("represent 50 focal --jobs -3", nothing, ("--jobs",)),
+    ("evaluate 7", nothing, ("imb7/evaluation.json: no such plan",)),
+    ("evaluate 50 ../x", nothing, ("bundle '../x': not planned",)),
+    (f"{PREDICT} --top 0", nothing, ("--top",)),
+    (f"{PREDICT} --device gpu", nothing, ("--device gpu: not a device",)),
+    (f"{PREDICT} --csv /proc/x.csv", nothing, ("--csv /proc/x.csv",)),
+    (f"predict /dev/zero --model {MODEL}", nothing, ("/dev/zero: not a file",)),
+    (f"predict {PHOTO} --model nothing", nothing, ("nothing/cell.json: no such cell",)),
+    (f"export --model {MODEL}", nothing, ("--onnx FILE, --mlflow",)),
+    ("ui --port 0", nothing, ("--port",)),
+    ("ui --port 99999", nothing, ("--port",)),
+    # a person's images
+    (OWN, bomb, ("000.png", "more than 80,000,000 pixels")),
+    (PREDICT, bomb, ("000.png", "more than 80,000,000 pixels")),
+    (OWN, leading_out, ("link.png", "symbolic links lead out")),
+    (
+        OWN,
+        image_list("path,label\n" + "".join(f"x/{n}.png,{n % 3}\n" for n in range(10_000))),
+        ("list.csv: 10000 of 10000 paths", "x/0.png (no such file)", "and 9995 more"),
+    ),
+    (
+        OWN,
+        image_list("path,label\n/etc/passwd,a\n../params.yaml,b\n"),
+        ("list.csv", "(absolute)", "(climbs)"),
+    ),
+    (OWN, image_list(""), ("list.csv: not a list with the columns path and label",)),
+    (OWN, image_list("file,class\na,b\n"), ("list.csv: not a list with the columns path and label",)),
+    (OWN, image_list("path,label\ncommon/000.png,\n"), ("list.csv", "first: row 1")),
+    (OWN, lambda folder: shutil.rmtree(folder / "photos"), ("photos: no such file or folder",)),
+    ("prepare --benchmark cifar100-lt", nothing, ("cifar: no such file or folder",)),
+    (
+        "prepare --benchmark cifar100-lt",
+        made("cifar/train-0.parquet", b""),
+        ("cifar/train-0.parquet: not parquet",),
+    ),
+    ("prepare --benchmark cifar100-lt", made("cifar/cifar-100-python.tar.gz", b""), ("tar.gz: its MD5 is",)),
+    # tables of images
+    ("subsample 50", rows(POOL, 60_000_000), (POOL, "60,000,000 rows")),
+    ("subsample 50", column(POOL, "label", 99), (POOL, "label 99, expected 0 to 9")),
+    ("subsample 50", column(POOL, "hash", "0"), (POOL, "images are in source and test")),
+    ("subsample 50", rows(POOL, 3), (POOL, "columns image int64, expected")),
+    ("subsample 50", copied(TRAIN, POOL), (POOL, "a train table, expected a pool")),
+    ("extract_meta 50", copied(META, TRAIN), (TRAIN, "a meta table, expected a train")),
+    (REPRESENT, copied(TRAIN, META), (META, "a train table, expected a meta")),
+    (REPRESENT, column(META, "label", -1), (META, "label -1, expected 0 to 9")),
+    (REPRESENT, boundless_array, (IMAGES,)),
+    (REPRESENT, array(lambda images: images / 255), (IMAGES, "float64")),
+    (REPRESENT, array(lambda images: np.full(images.shape, NAN)), (IMAGES, "float64")),
+    (REPRESENT, array(lambda images: images[:100]), (IMAGES, "expected uint8")),
+    (
+        REPRESENT,
+        array(lambda images: 255 - images),
+        (IMAGES, "1797 of 1797 images are not those of the pool"),
+    ),
+    # plans
+    (REPRESENT, copied(FOCAL, PLAN), (PLAN, "the plan of focal")),
+    (REPRESENT, keys(PLAN, method="nothing"), (PLAN, "method 'nothing' is not known")),
+    (REPRESENT, keys(PLAN, settings={"x": 1}), (PLAN, "x: found 1")),
+    (REPRESENT, keys(PLAN, code={"../x.py": "1"}), (PLAN, "../x.py")),
+    (REPRESENT, keys(PLAN, mean=[1, 2, 3, 4]), (PLAN, "mean: found [1, 2, 3, 4]")),
+    (REPRESENT, keys(PLAN, std=[0.0]), (PLAN, "std.0: found 0.0")),
+    (REPRESENT, keys(PLAN, training={"batch_size": 0}), (PLAN, "training.batch_size: found 0")),
+    (REPRESENT, keys(PLAN, training={"iterations": -1}), (PLAN, "training.iterations: found -1")),
+    (EVALUATE, copied(TABLES, EVALUATION), (EVALUATION, "imbalance: missing")),
+    ("tabulate", keys(TABLES, bundles=[]), (TABLES, "bundles: found []")),
+    ("plot", keys(TABLES, imbalances=[]), (TABLES, "imbalances: found []")),
+    # trained cells
+    (RETRAIN, weights(SELECTED, NAN), (SELECTED, "is not finite")),
+    (PREDICT, weights(LAST, NAN), (LAST, "is not finite")),
+    (f"{PREDICT} --weights selected", weights(SELECTED, float("inf")), (SELECTED, "is not finite")),
+    (EXPORT, weights(LAST, NAN), (LAST, "is not finite")),
+    (f"export --model {MODEL} --mlflow", weights(LAST, NAN), (LAST, "is not finite")),
+    (PREDICT, keys(CELL, std=[0.0]), (CELL, "std.0: found 0.0")),
+    (PREDICT, keys(CELL, mean=[1, 2]), (CELL, "one number for each channel")),
+    (PREDICT, keys(CELL, image_shape=[10**9, 10**9, 1]), (CELL, "image_shape.0: found 1000000000")),
+    (PREDICT, keys(CELL, image_shape=[8, 8, 2]), (CELL, "image_shape.2: found 2")),
+    (PREDICT, keys(CELL, counts=[]), (CELL, "counts: found []")),
+    (PREDICT, keys(CELL, counts=[0] * 10), (CELL, "counts.0: found 0")),
+    (PREDICT, keys(CELL, class_names=["a"]), (CELL, "1 class_names for 10 counts")),
+    (PREDICT, keys(CELL, network="nothing"), (CELL, "network 'nothing' is not known")),
+    # predictions, histories, reports
+    (EVALUATE, column(PREDICTIONS, "label", 99), (PREDICTIONS, "label 99 in row 0")),
+    (EVALUATE, column(PREDICTIONS, "label", None), (PREDICTIONS,)),
+    (EVALUATE, column(PREDICTIONS, "logits", [NAN] * 10), (PREDICTIONS, "row 0 are not finite")),
+    (EVALUATE, column(PREDICTIONS, "logits", [0.0]), (PREDICTIONS, "1 logits for an image")),
+    (EVALUATE, keys(CELL, counts=[0] * 10), (CELL, "counts [0, 0")),
+    (EVALUATE, keys(CELL, counts=["a"] * 10), (CELL, "counts ['a'")),
+    (EVALUATE, keys(CELL, class_names=["a"]), (CELL, "class_names are not 10")),
+    (EVALUATE, keys(CELL, fingerprint=7), (CELL, "fingerprint 7")),
+    ("plot", column(HISTORY, "iteration", 0), (HISTORY, "do not rise")),
+    ("plot", column(HISTORY, "train_loss", float("inf")), (HISTORY, "train_loss is infinite in row 0")),
+    ("plot", column(HISTORY, "accuracy", [0.5] * 3), (HISTORY,)),
+    ("track", keys(TIMING, seconds="x"), (TIMING, "seconds 'x'")),
+    ("tabulate", keys(REPORT, accuracy=[]), (REPORT, "accuracy: found []")),
+    ("tabulate", keys(REPORT, accuracy={"all": 1e308}), (REPORT, "accuracy.all: found 1e+308")),
+    ("tabulate", keys(REPORT, seed="x"), (REPORT, "seed: found 'x'")),
+    ("tabulate", keys(REPORT, fingerprint="0" * 64), (REPORT, "another training")),
+    ("tabulate", keys(REPORT, cell="other", seed=7), (REPORT, "is of cell 'other'")),
+    # MLflow's database
+    ("track", made(DATABASE, b""), (DATABASE, "empty")),
+    ("track", made(DATABASE, b"SQLite format 3\0" + b"x" * 500), (DATABASE, "not a database")),
+    ("track", made(f"{DATABASE}/x", b""), (DATABASE,)),
+    ("track", made("mlruns", b""), ("mlruns",)),
+    ("ui --port 45871", made(DATABASE, b"x" * 500), (DATABASE, "not a database")),
+]
+"""A command, what is wrong, and what the one line must say."""
