@@ -25,6 +25,8 @@ def fingerprint(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -> str:
         "seed": cell.seed,
         "manifests": manifests,
     }
+    if plan.pretrained is not None:
+        facts["pretrained"] = plan.pretrained
     if cell.head is None:
         facts |= _training_facts(plan.method, plan.settings, plan.training, plan.code)
     else:

@@ -14,20 +14,20 @@ from longtail.benchmarks import Training
 from longtail.difficulty_net import difficulty_entropy
 from longtail.errors import DivergedError
 from longtail.histories import History
+from longtail.image_sets import ImageSet
 from longtail.method import Method, Moment
 from longtail.optimisers import SGD
 from longtail.schedules import learning_rate
-from longtail.training_data import TrainingData
-
-EVALUATION_BATCH = 1024
+from longtail.training_data import PART, TrainingData
 
 
 @torch.no_grad()
-def predict(model: nn.Module, pixels: Tensor) -> Tensor:
-    """Logits [N, C] in evaluation mode; the model's mode is put back."""
+def predict(model: nn.Module, images: Tensor | ImageSet) -> Tensor:
+    """Logits [N, C] of images [N, channels, H, W] in evaluation mode; the model's mode is put back."""
     was_training = model.training
     model.eval()
-    logits = torch.cat([model(part) for part in pixels.split(EVALUATION_BATCH)])
+    parts = images.split(PART) if isinstance(images, Tensor) else images.batches()
+    logits = torch.cat([model(part) for part in parts])
     model.train(was_training)
     return logits
 
@@ -56,14 +56,15 @@ class Trainer:
     ) -> None:
         self.model, self.method, self.data = model, method, data
         self.training = training
+        trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        rates = [training.backbone_rate if name.startswith("backbone.") else 1.0 for name in trained]
+        own = method.parameters()
         self.optimiser = SGD(
-            [
-                *(parameter for parameter in model.parameters() if parameter.requires_grad),
-                *method.parameters(),
-            ],
+            [*trained.values(), *own],
             momentum=training.momentum,
             weight_decay=training.weight_decay,
             nesterov=training.nesterov,
+            rates=[*rates, *[1.0] * len(own)],
         )
         self.iteration = 0
         self.seconds = 0.0
@@ -91,12 +92,14 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         self.method.start_epoch(self.model, self.data)
         self.model.train()
+        looping = time.monotonic()
         while self.iteration < last:
             for name, value in self._step().items():
                 sums[name] = sums[name] + value if name in sums else value
             after_iteration()
         means = {name: float(value) / (last - first) for name, value in sums.items()}
-        logits = predict(self.model, self.data.meta.pixels)
+        self.data.throughput.looping += time.monotonic() - looping  # by now a GPU has done all of it
+        logits = predict(self.model, self.data.meta)
         # after the last step only the logits tell, and NaN would count as a prediction of class 0
         self._check_finite({**means, "largest logit": float(logits.abs().max())})
         accuracy = class_accuracy(logits, self.data.meta.labels)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longtail.errors import InputError
-from longtail.plans import BundlePlan, Cell, check_code, read_bundle, read_evaluation
+from longtail.plans import BundlePlan, Cell, check_code, read_bundle, read_evaluation, represented
 from stages import console, paths
 from stages.devices import check_device, choose_device
 
 if TYPE_CHECKING:
     from longtail.jobs import CellInputs, Job
+    from longtail.pools import Pool
 
 
 AHEAD = "LONGTAIL_AHEAD"
@@ -33,11 +34,38 @@ def read_inputs(plan: BundlePlan) -> CellInputs:
     from longtail.pools import read_images, read_pool
 
     pool = read_pool(paths.pool(plan.benchmark))
-    images = read_images(paths.images(plan.benchmark), pool)
+    images = find_root(pool) if pool.path is not None else read_images(paths.images(plan.benchmark), pool)
     train = read_manifest(paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance)
     meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
     check_disjoint(train.hash, meta.hash, pool.hash[pool.rows("test")], pool.shared)
     return CellInputs(pool=pool, images=images, train=train, meta=meta)
+
+
+def find_root(pool: Pool) -> Path:
+    """The folder of the images of `pool`, which are all there. Raises InputError.
+
+    It is no part of a plan: where images lie changes no result, for what is read is compared with the pool.
+    """
+    from longtail.image_roots import check_paths
+    from longtail.params import read_params
+
+    root = read_params().image_root(pool.benchmark)
+    assert pool.path is not None
+    check_paths(root, pool.path.tolist())
+    return root
+
+
+def find_weights(plan: BundlePlan) -> Path | None:
+    """The weights that the plan's backbone starts from; None: there are none. Raises InputError."""
+    from longtail.params import read_params
+    from longtail.plans import weights_digest
+
+    if plan.pretrained is None or plan.stage == "retrain":
+        return None
+    path = read_params().weights_file(plan.benchmark)
+    if weights_digest(path) != plan.pretrained:
+        raise InputError(f"{path}: changed since the plan was made; `dvc repro --force plan` takes it in")
+    return path
 
 
 def run_bundle(
@@ -59,18 +87,22 @@ def run_bundle(
     if not cells:
         raise InputError(f"--seed {' '.join(map(str, seeds))}: not planned; seeds are {plan.seeds}")
     inputs = read_inputs(plan)
-    work = {cell: _job(plan, cell, inputs) for cell in cells}
+    weights = find_weights(plan)
+    work = {cell: replace(_job(plan, cell, inputs), weights=weights) for cell in cells}
     open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
     own = [work[cell] for cell in open_cells]
     others = _open_elsewhere(plan, inputs, own) if own and os.environ.get(AHEAD) == "1" else []
+    others = [replace(job, weights=weights) for job in others]
     device = choose_device(device) if own else "no device"  # asking for one imports torch
     workers = _workers(jobs, device, len(own) + len(others))
     _announce(stage, plan, inputs, cells, open_cells, device, workers)
     if others:
         console.say(stage, f"{len(others)} cells of other variants are trained ahead of their stages")
     if own:
-        own, others = ([replace(job, device=device) for job in part] for part in (own, others))
+        changes = {"device": device, "decoders": _decoders(device, workers)}
+        own, others = ([replace(job, **changes) for job in part] for part in (own, others))
         _train_all(stage, own, others, inputs, workers)
+        console.say(stage, _throughput([_finished(job) for job in own]))
     for cell in cells:
         _bring(cell, _finished(work[cell]))
     accuracies = [_meta_accuracy(_finished(work[cell])) for cell in cells]
@@ -89,8 +121,9 @@ def _job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
     mark = fingerprint(plan, cell, inputs.fingerprints)
     features = None
     if cell.head is not None:
-        below = Cell(plan.benchmark, plan.imbalance, plan.variant, plan.variant, None, cell.seed)
-        features = paths.model(plan.benchmark, plan.imbalance, plan.variant, below.member)
+        bundle = represented(plan.bundle)
+        below = Cell(plan.benchmark, plan.imbalance, bundle, plan.variant, None, cell.seed)
+        features = paths.model(plan.benchmark, plan.imbalance, bundle, below.member)
         found, expected = read_cell(features)["fingerprint"], fingerprint(plan, below, inputs.fingerprints)
         if found != expected:
             raise InputError(
@@ -108,7 +141,8 @@ def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job]) -> lis
     for planned in evaluation.bundles if plan.stage == "represent" else []:
         path = paths.plan(plan.benchmark, plan.imbalance, planned.bundle)
         other = read_bundle(path)
-        if other.stage == "represent":
+        # another network may start from other weights; its stages will find them
+        if other.stage == "represent" and other.network == plan.network:
             check_code(path, other.code)
             for job in (_job(other, cell, inputs) for cell in other.cells()):
                 if not _finished(job).is_dir():
@@ -128,6 +162,27 @@ def _workers(jobs: int, device: str, cells: int) -> int:
     # three seeds on two cores finish together in 1.5 times the time of one, not in twice that
     limit = jobs or (1 if device == "cuda" else 2 * _cores())
     return max(1, min(limit, cells))
+
+
+def _decoders(device: str, workers: int) -> int:
+    """Processes a cell that decode images beside its training: on a CPU none, which the step itself fills."""
+    return max(1, (_cores() - 1) // workers) if device == "cuda" else 0
+
+
+def _throughput(folders: list[Path]) -> str:
+    """What the cells waited for, as means over them."""
+    import json
+
+    timings = [json.loads((folder / "timing.json").read_text(encoding="utf-8")) for folder in folders]
+    names = ("loader_images_per_second", "step_images_per_second", "waited")
+    measured = [[timing[name] for name in names] for timing in timings if timing.get("waited") is not None]
+    if not measured:
+        return "loader and step: nothing was trained here, so nothing is measured"
+    loader, step, waited = (sum(values) / len(measured) for values in zip(*measured, strict=True))
+    return (
+        f"a cell: loader {loader:,.0f} images/s, step {step:,.0f} images/s; the step waited for images "
+        f"{100 * waited:.0f} % of the time"
+    )
 
 
 def _announce(
