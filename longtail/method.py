@@ -95,7 +95,7 @@ class Method:
         """For methods that retrain a classifier: the head that takes `classifier`'s place."""
         raise TypeError(f"{type(self).__name__} trains whole networks, it has no head")
 
-    def start_epoch(self, model: nn.Module, data: TrainingData) -> None:
+    def start_epoch(self, model: nn.Module, data: TrainingData[Any]) -> None:
         """Called before the first step of each epoch. A network must stay as it is; a head may take note."""
 
     def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:

@@ -166,6 +166,7 @@ class TablesPlan(Frozen):
 def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
     """The bundles of `benchmark` that tables and figures need: at every imbalance, with every network, every
     variant and then the heads on its features."""
+    imbalances = params.imbalances_of(benchmark.name)
     settings = {
         variant: preset.resolve(variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_)
         for variant, preset in VARIANTS.items()
@@ -183,7 +184,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
     pretrained = weights_digest(params.weights_file(benchmark.name)) if benchmark.pretrained else None
     bundles = []
     needed = read_layouts().of(benchmark.name).needed()
-    for imbalance, network in product(params.imbalances_of(benchmark.name), benchmark.networks):
+    for imbalance, network in product(imbalances, benchmark.networks):
         for variant, retrained in needed.items():
             plan = BundlePlan(
                 benchmark=benchmark.name,

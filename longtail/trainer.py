@@ -52,7 +52,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: nn.Module, method: Method, data: TrainingData, training: Training, classes: int
+        self, model: nn.Module, method: Method, data: TrainingData[Any], training: Training, classes: int
     ) -> None:
         self.model, self.method, self.data = model, method, data
         self.training = training

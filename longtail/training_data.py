@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -93,15 +94,16 @@ class Images:
         return iter(self.pixels.split(PART))
 
 
-class TrainingData:
+Kind = TypeVar("Kind", bound=ImageSet)
+
+
+class TrainingData(Generic[Kind]):
     """Training and meta batches of one cell, each a function of (seed, iteration).
 
     (Where a method brings a sampler of its own, also of the state of that method.)
     """
 
-    def __init__(
-        self, train: ImageSet, meta: ImageSet, training: Training, method: Method, seed: int
-    ) -> None:
+    def __init__(self, train: Kind, meta: Kind, training: Training, method: Method, seed: int) -> None:
         self.train, self.meta, self.seed, self.training = train, meta, seed, training
         self.two_views, self.draws_ahead = method.uses_second_view, method.draws_ahead
         self.throughput = Throughput()
@@ -137,7 +139,7 @@ class TrainingData:
         Images of the meta set are not augmented (the authors' code uses test transforms), training images
         are.
         """
-        source = self.train if self.meta_from_training else self.meta
+        source: ImageSet = self.train if self.meta_from_training else self.meta
         view = self._meta_view(iteration)
         images = self._made(source, view)
         for later in self._later(iteration):

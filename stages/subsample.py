@@ -22,6 +22,7 @@ def main(
 
     params = read_params()
     chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
+    chosen.check_imbalance(imbalance)
 
     import numpy as np
 
@@ -33,7 +34,6 @@ def main(
     pool = read_pool(paths.pool(benchmark))
     classes = len(pool.class_names)
     left = np.bincount(pool.label[tail_rows(pool, chosen.meta_per_class)], minlength=classes)
-    chosen.check_imbalance(imbalance)
     if chosen.tail == "listed":
         counts = left.tolist()
     elif chosen.tail == "natural":

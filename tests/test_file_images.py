@@ -26,6 +26,7 @@ from longtail.file_images import FileImages
 from longtail.image_sets import View
 from longtail.method import Batch, Task
 from longtail.methods import build_method
+from longtail.methods.dro_lt import class_centroids
 from longtail.networks.imagenet import resnet10
 from longtail.presets import METHODS
 from longtail.throughput import Throughput
@@ -68,7 +69,9 @@ def images_of(files: list[Path], decoders: Decoders) -> FileImages:
 
 
 @contextmanager
-def data_of(files: list[Path], workers: int, method: str = "paco", seed: int = 1) -> Iterator[TrainingData]:
+def data_of(
+    files: list[Path], workers: int, method: str = "paco", seed: int = 1
+) -> Iterator[TrainingData[FileImages]]:
     """Thirty images to train on, ten of the meta set."""
     preset = METHODS[method]
     task = Task(counts=torch.tensor([8, 8, 7, 7]), seed=seed, imbalance=1)
@@ -81,7 +84,7 @@ def data_of(files: list[Path], workers: int, method: str = "paco", seed: int = 1
         decoders.close()
 
 
-def batches(data: TrainingData, iterations: range) -> list[Tensor]:
+def batches(data: TrainingData[FileImages], iterations: range) -> list[Tensor]:
     """Everything that the training gets."""
     found: list[Tensor] = []
     for iteration in iterations:
@@ -107,7 +110,7 @@ def test_any_number_of_processes_and_any_first_iteration_give_the_same_bytes(fil
 
 
 def test_a_training_that_is_taken_up_within_an_epoch_ends_in_the_same_weights(files: list[Path]) -> None:
-    def trainer(data: TrainingData) -> Trainer:
+    def trainer(data: TrainingData[FileImages]) -> Trainer:
         task = Task(counts=torch.tensor([8, 8, 7, 7]), seed=1, imbalance=1)
         method = build_method("cross_entropy", {}, task)
         with torch.random.fork_rng():
@@ -131,6 +134,29 @@ def test_a_training_that_is_taken_up_within_an_epoch_ends_in_the_same_weights(fi
     expected = whole.model.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in resumed.model.state_dict().items())
     assert not all(torch.equal(value, expected[name]) for name, value in begun.model.state_dict().items())
+
+
+def test_the_centroids_of_dro_lt_are_those_of_images_in_memory(files: list[Path]) -> None:
+    source = images_of(files, Decoders(0))
+    in_memory = Images(torch.cat(list(source.batches())), source.labels)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = resnet10(4)
+    one, other = (class_centroids(model, images, 5) for images in (source, in_memory))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert bool((one[4] == 0).all() and (one[:4] != 0).any(dim=1).all())
+
+
+def test_the_backbone_has_its_own_share_of_the_learning_rate(files: list[Path]) -> None:
+    with data_of(files, 0, "cross_entropy") as data:
+        method = build_method("dro_lt", {}, Task(counts=torch.ones(4), seed=1, imbalance=1))
+        model = resnet10(4)
+        trainer = Trainer(model, method, data, TRAINING.model_copy(update={"backbone_rate": 0.1}), 4)
+    names = [name for name, _ in model.named_parameters()]
+    assert trainer.optimiser.rates[-1] == 1.0  # what the method trains
+    of = dict(zip(names, trainer.optimiser.rates[:-1], strict=True))
+    assert {name for name, rate in of.items() if rate == 1.0} == {"classifier.weight"}
+    assert set(of.values()) == {0.1, 1.0}
 
 
 def test_what_is_expected_and_never_asked_for_changes_nothing(files: list[Path]) -> None:

@@ -75,7 +75,7 @@ class DROLT(Method):
         """The radii eps [C]."""
         return [self.radii]
 
-    def start_epoch(self, model: nn.Module, data: TrainingData) -> None:
+    def start_epoch(self, model: nn.Module, data: TrainingData[Any]) -> None:
         """Measure the centroids."""
         self.centroids = class_centroids(model, data.train, self.task.classes)
 

@@ -72,7 +72,7 @@ class TauNorm(Method):
         return TauNormalisedClassifier(classifier, self.settings.tau or 0.0)
 
     @torch.no_grad()
-    def start_epoch(self, model: nn.Module, data: TrainingData) -> None:
+    def start_epoch(self, model: nn.Module, data: TrainingData[Any]) -> None:
         """Choose tau on the meta set, unless the settings do; it becomes a buffer of the head."""
         if self.settings.tau is not None:
             return
