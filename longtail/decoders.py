@@ -113,6 +113,7 @@ class Decoders:
             method = "fork" if sys.platform == "linux" else "spawn"
             context = multiprocessing.get_context(method)
             self._pool = ProcessPoolExecutor(workers, context, _start, (os.getpid(),))
+            self._pool.submit(os.getpid).result()  # they start now, before the training takes a GPU into use
 
     @property
     def rate(self) -> float | None:

@@ -33,7 +33,7 @@ PRESET = Preset(
     benchmarks={
         "digits-lt": {"alpha": 0.02, "temperature": 0.5, "queue": 128, "momentum": 0.9},
         "imagenet-lt": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
-        "places-lt": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
+        "places-lt": {"alpha": 0.05, "temperature": 0.2},
     },
     variants={"paco": {}, "paco_balanced_softmax": {"balanced": True}},
 )
