@@ -97,7 +97,7 @@ def exact(setting: Setting) -> tuple[Step, list[Tensor]]:
     """This project's Difficulty-Net."""
     method = setting.method("difficulty_net")
     assert isinstance(method, DifficultyNetMethod)
-    return _own(setting, method), method.theta
+    return _own(setting, method), [*method.theta]
 
 
 Inner = Callable[[Callable[[Tensor], Tensor]], Tensor]
@@ -131,7 +131,7 @@ def _around(
             parameter.grad = value
         optimiser.step(RATE)
 
-    return step, method.theta
+    return step, [*method.theta]
 
 
 def double_backward(setting: Setting) -> tuple[Step, list[Tensor]]:

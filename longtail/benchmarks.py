@@ -10,6 +10,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from longtail.errors import InputError
+from longtail.totals import IMAGENET_LT as IMAGENET_LISTS
+from longtail.totals import PLACES_LT as PLACES_LISTS
+from longtail.totals import Totals
 
 
 class Frozen(BaseModel):
@@ -52,7 +55,7 @@ class Training(Frozen):
     iterations: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     meta_batch_size: int = Field(ge=1)
-    sampler: Literal["shuffled", "class_aware"]
+    sampler: Literal["shuffled", "class_aware", "class_aware_short"]
     augment: str
     second_augment: str
     """Of the second view, for methods that use two."""
@@ -60,6 +63,8 @@ class Training(Frozen):
     weight_decay: float
     nesterov: bool
     schedule: Steps | Cosine
+    backbone_rate: float = 1.0
+    """The learning rate of a network's `backbone`, as a share of the others'; 0: it is frozen."""
 
 
 def scaled(training: Training, factor: float) -> Training:
@@ -96,7 +101,8 @@ class Benchmark(Frozen):
     """A data set with a long tail, and how networks are trained on it."""
 
     name: str
-    source: Literal["digits", "cifar100", "cifar10", "own"]
+    source: Literal["digits", "cifar100", "cifar10", "own", "listed"]
+    """own: a person's images; listed: official lists of files, which stay files."""
     classes: int | None
     """None: as many as the images that a person gives have."""
     image_shape: tuple[int, int, int]
@@ -108,13 +114,19 @@ class Benchmark(Frozen):
     test_share: float | None = None
     """The share of each class's images that the test set takes."""
     meta_per_class: int
-    tail: Literal["exponential", "natural"] = "exponential"
-    """natural: the images have a long tail of their own, which imbalance 1 leaves as it is."""
+    tail: Literal["exponential", "natural", "listed"] = "exponential"
+    """natural: the images have a long tail of their own, which imbalance 1 leaves as it is. listed: that of
+    the official list, at its one imbalance."""
+    totals: Totals | None = None
+    """The published figures, where lists define the sets."""
     n_max: int | None
     """Images of the largest class, where the tail is made; None: as many as the smallest class has left
     without the meta set."""
     groups: ShotThresholds
-    network: str
+    networks: tuple[str, ...]
+    """Each is trained with every variant; the tables of some have a column for each."""
+    pretrained: bool = False
+    """The backbone starts from the weights in a file that a person gives."""
     represent: Training
     retrain: Training
 
@@ -132,6 +144,14 @@ class Benchmark(Frozen):
             )
         return self.model_copy(update={"meta_per_class": wanted, "n_max": images - wanted})
 
+    def check_imbalance(self, imbalance: float) -> None:
+        """Raise InputError where the sets are those of lists, which have another imbalance."""
+        if self.totals is not None and f"{imbalance:g}" != f"{self.totals.imbalance:g}":
+            raise InputError(
+                f"imbalance {imbalance:g}: the lists of {self.totals.name} have {self.totals.imbalance:g}; "
+                f"write `{self.name}: [{self.totals.imbalance:g}]` under imbalances"
+            )
+
 
 DIGITS_LT = Benchmark(
     name="digits-lt",
@@ -144,7 +164,7 @@ DIGITS_LT = Benchmark(
     meta_per_class=10,
     n_max=None,
     groups=ShotThresholds(many_above=60, few_below=20),
-    network="digits_resnet",
+    networks=("digits_resnet",),
     represent=Training(
         iterations=150,
         batch_size=64,
@@ -183,7 +203,7 @@ CIFAR100_LT = Benchmark(
     meta_per_class=25,
     n_max=475,
     groups=ShotThresholds(many_above=100, few_below=20),
-    network="resnet32",
+    networks=("resnet32",),
     represent=Training(
         iterations=12_800,
         batch_size=128,
@@ -247,7 +267,79 @@ OWN = CIFAR100_LT.model_copy(
     }
 )
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in (DIGITS_LT, CIFAR100_LT, CIFAR10_LT, OWN)}
+# 115,846 images are 906 batches of 128
+IMAGENET_LT = Benchmark(
+    name="imagenet-lt",
+    source="listed",
+    classes=IMAGENET_LISTS.classes,
+    image_shape=(224, 224, 3),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    test_per_class=None,
+    meta_per_class=10,
+    tail="listed",
+    totals=IMAGENET_LISTS,
+    n_max=None,
+    groups=ShotThresholds(many_above=100, few_below=20),
+    networks=("resnet10", "resnet50"),
+    represent=Training(
+        iterations=163_080,  # 180 epochs: 180 x 906
+        batch_size=128,
+        meta_batch_size=100,
+        sampler="shuffled",
+        augment="photo",
+        second_augment="photo_view",
+        momentum=0.9,
+        weight_decay=5e-4,
+        nesterov=True,
+        schedule=Cosine(peak=0.05),
+    ),
+    retrain=Training(
+        iterations=9_070,  # 10 epochs of one batch more than a pass over the images: 10 x 907
+        batch_size=128,
+        meta_batch_size=100,
+        sampler="class_aware_short",
+        augment="photo",
+        second_augment="photo_view",
+        momentum=0.9,
+        weight_decay=2e-4,
+        nesterov=False,
+        schedule=Cosine(peak=0.05),
+    ),
+)
+
+# 62,500 images are 489 batches of 128, and 245 of 256
+PLACES_LT = IMAGENET_LT.model_copy(
+    update={
+        "name": "places-lt",
+        "classes": PLACES_LISTS.classes,
+        "totals": PLACES_LISTS,
+        "networks": ("resnet152",),
+        "pretrained": True,
+        "represent": IMAGENET_LT.represent.model_copy(
+            update={
+                "iterations": 14_670,  # 30 epochs: 30 x 489
+                "nesterov": False,
+                # x0.1 from the tenth and the twentieth epoch on: 9 x 489 and 19 x 489
+                "schedule": Steps(start=0.01, peak=0.01, warmup=0, milestones=(4_401, 9_291)),
+                "backbone_rate": 0.1,
+            }
+        ),
+        "retrain": IMAGENET_LT.retrain.model_copy(
+            update={
+                "iterations": 4_920,  # 20 epochs of one batch more than a pass: 20 x 246
+                "batch_size": 256,
+                "weight_decay": 5e-4,
+                "schedule": Cosine(peak=0.1),
+            }
+        ),
+    }
+)
+
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (DIGITS_LT, CIFAR100_LT, CIFAR10_LT, IMAGENET_LT, PLACES_LT, OWN)
+}
 
 
 def find_benchmark(name: str) -> Benchmark:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +21,18 @@ from longtail.atomic import atomic_path, write_json
 from longtail.checkpoints import Checkpoints, Pace
 from longtail.errors import DivergedError
 from longtail.heads import WithHead
+from longtail.image_sets import ImageSet
 from longtail.jobs import WEIGHTS_FILES, CellInputs, Job, read_cell
 from longtail.method import Task
 from longtail.methods import build_method
 from longtail.networks import build_network
+from longtail.networks.imagenet import load_backbone
 from longtail.trainer import Trainer, predict
 from longtail.training_data import Images, TrainingData
 from longtail.weights import load_weights
+
+if TYPE_CHECKING:
+    from longtail.decoders import Decoders
 
 
 def train_cell(
@@ -70,32 +76,49 @@ def _train(
     warn: Callable[[str], None],
     careful: bool,
 ) -> bool:
-    trainer = build_trainer(job, inputs)
-    trainer.careful = careful
-    kept = None
-    if job.checkpoint is not None:
-        kept = Checkpoints(job.checkpoint, job.fingerprint, job.facts(inputs), warn)
-        state = kept.load(torch.device(job.device))
-        if state is not None:
-            trainer.load_state(state)
-    reached(trainer.iteration)
-    pace = Pace(job.checkpoint_share, job.checkpoint_seconds)
-    for _ in trainer.iterations():
+    with decoders_of(job, inputs) as decoders:
+        trainer = build_trainer(job, inputs, decoders)
+        trainer.careful = careful
+        kept = None
+        if job.checkpoint is not None:
+            kept = Checkpoints(job.checkpoint, job.fingerprint, job.facts(inputs), warn)
+            state = kept.load(torch.device(job.device))
+            if state is not None:
+                trainer.load_state(state)
         reached(trainer.iteration)
-        stop = stopping()
-        if kept is not None and (stop or pace.due(trainer.between_epochs)):
-            since = time.monotonic()
-            trainer.check_finite()  # within an epoch nobody has looked yet
-            kept.save(trainer.state())
-            pace.saved(since)
-        if stop and trainer.iteration < job.training.iterations:
-            return False
-    write_cell(job, inputs, trainer, directory)
+        pace = Pace(job.checkpoint_share, job.checkpoint_seconds)
+        for _ in trainer.iterations():
+            reached(trainer.iteration)
+            stop = stopping()
+            if kept is not None and (stop or pace.due(trainer.between_epochs)):
+                since = time.monotonic()
+                trainer.check_finite()  # within an epoch nobody has looked yet
+                kept.save(trainer.state())
+                pace.saved(since)
+            if stop and trainer.iteration < job.training.iterations:
+                return False
+        write_cell(job, inputs, trainer, directory, decoders)
     return True
 
 
-def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
-    """Network, method and data of `job`, before the first iteration."""
+@contextmanager
+def decoders_of(job: Job, inputs: CellInputs) -> Iterator[Decoders | None]:
+    """The processes that decode the images of `inputs`; None where they are in memory."""
+    if isinstance(inputs.images, np.ndarray):
+        yield None
+        return
+    # here, not above: it imports torchvision, which takes seconds
+    from longtail.decoders import Decoders
+
+    decoders = Decoders(job.decoders)
+    try:
+        yield decoders
+    finally:
+        decoders.close()
+
+
+def build_trainer(job: Job, inputs: CellInputs, decoders: Decoders | None = None) -> Trainer:
+    """Network, method and data of `job`, before the first iteration; `decoders` for images that are files."""
     plan, seed, device = job.plan, job.cell.seed, torch.device(job.device)
     counts = torch.tensor(inputs.train.counts)
     task = Task(counts=counts, seed=seed, imbalance=plan.imbalance, device=device)
@@ -105,10 +128,14 @@ def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
         load_weights(network, job.features / WEIGHTS_FILES[job.settings["start"]])
         network = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
     else:
+        if job.weights is not None:
+            load_backbone(network, job.weights)  # type: ignore[arg-type]
+        if not job.training.backbone_rate:
+            network.freeze_backbone()  # type: ignore[operator]
         network = method.adapt(network)
     data = TrainingData(
-        _images(job, inputs, inputs.train.image, inputs.train.label),
-        _images(job, inputs, inputs.meta.image, inputs.meta.label),
+        _images(job, inputs, inputs.train.image, inputs.train.label, decoders),
+        _images(job, inputs, inputs.meta.image, inputs.meta.label, decoders),
         job.training,
         method,
         seed,
@@ -116,11 +143,24 @@ def build_trainer(job: Job, inputs: CellInputs) -> Trainer:
     return Trainer(network.to(device), method, data, job.training, task.classes)
 
 
-def _images(job: Job, inputs: CellInputs, rows: np.ndarray, labels: np.ndarray) -> Images:
-    return Images.of(inputs.images[rows], labels, job.plan.mean, job.plan.std, torch.device(job.device))
+def _images(
+    job: Job, inputs: CellInputs, rows: np.ndarray, labels: np.ndarray, decoders: Decoders | None
+) -> ImageSet:
+    """The images with these numbers (the column `image` of the pool)."""
+    device, mean, std = torch.device(job.device), job.plan.mean, job.plan.std
+    if isinstance(inputs.images, np.ndarray):
+        return Images.of(inputs.images[rows], labels, mean, std, device)
+    from longtail.file_images import FileImages
+
+    assert decoders is not None
+    files, hashes = inputs.pool.files(inputs.images, rows)
+    side = inputs.pool.image_shape[0]
+    return FileImages(files, hashes, torch.from_numpy(labels).to(device), side, mean, std, decoders)
 
 
-def write_cell(job: Job, inputs: CellInputs, trainer: Trainer, directory: Path) -> None:
+def write_cell(
+    job: Job, inputs: CellInputs, trainer: Trainer, directory: Path, decoders: Decoders | None = None
+) -> None:
     """Write a finished training: weights (of the head alone, for a head), history, predictions, facts.
 
     Nothing here says what the cell is called: two variants can come to the same training, which is then
@@ -130,11 +170,11 @@ def write_cell(job: Job, inputs: CellInputs, trainer: Trainer, directory: Path) 
     metadata = {"fingerprint": job.fingerprint}
     rows = inputs.pool.rows("test")
     labels = inputs.pool.label[rows]
-    test = _images(job, inputs, inputs.pool.image[rows], labels)
-    logits = {"logits": predict(trainer.model, test.pixels)}
+    test = _images(job, inputs, inputs.pool.image[rows], labels, decoders)
+    logits = {"logits": predict(trainer.model, test)}
     _save_weights(trainer.model, directory / WEIGHTS_FILES["last"])
     trainer.model.load_state_dict(trainer.selected)
-    logits["logits_selected"] = predict(trainer.model, test.pixels)
+    logits["logits_selected"] = predict(trainer.model, test)
     _save_weights(trainer.model, directory / WEIGHTS_FILES["selected"])
 
     trainer.history.write(directory / "history.parquet", metadata)
@@ -150,7 +190,8 @@ def write_cell(job: Job, inputs: CellInputs, trainer: Trainer, directory: Path) 
     table = pa.table(columns).replace_schema_metadata({"longtail": json.dumps(metadata, sort_keys=True)})
     with atomic_path(directory / "predictions.parquet") as temporary:
         pq.write_table(table, temporary)
-    write_json(directory / "timing.json", {"seconds": trainer.seconds})
+    rates = trainer.data.throughput.rates(trainer.data.train.decoding_rate)
+    write_json(directory / "timing.json", {"seconds": trainer.seconds, **rates})
     write_json(directory / "fingerprint.json", job.facts(inputs))
     write_json(directory / "cell.json", {**_facts(job, inputs, trainer), **metadata})
 

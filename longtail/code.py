@@ -19,7 +19,6 @@ TRAINING_CODE = (
     "image_operations.py",
     "meta_gradient.py",
     "method.py",
-    "networks/residual.py",
     "optimisers.py",
     "randomness.py",
     "samplers.py",
@@ -30,6 +29,16 @@ TRAINING_CODE = (
     "training_data.py",
 )
 """The modules whose code decides what a training gives, beside that of its method."""
+
+NETWORK_CODE = {
+    "digits_resnet": ("networks/residual.py",),
+    "resnet32": ("networks/residual.py",),
+    **dict.fromkeys(("resnet10", "resnet50", "resnet152"), ("networks/imagenet.py", "networks/cosine.py")),
+}
+"""Where the code of each network is."""
+
+FILE_CODE = ("decoders.py", "file_images.py", "image_files.py", "photographs.py")
+"""What decides the batches where images stay files."""
 
 METHOD_CODE = ("heads.py", "methods/", "networks/")
 """Where the code of a method may come from, beside its own module and those of every training."""
@@ -84,9 +93,12 @@ def code_digests(files: Iterable[str]) -> dict[str, str]:
     return {name: code_digest(LIBRARY / name) for name in sorted(files)}
 
 
-def training_code(method: str) -> dict[str, str]:
-    """The digests of all code behind a training with `method`: the loop, its own, and what that uses."""
-    own: set[str] = set(TRAINING_CODE)
+def training_code(method: str, network: str, from_files: bool = False) -> dict[str, str]:
+    """The digests of all code behind a training: the loop, the network, the method, and what that uses.
+
+    `from_files`: images are decoded for each batch.
+    """
+    own = {*TRAINING_CODE, *NETWORK_CODE[network], *(FILE_CODE if from_files else ())}
     waiting = [f"methods/{method}.py"]
     while waiting:
         name = waiting.pop()

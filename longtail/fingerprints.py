@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from longtail.benchmarks import Training
@@ -39,18 +38,15 @@ def fingerprint_facts(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -
         "seed": cell.seed,
         "manifests": manifests,
     }
+    if plan.pretrained is not None:
+        facts["pretrained"] = plan.pretrained
     if cell.head is None:
         facts |= _training_facts(plan.method, plan.settings, plan.training, plan.code)
     else:
         head = plan.heads[cell.head]
         facts |= _training_facts(cell.head, head.settings, head.training, head.code)
-        facts["features"] = fingerprint_facts(plan, features_of(cell), manifests)
+        facts["features"] = fingerprint_facts(plan, cell.below, manifests)
     return json.loads(json.dumps(facts, allow_nan=False))  # as it comes back from a file
-
-
-def features_of(cell: Cell) -> Cell:
-    """The cell whose features a head's `cell` stands on."""
-    return replace(cell, bundle=cell.variant, head=None)
 
 
 def recipe(plan: BundlePlan, cell: Cell) -> str:

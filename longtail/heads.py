@@ -3,24 +3,61 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longtail.networks.cosine import CosineClassifier, class_logits
 
-class ScaledClassifier(nn.Module):
-    """A linear classifier with one scale a class, (W h + b) * s, s = 1 at first (authors' code)."""
+
+class FixedClassifier(nn.Module):
+    """Stage 1's classifier, linear or of cosines: copies of W and b (or of W alone), which stay as they are.
+
+    What the heads have in common; `logits` is what stage 1 made of the features.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(self, classifier: nn.Linear, trained: bool = False) -> None:
+        """`trained`: W and b move after all."""
+        super().__init__()
+        self.cosine = classifier.scale if isinstance(classifier, CosineClassifier) else None
+        for name in ("weight", "bias"):
+            value = getattr(classifier, name)
+            copied = None if value is None else nn.Parameter(value.detach().clone(), requires_grad=trained)
+            self.register_parameter(name, copied)
+
+    @property
+    def ones(self) -> Tensor:
+        """A one for each class, [C]."""
+        return torch.ones_like(self.weight[:, 0])
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [B, C] of features [B, F]."""
+        return class_logits(features, self.weight, self.bias, self.cosine)
+
+
+class ScaledClassifier(FixedClassifier):
+    """A classifier with one scale a class, (W h + b) * s, s = 1 at first (authors' code).
+
+    Above a classifier of cosines, scale * cos * s.
+    """
 
     def __init__(self, classifier: nn.Linear, train_classifier: bool, train_scale: bool) -> None:
         """W and b are copies of `classifier`'s; the two flags say what is trained."""
-        super().__init__()
-        weight, bias = classifier.weight.detach().clone(), classifier.bias.detach().clone()
-        self.weight = nn.Parameter(weight, requires_grad=train_classifier)
-        self.bias = nn.Parameter(bias, requires_grad=train_classifier)
-        self.scale = nn.Parameter(torch.ones_like(bias), requires_grad=train_scale)
+        super().__init__(classifier, train_classifier)
+        self.scale = nn.Parameter(self.ones, requires_grad=train_scale)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, C] of features [B, F]."""
-        return F.linear(features, self.weight, self.bias) * self.scale
+        return self.logits(features) * self.scale
+
+
+def fresh(classifier: nn.Linear) -> nn.Linear:
+    """A classifier of the same kind and size, from the global random state."""
+    size = (classifier.in_features, classifier.out_features)
+    if isinstance(classifier, CosineClassifier):
+        return CosineClassifier(*size, scale=classifier.scale)
+    return nn.Linear(*size)
 
 
 class WithHead(nn.Module):

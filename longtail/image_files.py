@@ -6,7 +6,9 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,15 +81,23 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint
     height, width, channels = shape
     if not path.is_file():
         raise InputError(f"{shown(path)}: {'not a file' if path.exists() else 'no such file'}")
+    decoded = decode(path, "L" if channels == 1 else "RGB")
+    found = (decoded.height, decoded.width)
+    if found != (height, width):
+        decoded = fitted(decoded, height, width)
+    return np.asarray(decoded, np.uint8).reshape(shape), found
+
+
+def decode(path: Path, mode: Literal["L", "RGB"], content: bytes | None = None) -> Image.Image:
+    """The image in the file `path`, or in what was read from it, in this mode of PIL's. Raises InputError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL's, of bombs and of odd metadata
-            with Image.open(path, formats=FORMATS) as image:
-                found = (image.height, image.width)
+            with Image.open(path if content is None else BytesIO(content), formats=FORMATS) as image:
                 if image.height * image.width > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 image.load()
-                decoded = eight_bits(image).convert("L" if channels == 1 else "RGB")
+                return eight_bits(image).convert(mode)
     except Image.DecompressionBombError:
         raise InputError(f"{shown(path)}: more than {MAX_PIXELS:,} pixels; make it smaller") from None
     except Image.UnidentifiedImageError:
@@ -95,9 +105,6 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint
     except Exception as error:  # decoders fail in many ways
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{shown(path)}: damaged, or not readable ({reason})") from None
-    if found != (height, width):
-        decoded = fitted(decoded, height, width)
-    return np.asarray(decoded, np.uint8).reshape(shape), found
 
 
 def fitted(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from longtail.errors import InputError
 from longtail.image_files import shown
-from longtail.selection import select
+from longtail.totals import Totals
 
 ABSOLUTE = re.compile(r"/|[A-Za-z]:")
 LARGEST_LABEL = 999_999
@@ -39,23 +39,6 @@ class ImageList:
     def files(self) -> list[Path]:
         """Where the images are, [N]."""
         return [self.root / path for path in self.path]
-
-
-@dataclass(frozen=True)
-class Totals:
-    """The published figures of a benchmark: images of each set, classes, the largest and smallest of them."""
-
-    name: str
-    train: int
-    val: int
-    test: int
-    classes: int
-    largest: int
-    smallest: int
-
-
-IMAGENET_LT = Totals("ImageNet-LT", 115_846, 20_000, 50_000, classes=1000, largest=1280, smallest=5)
-PLACES_LT = Totals("Places-LT", 62_500, 7_300, 36_500, classes=365, largest=4980, smallest=5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,16 +182,3 @@ def _check_totals(
             f"{shown(train.file)} and the lists beside it are not {totals.name}: {'; '.join(wrong)}; "
             f"take the official lists"
         )
-
-
-def draw_meta(lists: LongTailed, per_class: int, seed: int) -> ImageList:
-    """The meta set: `per_class` images of each class of `lists.val`, in the order of that list.
-
-    Which ones is decided by a hash of (seed, path), as `longtail.selection` does by content: it is the same
-    whatever the order of the list, and a smaller set lies inside a larger one. The authors' release draws 10
-    of 20 anew in each run, without a seed. Raises InputError if a class has too few.
-    """
-    val = lists.val
-    wanted = [per_class] * len(lists.counts)
-    rows = np.sort(select(np.array(val.path), val.label, wanted, seed=seed, stream="meta"))
-    return replace(val, path=tuple(val.path[row] for row in rows), label=val.label[rows])

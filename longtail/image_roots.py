@@ -105,8 +105,11 @@ def _entries(root: Path, folder: str) -> tuple[dict[str, bool], set[str]]:
 
 def check_files(lists: LongTailed) -> None:
     """Raise InputError if files of the lists are missing, with how many and the first five."""
-    asked = [path for part in lists.sets for path in part.path]
-    root = lists.train.root
+    check_paths(lists.train.root, [path for part in lists.sets for path in part.path])
+
+
+def check_paths(root: Path, asked: Sequence[str]) -> None:
+    """Raise InputError if some of these paths are no files below `root`, with how many and the first five."""
     if not root.is_dir():
         raise InputError(f"{shown(root)}: not a folder; give the root of the images")
     absent = missing(root, asked)

@@ -33,8 +33,9 @@ class CellInputs:
     """
 
     pool: Pool
-    images: np.ndarray
-    """uint8 [N, H, W, channels]; manifests and pool point at its rows."""
+    images: np.ndarray | Path
+    """uint8 [N, H, W, channels], manifests and pool point at its rows; or the root of the files that the pool
+    names."""
     train: Manifest
     meta: Manifest
 
@@ -66,7 +67,11 @@ class Job:
     fingerprint: str
     features: Path | None = None
     """The folder of the cell below, for a head."""
+    weights: Path | None = None
+    """Of the backbone, where it is pretrained."""
     device: str = "cpu"
+    decoders: int = 0
+    """Processes that decode images beside the training, where they are files."""
     checkpoint: Path | None = None
     checkpoint_share: float = 0.01
     """The share of the training time that checkpoints after epochs may take."""

@@ -85,7 +85,8 @@ def draw_meta(pool: Pool, imbalance: float, meta_per_class: int) -> Manifest:
 
 
 def _meta_rows(pool: Pool, per_class: int) -> NDArray[np.int64]:
-    return _drawn(pool, pool.rows("source"), [per_class] * len(pool.class_names), "meta")
+    held_out = pool.rows("val") if len(pool.rows("val")) else pool.rows("source")
+    return _drawn(pool, held_out, [per_class] * len(pool.class_names), "meta")
 
 
 def _drawn(pool: Pool, rows: NDArray[np.int64], counts: Sequence[int], kind: Kind) -> NDArray[np.int64]:
@@ -147,7 +148,7 @@ def read_manifest(path: Path, kind: Kind, pool: Pool, imbalance: float) -> Manif
         )
     if manifest.imbalance != imbalance:
         raise InputError(f"{path}: imbalance {manifest.imbalance:.12g}, expected {imbalance:.12g}; {remedy}")
-    source = pool.rows("source")
+    source = pool.split != "test"
     known = _rows(pool.image[source], pool.label[source], pool.hash[source])
     strange = sorted(_rows(manifest.image, manifest.label, manifest.hash) - known)
     if strange:

@@ -44,6 +44,11 @@ def meta_cross_entropy(
     return lambda parameters: F.cross_entropy(call_without_trace(model, parameters, images), labels)
 
 
+def _scaled(tensors: Sequence[Tensor], rates: Sequence[float]) -> list[Tensor]:
+    # where all are 1, as in most trainings, nothing is computed
+    return [own if rate == 1 else own * rate for own, rate in zip(tensors, rates, strict=False)]
+
+
 def weight_gradient(
     forward: Forward,
     losses: Tensor,
@@ -52,6 +57,7 @@ def weight_gradient(
     meta_loss: Callable[[Mapping[str, Tensor]], Tensor],
     step_size: float,
     drift: Sequence[Tensor] | None = None,
+    rates: Sequence[float] | None = None,
 ) -> MetaGradient:
     """dL_meta/dw for per-sample weights w, through one gradient step of size `step_size`.
 
@@ -63,8 +69,10 @@ def weight_gradient(
         sample_losses: logits [B, C] to losses [B], the map that made `losses`.
         meta_loss: parameters to L_meta, a scalar (`meta_cross_entropy`, for most).
         step_size: alpha.
-        drift: added to the gradient of each trained parameter in the inner step, whatever the weights: what
-            momentum and weight decay contribute (`longtail.optimisers.SGD.linear_step`). None: nothing.
+        drift: added to the gradient of each trained parameter in the inner step, whatever the weights:
+            what momentum and weight decay contribute (`longtail.optimisers.SGD.linear_step`). None: nothing.
+        rates: of each trained parameter, a factor on `step_size`; the optimiser's may have more behind them.
+            None: 1 for all.
 
     Returns:
         `MetaGradient`; nothing is added to `.grad` anywhere, and no buffer of the model changes.
@@ -76,11 +84,15 @@ def weight_gradient(
 
     if drift is not None:
         gradients = torch._foreach_add(gradients, list(drift))  # pyright: ignore[reportPrivateImportUsage]
+    if rates is not None:
+        gradients = _scaled(gradients, rates)
     with torch.no_grad():
         ahead = torch._foreach_add(values, gradients, alpha=-step_size)  # pyright: ignore[reportPrivateImportUsage]
     look_ahead = {name: value.requires_grad_() for name, value in zip(names, ahead, strict=True)}
     loss = meta_loss(look_ahead)
     direction = torch.autograd.grad(loss, list(look_ahead.values()), materialize_grads=True)
+    if rates is not None:
+        direction = _scaled(direction, rates)
 
     slope = forward.derivative(sample_losses, names, direction)
     return MetaGradient(sample_weights=slope * (-step_size / losses.numel()), loss=loss.detach())

@@ -56,6 +56,11 @@ class Moment:
     """The one that takes the step, for methods that look ahead with its momentum."""
 
     @property
+    def rates(self) -> list[float] | None:
+        """Factors on the learning rate of what is trained; see `SGD`."""
+        return None if self.optimiser is None else self.optimiser.rates
+
+    @property
     def progress(self) -> float:
         """From 0 at the first iteration to almost 1 at the last."""
         return self.iteration / self.iterations
@@ -68,6 +73,8 @@ class Method:
     meta_from_training = False
     """Meta batches are class-balanced draws of augmented training images, not of the meta set."""
     uses_second_view = False
+    draws_ahead = True
+    """The sampler's batches do not depend on the method's state: the next ones are known before a step."""
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         self.task = task
@@ -88,7 +95,7 @@ class Method:
         """For methods that retrain a classifier: the head that takes `classifier`'s place."""
         raise TypeError(f"{type(self).__name__} trains whole networks, it has no head")
 
-    def start_epoch(self, model: nn.Module, data: TrainingData) -> None:
+    def start_epoch(self, model: nn.Module, data: TrainingData[Any]) -> None:
         """Called before the first step of each epoch. A network must stay as it is; a head may take note."""
 
     def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:

@@ -7,7 +7,7 @@ argument of each step, since the schedule is a function of the iteration.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,16 +20,27 @@ class SGD:
     """Stochastic gradient descent with momentum and weight decay (added to the gradient)."""
 
     def __init__(
-        self, parameters: Iterable[Tensor], momentum: float, weight_decay: float, nesterov: bool = False
+        self,
+        parameters: Iterable[Tensor],
+        momentum: float,
+        weight_decay: float,
+        nesterov: bool = False,
+        rates: Sequence[float] | None = None,
     ) -> None:
+        """`rates`: of each parameter, a factor on the learning rate; None: 1 for all."""
         self.parameters = list(parameters)
+        self.rates = [1.0] * len(self.parameters) if rates is None else list(rates)
         self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
         self.buffers: list[Tensor | None] = [None] * len(self.parameters)
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
         """Move the parameters that have a `.grad`."""
-        moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        for rate in dict.fromkeys(self.rates):
+            self._step(learning_rate * rate, [i for i, own in enumerate(self.rates) if own == rate])
+
+    def _step(self, learning_rate: float, which: list[int]) -> None:
+        moved = [i for i in which if self.parameters[i].grad is not None]
         if not moved:
             return
         buffers = [self.buffers[i] for i in moved]
@@ -51,6 +62,7 @@ class SGD:
     def linear_step(self) -> tuple[float, list[Tensor]]:
         """(gain, drift) of the step to come: it moves a parameter by -learning_rate (gain gradient + drift).
 
+        (The learning rate times the parameter's own factor of `rates`.)
         The drift, one tensor a parameter, is what momentum and weight decay add.
         """
         gain = 1 + self.momentum if self.nesterov else 1.0

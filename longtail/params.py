@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from longtail.benchmarks import BENCHMARKS, OWN, Benchmark, Strict, find_benchmark, scaled
 from longtail.errors import InputError, found_value, one_line
@@ -75,6 +75,12 @@ class Params(Strict):
     images: dict[str, str] = Field(default_factory=dict)
     """Where a benchmark's images are: `download`, or a path (`read_params` makes it one from the working
     folder)."""
+    lists: dict[str, str] = Field(default_factory=dict)
+    """The folder of the official lists of a benchmark; without it, that of its images."""
+    weights: dict[str, str] = Field(default_factory=dict)
+    """The file of a pretrained backbone, by benchmark."""
+    backbone: Literal["tuned", "frozen"] = "tuned"
+    """A pretrained backbone moves, at a lower learning rate, or stays as it is."""
     duplicates: Literal["exclude", "keep"] = "exclude"
     """What becomes of images that are identical to a test image."""
     split: Literal["content", "file_order"] = "content"
@@ -89,12 +95,41 @@ class Params(Strict):
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark of that name, with a person's settings of it. Raises InputError."""
         found = find_benchmark(name)
+        if found.pretrained and self.backbone == "frozen":
+            frozen = found.represent.model_copy(update={"backbone_rate": 0.0})
+            found = found.model_copy(update={"represent": frozen})
         return self.own.applied(found) if found.source == "own" else found
+
+    def image_root(self, benchmark: str) -> Path:
+        """The folder that the paths in a benchmark's lists begin in. Raises InputError."""
+        where = self.images.get(benchmark)
+        if where in (None, DOWNLOAD):
+            found = "missing" if where is None else f"found {DOWNLOAD}, and nothing is fetched"
+            raise InputError(
+                f"params.yaml: images: {benchmark}: {found}; write `images: {{{benchmark}: <folder>}}`, the "
+                f"one that has `train` and `val`"
+            )
+        return Path(where)
+
+    def list_folder(self, benchmark: str) -> Path:
+        """The folder of a benchmark's lists. Raises InputError."""
+        return Path(self.lists[benchmark]) if benchmark in self.lists else self.image_root(benchmark)
+
+    def weights_file(self, benchmark: str) -> Path:
+        """The weights that a benchmark's backbone starts from. Raises InputError."""
+        if benchmark not in self.weights:
+            raise InputError(
+                f"params.yaml: weights: {benchmark}: missing; write `weights: {{{benchmark}: <file>}}`, a "
+                f"state dict of torchvision's {find_benchmark(benchmark).networks[0]}"
+            )
+        return Path(self.weights[benchmark])
 
     def imbalances_of(self, benchmark: str) -> list[float]:
         """The imbalances that are wanted of a benchmark. Raises InputError."""
         if benchmark not in self.imbalances:
             raise InputError(f"params.yaml: imbalances: none of {benchmark}; add `{benchmark}: [100]`, say")
+        for imbalance in self.imbalances[benchmark]:
+            find_benchmark(benchmark).check_imbalance(imbalance)
         return self.imbalances[benchmark]
 
     @field_validator("imbalances")
@@ -119,14 +154,21 @@ class Params(Strict):
             raise ValueError("a seed is 0 or more, and less than 2^32")
         return values
 
-    @field_validator("images")
+    @field_validator("images", "lists", "weights")
     @classmethod
-    def _images(cls, values: dict[str, str]) -> dict[str, str]:
+    def _places(cls, values: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        meant = {
+            "images": list(BENCHMARKS),
+            "lists": [name for name, benchmark in BENCHMARKS.items() if benchmark.source == "listed"],
+            "weights": [name for name, benchmark in BENCHMARKS.items() if benchmark.pretrained],
+        }[str(info.field_name)]
         for name, where in values.items():
             if name not in BENCHMARKS:
-                raise ValueError(f"no benchmark '{name}'; {nearest(name, list(BENCHMARKS))}")
+                raise ValueError(f"no benchmark '{name}'; {nearest(name, meant)}")
+            if name not in meant:
+                raise ValueError(f"{name} has none; take it out (those that have: {', '.join(meant)})")
             if not where or not where.isprintable():
-                raise ValueError(f"{name}: write download, or a path")
+                raise ValueError(f"{name}: write {'download, or ' * (info.field_name == 'images')}a path")
         return values
 
 
@@ -222,8 +264,11 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
         params = Params.model_validate({**found, "methods": sections})
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}") from None
-    images = {
-        benchmark: where if where == DOWNLOAD else str(path.parent / where)
-        for benchmark, where in params.images.items()
+    places = {
+        key: {
+            benchmark: where if where == DOWNLOAD and key == "images" else str(path.parent / where)
+            for benchmark, where in getattr(params, key).items()
+        }
+        for key in ("images", "lists", "weights")
     }
-    return params.model_copy(update={"images": images})
+    return params.model_copy(update=places)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +21,18 @@ from longtail.layouts import read_layouts
 from longtail.params import Params
 from longtail.presets import METHODS, VARIANTS
 from longtail.presets.preset import nearest
+
+HEADS = "-heads"
+
+
+def bundle_name(benchmark: Benchmark, network: str, variant: str) -> str:
+    """The bundle of a variant's networks: the variant, after the network's name where there are several."""
+    return variant if len(benchmark.networks) == 1 else f"{network}-{variant}"
+
+
+def represented(bundle: str) -> str:
+    """The bundle whose features are those below `bundle`: itself, but for heads."""
+    return bundle.removesuffix(HEADS)
 
 
 @dataclass(frozen=True)
@@ -38,9 +52,14 @@ class Cell:
         return f"{self.head}-seed{self.seed}" if self.head else f"seed{self.seed}"
 
     @property
+    def below(self) -> Cell:
+        """The cell whose features a head stands on."""
+        return replace(self, bundle=represented(self.bundle), head=None)
+
+    @property
     def name(self) -> str:
         """Its name within the benchmark: `imb50-difficulty_net-crt-seed1`."""
-        return f"imb{self.imbalance:g}-{self.variant}-{self.member}"
+        return f"imb{self.imbalance:g}-{represented(self.bundle)}-{self.member}"
 
 
 class Head(Frozen):
@@ -66,6 +85,8 @@ class BundlePlan(Frozen):
     method: str
     settings: dict[str, Any]
     network: str
+    pretrained: str | None = None
+    """Hex sha256 of the file of weights that the backbone starts from."""
     mean: tuple[float, ...] = Field(min_length=1, max_length=3)
     std: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=1, max_length=3)
     training: Training
@@ -154,8 +175,9 @@ class TablesPlan(Frozen):
 
 
 def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
-    """The bundles of `benchmark` that tables and figures need: at every imbalance, every variant and then the
-    heads on its features."""
+    """The bundles of `benchmark` that tables and figures need: at every imbalance, with every network, every
+    variant and then the heads on its features."""
+    imbalances = params.imbalances_of(benchmark.name)
     settings = {
         variant: preset.resolve(variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_)
         for variant, preset in VARIANTS.items()
@@ -169,48 +191,51 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
         )
         for variant, preset in VARIANTS.items()
     }
-    heads = {
-        variant: Head(
-            settings=settings[variant],
-            training=training[variant],
-            code=training_code(preset.name),
-        )
-        for variant, preset in VARIANTS.items()
-        if preset.stage == "retrain"
-    }
+    from_files = benchmark.source == "listed"
+    pretrained = weights_digest(params.weights_file(benchmark.name)) if benchmark.pretrained else None
     bundles = []
     needed = read_layouts().of(benchmark.name).needed()
-    for imbalance in params.imbalances_of(benchmark.name):
+    for imbalance, network in product(imbalances, benchmark.networks):
         for variant, retrained in needed.items():
-            preset = VARIANTS[variant]
             plan = BundlePlan(
                 benchmark=benchmark.name,
                 imbalance=imbalance,
-                bundle=variant,
+                bundle=bundle_name(benchmark, network, variant),
                 stage="represent",
                 variant=variant,
-                method=preset.name,
+                method=VARIANTS[variant].name,
                 settings=settings[variant],
-                network=benchmark.network,
+                network=network,
+                pretrained=pretrained,
                 mean=benchmark.mean,
                 std=benchmark.std,
                 training=training[variant],
-                code=training_code(preset.name),
+                code=training_code(VARIANTS[variant].name, network, from_files),
                 heads={},
                 seeds=params.seeds,
             )
             bundles.append(plan)
-            if retrained:
-                bundles.append(
-                    plan.model_copy(
-                        update={
-                            "bundle": f"{variant}-heads",
-                            "stage": "retrain",
-                            "heads": {head: heads[head] for head in retrained},
-                        }
-                    )
+            heads = {
+                head: Head(
+                    settings=settings[head],
+                    training=training[head],
+                    code=training_code(VARIANTS[head].name, network, from_files),
                 )
+                for head in retrained
+            }
+            if heads:
+                changes = {"bundle": plan.bundle + HEADS, "stage": "retrain", "heads": heads}
+                bundles.append(plan.model_copy(update=changes))
     return bundles
+
+
+def weights_digest(path: Path) -> str:
+    """Hex sha256 of a file of weights. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected the weights of a backbone") from None
 
 
 def plan_shot_groups(benchmark: Benchmark, params: Params) -> ShotGroupsPlan:
@@ -253,7 +278,7 @@ def plan_tables(benchmark: Benchmark, params: Params, bundles: Sequence[BundlePl
         imbalances=params.imbalances_of(benchmark.name),
         seeds=params.seeds,
         schedule_fraction=params.schedule.fraction,
-        networks=[benchmark.network],
+        networks=list(benchmark.networks),
         groups=plan_shot_groups(benchmark, params),
         bundles=[_members(plan) for plan in bundles],
     )

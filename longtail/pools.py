@@ -21,6 +21,9 @@ from longtail.selection import select
 from longtail.sources.source import Source
 
 COLUMNS = {"image": pa.int64(), "label": pa.int64(), "split": pa.string(), "hash": pa.string()}
+FILE_COLUMNS = {"path": pa.string()}
+"""What a pool of files has besides."""
+SPLITS = ("source", "val", "test")
 REMEDY = "`dvc repro prepare` makes it anew"
 METADATA_KEY = b"longtail"
 MOST_ROWS = 50_000_000
@@ -38,6 +41,10 @@ class Pool:
     see `image_hash`. `image_shape` is (H, W, channels). `test_per_class` is None where the test set is the
     data set's official one, or a share of each class.
 
+    Where images stay files, `path` [N] says where below the root, with `/`; `image` is a number, `hash` the
+    sha256 of the file's bytes, and `image_shape` what a network gets. Official lists name a val set besides:
+    its images have the split 'val', and the meta set is drawn from them instead of from the source.
+
     `duplicates`: with 'exclude' no content is both in 'source' and in 'test', with 'keep' some may be.
     `drawn_by`: how meta and training sets are drawn, by image content or in the order of the data set's own
     files; in the latter case `image` is that order.
@@ -54,8 +61,11 @@ class Pool:
     label: NDArray[np.int64]
     split: NDArray[np.str_]
     hash: NDArray[np.str_]
+    path: NDArray[np.str_] | None = None
+    original_label: tuple[int, ...] | None = None
+    """Of each class, in the lists."""
 
-    def rows(self, split: Literal["source", "test"]) -> NDArray[np.int64]:
+    def rows(self, split: Literal["source", "val", "test"]) -> NDArray[np.int64]:
         """The rows of one split."""
         return np.flatnonzero(self.split == split)
 
@@ -66,14 +76,28 @@ class Pool:
 
     @cached_property
     def shared(self) -> NDArray[np.str_]:
-        """The contents that are both in 'source' and in 'test', sorted; none where they are excluded."""
-        return np.intersect1d(self.hash[self.rows("source")], self.hash[self.rows("test")])
+        """The contents of 'test' that are in another split too, sorted; none where they are excluded."""
+        test = self.split == "test"
+        return np.intersect1d(self.hash[~test], self.hash[test])
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns of its file."""
+        paths = {} if self.path is None else {"path": self.path}
+        return {**{name: getattr(self, name) for name in COLUMNS}, **paths}
 
     @cached_property
     def fingerprint(self) -> str:
         """Hex sha256 of all but `image`: the same images in another file order are the same pool."""
         columns = {"label": self.label, "split": self.split, "hash": self.hash}
         return content_fingerprint(self.header(), columns)
+
+    def files(self, root: Path, images: NDArray[np.int64]) -> tuple[list[Path], list[str]]:
+        """Where these images lie, and the hash of each, where images stay files."""
+        assert self.path is not None, "images of this pool are in an array"
+        row_of = dict(zip(self.image.tolist(), range(len(self.image)), strict=True))
+        rows = [row_of[image] for image in images.tolist()]
+        return [root / str(self.path[row]) for row in rows], self.hash[rows].tolist()
 
     def header(self) -> dict[str, Any]:
         """What the file says besides its columns."""
@@ -86,6 +110,7 @@ class Pool:
             "duplicates": self.duplicates,
             "drawn_by": self.drawn_by,
             "image_shape": list(self.image_shape),
+            **({} if self.original_label is None else {"original_label": list(self.original_label)}),
         }
 
 
@@ -126,7 +151,6 @@ def draw_pool(
         test = np.flatnonzero(source.test)
     split = np.full(len(hashes), "source")
     split[test] = "test"
-    order = np.lexsort((split, hashes, source.label))  # stable: what is alike in all stays in its order
     pool = Pool(
         benchmark=benchmark,
         class_names=source.class_names,
@@ -135,12 +159,22 @@ def draw_pool(
         duplicates="keep",
         drawn_by=drawn_by,
         image_shape=source.images.shape[1:],
-        image=order,
-        label=source.label[order],
-        split=split[order],
-        hash=hashes[order],
+        image=np.arange(len(hashes)),
+        label=source.label,
+        split=split,
+        hash=hashes,
     )
+    pool = sorted_pool(pool)
     return pool if duplicates == "keep" else without_duplicates(pool)
+
+
+def sorted_pool(pool: Pool) -> Pool:
+    """The pool with its rows sorted by (label, hash, split, image)."""
+    return _of_rows(pool, np.lexsort((pool.image, pool.split, pool.hash, pool.label)))
+
+
+def _of_rows(pool: Pool, rows: NDArray[Any]) -> Pool:
+    return replace(pool, **{name: column[rows] for name, column in pool.columns.items()})
 
 
 def share_sizes(sizes: Iterable[int], share: float) -> list[int]:
@@ -152,16 +186,9 @@ def share_sizes(sizes: Iterable[int], share: float) -> list[int]:
 
 
 def without_duplicates(pool: Pool) -> Pool:
-    """The pool without the source images that are identical to a test image."""
+    """The pool without the images of other splits that are identical to a test image."""
     stays = (pool.split == "test") | ~np.isin(pool.hash, pool.shared)
-    return replace(
-        pool,
-        duplicates="exclude",
-        image=pool.image[stays],
-        label=pool.label[stays],
-        split=pool.split[stays],
-        hash=pool.hash[stays],
-    )
+    return replace(_of_rows(pool, stays), duplicates="exclude")
 
 
 def arranged(pool: Pool, images: NDArray[np.uint8]) -> tuple[Pool, NDArray[np.uint8]]:
@@ -177,13 +204,12 @@ def arranged(pool: Pool, images: NDArray[np.uint8]) -> tuple[Pool, NDArray[np.ui
 
 def write_pool(path: Path, pool: Pool) -> None:
     """Write `pool` to `path`, whole or not at all; the same pool gives the same bytes."""
-    columns = {name: getattr(pool, name) for name in COLUMNS}
-    write_table(path, columns, {**pool.header(), "fingerprint": pool.fingerprint})
+    write_table(path, pool.columns, {**pool.header(), "fingerprint": pool.fingerprint})
 
 
 def read_pool(path: Path) -> Pool:
     """Read and check a pool. Raises InputError naming the file, what is wrong with it, and the remedy."""
-    columns, header = read_table(path, "pool", COLUMNS, REMEDY)
+    columns, header = read_table(path, "pool", COLUMNS, REMEDY, FILE_COLUMNS)
     try:
         pool = Pool(
             benchmark=header["benchmark"],
@@ -193,14 +219,15 @@ def read_pool(path: Path) -> Pool:
             duplicates=header["duplicates"],
             drawn_by=header["drawn_by"],
             image_shape=tuple(header["image_shape"]),
+            original_label=tuple(header["original_label"]) if "original_label" in header else None,
             **columns,
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: its metadata is not that of a pool ({error}); {REMEDY}") from None
     check_labels(path, pool.label, pool.class_names, REMEDY)
-    strange = sorted(set(pool.split.tolist()) - {"source", "test"})
+    strange = sorted(set(pool.split.tolist()) - set(SPLITS))
     if strange:
-        raise InputError(f"{path}: split '{strange[0]}', expected 'source' or 'test'; {REMEDY}")
+        raise InputError(f"{path}: split '{strange[0]}', expected one of {', '.join(SPLITS)}; {REMEDY}")
     if len(pool.shared) and pool.duplicates != "keep":
         raise InputError(
             f"{path}: {len(pool.shared)} images are in source and test (first {pool.shared[0]}); {REMEDY}"
@@ -260,9 +287,16 @@ def write_table(path: Path, columns: Mapping[str, NDArray[Any]], header: Mapping
 
 
 def read_table(
-    path: Path, kind: str, columns: Mapping[str, pa.DataType], remedy: str
+    path: Path,
+    kind: str,
+    columns: Mapping[str, pa.DataType],
+    remedy: str,
+    more: Mapping[str, pa.DataType] | None = None,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Columns and header of a table that `write_table` wrote. Raises InputError unless it is a `kind`."""
+    """Columns and header of a table that `write_table` wrote; it may have the columns `more` besides.
+
+    Raises InputError unless it is a `kind`.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}")
     try:
@@ -283,6 +317,7 @@ def read_table(
         raise InputError(f"{path}: does not say what it is, expected a {kind} table; {remedy}") from None
     if found != kind:
         raise InputError(f"{path}: a {found} table, expected a {kind} table; {remedy}")
+    columns = {**columns, **{name: data for name, data in (more or {}).items() if name in table.column_names}}
     types = ", ".join(f"{field.name} {field.type}" for field in table.schema)
     wanted = ", ".join(f"{name} {column}" for name, column in columns.items())
     if types != wanted:

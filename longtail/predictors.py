@@ -19,6 +19,7 @@ from longtail.jobs import WEIGHTS_FILES, read_cell
 from longtail.method import Method, Task
 from longtail.methods import build_method
 from longtail.networks import NETWORKS, build_network
+from longtail.plans import represented
 from longtail.trainer import predict
 from longtail.weights import REMEDY, load_weights
 
@@ -82,7 +83,8 @@ def find_features(folder: Path, facts: Facts) -> Path | None:
     """
     if facts.features is None:
         return None
-    below = folder.resolve().parent.parent / str(facts.variant) / f"seed{facts.seed}"
+    bundle = folder.resolve().parent
+    below = bundle.parent / represented(bundle.name) / f"seed{facts.seed}"
     if not (below / "cell.json").is_file():
         raise InputError(
             f"{folder}: a head, and the features below it are gone: {below} is no cell; `dvc repro` "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from longtail.benchmarks import Training
 from longtail.errors import InputError
-from longtail.fingerprints import features_of, fingerprint
+from longtail.fingerprints import fingerprint
 from longtail.layouts import read_layouts
 from longtail.plans import BundlePlan, Cell
 from longtail.presets.preset import nearest
@@ -126,7 +126,7 @@ def programme(
     for plan, cell in sorted(chosen, key=lambda pair: rank(pair[1])):
         data = manifests.get(cell.imbalance, {})
         mark = fingerprint(plan, cell, data)
-        features = fingerprint(plan, features_of(cell), data) if cell.head else None
+        features = fingerprint(plan, cell.below, data) if cell.head else None
         found.setdefault(mark, Step(mark, features, ((plan, cell),)))
     for plan in plans:
         for cell in plan.cells():

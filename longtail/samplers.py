@@ -44,7 +44,8 @@ class ClassAwareSampler:
 
     Classes come in shuffled rounds; each class gives consecutive images of its own shuffled list, which
     begins anew when it is exhausted, so a small class repeats. An epoch is C * max n_c images long, as in
-    the authors' code on CIFAR; its last batch may be short.
+    the authors' code on CIFAR; its last batch may be short. `short` epochs have one batch more than a pass
+    over the images, as in their scripts for ImageNet-LT and Places-LT.
     """
 
     def __init__(
@@ -54,11 +55,14 @@ class ClassAwareSampler:
         seed: int,
         per_class: int = 4,
         stream: str = "class_aware_order",
+        short: bool = False,
     ) -> None:
         self.batch_size, self.seed, self.per_class, self.stream = batch_size, seed, per_class, stream
         self.classes = int(labels.max()) + 1
         self.members = [torch.nonzero(labels == c).flatten() for c in range(self.classes)]
         self.length = self.classes * max(members.numel() for members in self.members)
+        if short:
+            self.length = (-(-labels.numel() // batch_size) + 1) * batch_size
         self.batches_per_epoch = -(-self.length // batch_size)
         self._order = lru_cache(maxsize=2)(self._make_order)
 
@@ -89,4 +93,6 @@ def build_sampler(name: str, labels: Tensor, batch_size: int, seed: int) -> Samp
         return ShuffledSampler(labels.numel(), batch_size, seed)
     if name == "class_aware":
         return ClassAwareSampler(labels, batch_size, seed)
+    if name == "class_aware_short":
+        return ClassAwareSampler(labels, batch_size, seed, short=True)
     raise ValueError(f"sampler '{name}' is not known")

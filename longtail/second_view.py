@@ -89,7 +89,8 @@ def second_view(images: Tensor, draws: torch.Generator) -> Tensor:
     if images.dtype != torch.uint8 or images.shape[1] != 3:
         raise ValueError(f"expected uint8 images [B, 3, H, W], not {images.dtype} {list(images.shape)}")
     numbers = torch.rand(len(images), DRAWS, generator=draws, dtype=torch.float64)
-    boxes = choose_boxes(numbers[:, : 2 * TRIES + 2], *images.shape[2:])
+    height, width = images.shape[2:]
+    boxes = choose_boxes(numbers[:, : 2 * TRIES + 2], height, width)
     images = resized_crop(images, boxes, flipped=numbers[:, 2 * TRIES + 2] >= 0.5)
     return apply(images, choose(numbers[:, 2 * TRIES + 3 :]), OPERATIONS)
 
@@ -112,13 +113,14 @@ def choose(draws: Tensor) -> Choices:
     )
 
 
-def choose_boxes(draws: Tensor, height: int, width: int) -> Tensor:
+def choose_boxes(draws: Tensor, height: int, width: int, shares: tuple[float, float] = AREA) -> Tensor:
     """Boxes to crop, int64 [B, 4]: top, left, height, width; from draws float64 [B, 2 TRIES + 2].
 
-    The first try that fits, with its area uniform and its ratio of width to height log-uniform.
+    The first try that fits, with its area a uniform share of the image and its ratio of width to height
+    log-uniform.
     """
     tries = draws[:, : 2 * TRIES].view(-1, 2, TRIES)
-    area = height * width * (AREA[0] + (AREA[1] - AREA[0]) * tries[:, 0])
+    area = height * width * (shares[0] + (shares[1] - shares[0]) * tries[:, 0])
     lowest, highest = (math.log(ratio) for ratio in RATIO)
     ratio = (lowest + (highest - lowest) * tries[:, 1]).exp()
     widths, heights = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()

@@ -208,6 +208,7 @@ def csv_cells(table: Table, row: Row, column: Column, split: str, entry: Entry |
 def metrics(table: Table) -> dict[str, dict[str, dict[str, float]]]:
     """The filled rows of a table: means over all and few-shot classes, percent, by imbalance and variant."""
     result: dict[str, dict[str, dict[str, float]]] = {}
+    several = len({column.network for column in table.columns}) > 1
     for group in table.layout.groups:
         for row in group.rows:
             name = f"{row.variant}+{row.head}" if row.head else str(row.variant)
@@ -218,5 +219,6 @@ def metrics(table: Table) -> dict[str, dict[str, dict[str, float]]]:
                         for split in ("all", "few")
                         if (value := entry[split]) is not None
                     }
-                    result.setdefault(f"imb{column.imbalance:g}", {})[name] = means
+                    full = f"{column.network}-{name}" if several else name
+                    result.setdefault(f"imb{column.imbalance:g}", {})[full] = means
     return result

@@ -15,20 +15,20 @@ from longtail.difficulty_net import difficulty_entropy
 from longtail.errors import DivergedError
 from longtail.finite import not_finite, tensors_of
 from longtail.histories import History
+from longtail.image_sets import ImageSet
 from longtail.method import Method, Moment
 from longtail.optimisers import SGD
 from longtail.schedules import learning_rate
-from longtail.training_data import TrainingData
-
-EVALUATION_BATCH = 1024
+from longtail.training_data import PART, TrainingData
 
 
 @torch.no_grad()
-def predict(model: nn.Module, pixels: Tensor) -> Tensor:
-    """Logits [N, C] in evaluation mode; the model's mode is put back."""
+def predict(model: nn.Module, images: Tensor | ImageSet) -> Tensor:
+    """Logits [N, C] of images [N, channels, H, W] in evaluation mode; the model's mode is put back."""
     was_training = model.training
     model.eval()
-    logits = torch.cat([model(part) for part in pixels.split(EVALUATION_BATCH)])
+    parts = images.split(PART) if isinstance(images, Tensor) else images.batches()
+    logits = torch.cat([model(part) for part in parts])
     model.train(was_training)
     return logits
 
@@ -56,21 +56,22 @@ class Trainer:
     """
 
     def __init__(
-        self, model: nn.Module, method: Method, data: TrainingData, training: Training, classes: int
+        self, model: nn.Module, method: Method, data: TrainingData[Any], training: Training, classes: int
     ) -> None:
         # the order in which images come, and the faster one for convolutions on a CPU and on tensor cores
         self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method, self.data = method, data
         self.training = training
         self.careful = False
+        trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        rates = [training.backbone_rate if name.startswith("backbone.") else 1.0 for name in trained]
+        own = method.parameters()
         self.optimiser = SGD(
-            [
-                *(parameter for parameter in model.parameters() if parameter.requires_grad),
-                *method.parameters(),
-            ],
+            [*trained.values(), *own],
             momentum=training.momentum,
             weight_decay=training.weight_decay,
             nesterov=training.nesterov,
+            rates=[*rates, *[1.0] * len(own)],
         )
         self.iteration = 0
         self.seconds = 0.0
@@ -111,17 +112,21 @@ class Trainer:
             self.method.start_epoch(self.model, self.data)
         self.model.train()
         while self.iteration < last:
+            before = time.monotonic()
             scalars = self._step()
             for name, value in scalars.items():
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
             if self.careful:
                 self._check_step(scalars)
+            self.data.throughput.looping += time.monotonic() - before
             if self.iteration < last:
                 self.seconds += time.monotonic() - start
                 yield
                 start = time.monotonic()
+        waiting = time.monotonic()
         means = {name: float(value) / (last - first) for name, value in self.sums.items()}
-        logits = predict(self.model, self.data.meta.pixels)
+        self.data.throughput.looping += time.monotonic() - waiting  # by now a GPU has done all of it
+        logits = predict(self.model, self.data.meta)
         # after the last step only the logits tell, and NaN would count as a prediction of class 0
         self._refuse({**means, "largest logit": float(logits.abs().max())})
         if last == self.training.iterations:

@@ -13,12 +13,34 @@ import typer
 
 from stages import console
 
-BENCHMARKS = {"cifar100-lt": "paper/cifar100-lt", "own": "own"}
+BENCHMARKS = {
+    "cifar100-lt": "paper/cifar100-lt",
+    "cifar10-lt": "paper/cifar10-lt",
+    "imagenet-lt": "paper/imagenet-lt",
+    "places-lt": "paper/places-lt",
+    "own": "own",
+}
 """The folder of each benchmark's pipeline."""
 ROOT = "digits-lt"
-SCALES = {"cifar100-lt": ", at the paper's scale", "own": " on a person's own images"}
-OWN = {"params": ["own.image_size", "own.test_share"], "deps": ["longtail/image_files.py"]}
-"""What decides the pool of a person's images besides."""
+SCALES = {
+    **dict.fromkeys(("cifar100-lt", "imagenet-lt", "places-lt"), ", at the paper's scale"),
+    "cifar10-lt": ", at the scale of CIFAR-100-LT",
+    "own": " on a person's own images",
+}
+MORE = {
+    "own": {"params": ["own.image_size", "own.test_share"], "deps": ["longtail/image_files.py"]},
+    "listed": {
+        "params": ["lists"],
+        "deps": [
+            "longtail/image_files.py",
+            "longtail/image_lists.py",
+            "longtail/image_roots.py",
+            "longtail/totals.py",
+            "stages/listed.py",
+        ],
+    },
+}
+"""What decides the pool besides, by source."""
 HEADER = """\
 # {benchmark}: the stages of the root's dvc.yaml{scale}. `python -m stages.pipelines` made this
 # from it: change that one.
@@ -32,15 +54,21 @@ def pipeline(benchmark: str, root: str) -> str:
 
     from longtail.benchmarks import find_benchmark
     from longtail.layouts import read_layouts
+    from longtail.plans import bundle_name
 
     layouts = read_layouts().of(benchmark)
-    needed = layouts.needed()
+    chosen = find_benchmark(benchmark)
+    needed = {
+        bundle_name(chosen, network, variant): heads
+        for network in chosen.networks
+        for variant, heads in layouts.needed().items()
+    }
     up = "/".join([".."] * len(Path(BENCHMARKS[benchmark]).parts))
     made: dict[str, Any] = yaml.safe_load(root.replace(ROOT, benchmark))
     made["vars"] = [
         f"{up}/params.yaml",
         {"represented": list(needed)},
-        {"retrained": [variant for variant, heads in needed.items() if heads]},
+        {"retrained": [bundle for bundle, heads in needed.items() if heads]},
     ]
     here = {f"table{table.number}" for table in layouts.tables}
     here |= {f"figure{figure.number}" for figure in layouts.figures}
@@ -53,9 +81,10 @@ def pipeline(benchmark: str, root: str) -> str:
             made["stages"][name]["outs"] = stages_outs
     prepare = made["stages"]["prepare"]
     prepare["params"].append("images")
-    if find_benchmark(benchmark).source == "own":
-        for kind, names in OWN.items():
-            prepare[kind] += names
+    for kind, names in MORE.get(chosen.source, {}).items():
+        prepare[kind] += names
+    if chosen.source == "listed":
+        _without_array(made["stages"], benchmark)
     for plot in made["plots"]:
         for axes in plot.values():
             axes["y"] = {f"{up}/{path}": column for path, column in axes["y"].items()}
@@ -83,6 +112,14 @@ def read_root(path: Path) -> str:
     if not whole:
         raise InputError(f"{path}: stages without a command, or no plots; {remedy}")
     return text
+
+
+def _without_array(stages: dict[str, Any], benchmark: str) -> None:
+    """Let the stages use the pool where the images stay files."""
+    array, pool = f"data/{benchmark}/images.npy", f"data/{benchmark}/pool.parquet"
+    stages["prepare"]["outs"].remove(array)
+    for name in ("represent", "retrain"):
+        stages[name]["deps"] = [pool if path == array else path for path in stages[name]["deps"]]
 
 
 def _shown(out: str) -> bool:

@@ -24,10 +24,12 @@ def curves_rows(study: Study) -> list[list[Any]]:
     from longtail.layouts import Row
 
     rows: list[list[Any]] = [["cell", "variant", "head", "imbalance", "iteration", *CURVES]]
-    seen = dict.fromkeys((report.imbalance, report.variant, report.head) for report in study.reports)
-    for imbalance, variant, head in seen:
-        name = f"{paths.imbalance_name(imbalance)}-{variant}" + (f"-{head}" if head else "")
-        cells = study.cells(Row(label=name, variant=variant, head=head), imbalance)
+    several = len(study.plan.networks) > 1
+    seen = dict.fromkeys((r.imbalance, r.network, r.variant, r.head) for r in study.reports)
+    for imbalance, network, variant, head in seen:
+        parts = [paths.imbalance_name(imbalance), *([network] if several else []), variant]
+        name = "-".join([*parts, *([head] if head else [])])
+        cells = study.cells(Row(label=name, variant=variant, head=head), imbalance, network)
         means = np.stack([stacked(cells, curve).mean(axis=0) for curve in CURVES], axis=1)
         rows += [
             [name, variant, head, f"{imbalance:g}", int(step), *map(float, values)]

@@ -21,12 +21,25 @@ SHOWN = 3
 
 def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode the images of official lists, which stay files, too.")
+    ] = False,
 ) -> None:
-    """Write data/<benchmark>/pool.parquet and images.npy: every image, its class, content hash and split."""
+    """Write data/<benchmark>/pool.parquet and images.npy: every image, its class, content hash and split.
+
+    Images of official lists stay files, and the pool says where they lie.
+    """
     from longtail.params import read_params
 
     params = read_params()
     chosen = params.benchmark(benchmark)
+    if chosen.source == "listed":
+        from stages.listed import prepare_listed
+
+        prepare_listed(chosen, params, verify)
+        return
+    if verify:
+        raise InputError(f"--verify: all images of {benchmark} are decoded anyway; leave it out")
 
     import numpy as np
 
@@ -74,7 +87,7 @@ def main(
         drawn_by=params.split,
     )
     if len(pool.shared):
-        console.say("prepare", _duplicates(pool, params.duplicates))
+        console.say("prepare", duplicates_line(pool, params.duplicates))
     if params.duplicates == "exclude":
         pool = without_duplicates(pool)
     if chosen.tail == "natural":
@@ -160,7 +173,7 @@ def _show_tail(pool: Pool, chosen: Benchmark, params: Params) -> None:
         )
 
 
-def _duplicates(pool: Pool, wanted: str) -> str:
+def duplicates_line(pool: Pool, wanted: str) -> str:
     """One line on the images that are both in the source and in the test set."""
     import numpy as np
 
@@ -172,7 +185,7 @@ def _duplicates(pool: Pool, wanted: str) -> str:
         where = [f"{shown(pool.class_names[pool.label[row]])} ({pool.split[row]})" for row in rows]
         groups.append(f"{content[:12]} {', '.join(where)}")
     among = np.isin(pool.hash, pool.shared)
-    source = int((among & (pool.split == "source")).sum())
+    source = int((among & (pool.split != "test")).sum())
     what = "kept in the source" if wanted == "keep" else "left out of the source"
     return (
         f"{len(pool.shared)} images are both in source and test ({source} source and "

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from longtail.jobs import FAILED, read_failure
 from longtail.programme import Budget, Pace, Step, choose
 from stages import console, paths
-from stages.training import bring, cores, fail_heads, make_job, meta_accuracy, read_inputs
+from stages.training import (
+    bring,
+    cores,
+    decoders,
+    fail_heads,
+    find_weights,
+    make_job,
+    meta_accuracy,
+    read_inputs,
+)
 
 if TYPE_CHECKING:
     from longtail.jobs import CellInputs
@@ -67,7 +76,8 @@ def train(
                     break
                 waiting.remove(step)
                 plan, cell = step.cells[0]
-                job = replace(make_job(plan, cell, inputs[cell.imbalance]), device=device)
+                job = make_job(plan, cell, inputs[cell.imbalance], find_weights(plan))
+                job = replace(job, device=device, decoders=decoders(device, count))
                 future = workers.submit(job, paths.finished(step.fingerprint))
                 running[future] = (step, time.monotonic())
             if not running:

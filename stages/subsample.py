@@ -16,12 +16,13 @@ def main(
     """Write data/<benchmark>/imb<R>/train.parquet: n_c = trunc(n_max R^(-c/(C-1))) images of class c.
 
     Where the images have a long tail of their own, that is thinned in this way, n_max being each class's own
-    number; imbalance 1 leaves it as it is.
+    number; imbalance 1 leaves it as it is. Official lists are taken as they are, at their imbalance.
     """
     from longtail.params import read_params
 
     params = read_params()
     chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
+    chosen.check_imbalance(imbalance)
 
     import numpy as np
 
@@ -33,7 +34,9 @@ def main(
     pool = read_pool(paths.pool(benchmark))
     classes = len(pool.class_names)
     left = np.bincount(pool.label[tail_rows(pool, chosen.meta_per_class)], minlength=classes)
-    if chosen.tail == "natural":
+    if chosen.tail == "listed":
+        counts = left.tolist()
+    elif chosen.tail == "natural":
         counts = natural_profile(left.tolist(), imbalance, pool.class_names)
     else:
         counts = exponential_profile(chosen.n_max or int(left.min()), imbalance, classes)

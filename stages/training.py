@@ -16,6 +16,7 @@ from stages.devices import check_device, choose_device
 
 if TYPE_CHECKING:
     from longtail.jobs import CellInputs, Job
+    from longtail.pools import Pool
 
 
 AHEAD = "LONGTAIL_AHEAD"
@@ -33,10 +34,40 @@ def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInput
     from longtail.pools import read_images, read_pool
 
     pool = beside.pool if beside else read_pool(paths.pool(plan.benchmark))
-    images = beside.images if beside else read_images(paths.images(plan.benchmark), pool)
+    if beside:
+        images = beside.images
+    else:
+        images = find_root(pool) if pool.path is not None else read_images(paths.images(plan.benchmark), pool)
     train = read_manifest(paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance)
     meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
     return CellInputs(pool=pool, images=images, train=train, meta=meta)
+
+
+def find_root(pool: Pool) -> Path:
+    """The folder of the images of `pool`, which are all there. Raises InputError.
+
+    It is no part of a plan: where images lie changes no result, for what is read is compared with the pool.
+    """
+    from longtail.image_roots import check_paths
+    from longtail.params import read_params
+
+    root = read_params().image_root(pool.benchmark)
+    assert pool.path is not None
+    check_paths(root, pool.path.tolist())
+    return root
+
+
+def find_weights(plan: BundlePlan) -> Path | None:
+    """The weights that the plan's backbone starts from; None: there are none. Raises InputError."""
+    from longtail.params import read_params
+    from longtail.plans import weights_digest
+
+    if plan.pretrained is None or plan.stage == "retrain":
+        return None
+    path = read_params().weights_file(plan.benchmark)
+    if weights_digest(path) != plan.pretrained:
+        raise InputError(f"{path}: changed since the plan was made; `dvc repro --force plan` takes it in")
+    return path
 
 
 def run_bundle(
@@ -58,14 +89,15 @@ def run_bundle(
     if not cells:
         raise InputError(f"--seed {' '.join(map(str, seeds))}: not planned; seeds are {plan.seeds}")
     inputs = read_inputs(plan)
-    work = {cell: make_job(plan, cell, inputs) for cell in cells}
+    weights = find_weights(plan)
+    work = {cell: make_job(plan, cell, inputs, weights) for cell in cells}
     fail_heads(work.values())
     open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
     for cell in cells:
         if cell not in open_cells:
             _check_finished(work[cell], inputs)
     own = [work[cell] for cell in open_cells]
-    others = _open_elsewhere(plan, inputs, own) if own and os.environ.get(AHEAD) == "1" else []
+    others = _open_elsewhere(plan, inputs, own, weights) if own and os.environ.get(AHEAD) == "1" else []
     device = choose_device(device) if own else "no device"  # asking for one imports torch
     workers = _workers(jobs, device, len(own) + len(others))
     _announce(stage, plan, inputs, cells, open_cells, device, workers)
@@ -74,23 +106,25 @@ def run_bundle(
     if own:
         from stages.workers import train_all
 
-        open_jobs = [(replace(job, device=device), _finished(job)) for job in (*own, *others)]
+        changes = {"device": device, "decoders": decoders(device, workers)}
+        open_jobs = [(replace(job, **changes), _finished(job)) for job in (*own, *others)]
         train_all(stage, open_jobs, len(own), inputs, workers)
+        console.say(stage, _throughput([_finished(job) for job in own]))
     for cell in cells:
         bring(plan, cell, _finished(work[cell]))
     _conclude(stage, paths.bundle_models(benchmark, imbalance, bundle), work, len(open_cells))
 
 
-def make_job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
-    """What trains `cell`. Raises InputError where the features below a head are not the planned ones."""
-    from longtail.fingerprints import differences, features_of, fingerprint, fingerprint_facts
+def make_job(plan: BundlePlan, cell: Cell, inputs: CellInputs, weights: Path | None = None) -> Job:
+    """What trains `cell`, from `weights` of the backbone where it is pretrained. Raises InputError where the features below a head are not the planned ones."""
+    from longtail.fingerprints import differences, fingerprint, fingerprint_facts
     from longtail.jobs import Job, read_cell, read_facts, read_failure
 
     mark = fingerprint(plan, cell, inputs.fingerprints)
     features = None
     if cell.head is not None:
-        below = features_of(cell)
-        features = paths.model(plan.benchmark, plan.imbalance, plan.variant, below.member)
+        below = cell.below
+        features = paths.model(plan.benchmark, plan.imbalance, below.bundle, below.member)
         failure = read_failure(features)
         found = failure.fingerprint if failure else read_cell(features).get("fingerprint")
         if found != fingerprint(plan, below, inputs.fingerprints):
@@ -100,19 +134,20 @@ def make_job(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Job:
                 f"{features}: of another training ({_told(reasons)}); `dvc repro represent` trains these "
                 "features anew"
             )
-    return Job(plan, cell, mark, features=features, checkpoint=paths.checkpoint(mark))
+    return Job(plan, cell, mark, features=features, weights=weights, checkpoint=paths.checkpoint(mark))
 
 
-def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job]) -> list[Job]:
+def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job], weights: Path | None) -> list[Job]:
     """What is not trained yet of the other variants at the plan's imbalance, each training once."""
     found = {job.fingerprint: job for job in own}
     evaluation = read_evaluation(paths.evaluation_plan(plan.benchmark, plan.imbalance))
     for planned in evaluation.bundles if plan.stage == "represent" else []:
         path = paths.plan(plan.benchmark, plan.imbalance, planned.bundle)
         other = read_bundle(path)
-        if other.stage == "represent":
+        # another network may start from other weights; its stages will find them
+        if other.stage == "represent" and other.network == plan.network:
             check_code(path, other.code)
-            for job in (make_job(other, cell, inputs) for cell in other.cells()):
+            for job in (make_job(other, cell, inputs, weights) for cell in other.cells()):
                 if not _finished(job).is_dir():
                     found.setdefault(job.fingerprint, job)
     return list(found.values())[len(own) :]
@@ -131,6 +166,27 @@ def _workers(jobs: int, device: str, cells: int) -> int:
     # three seeds on two cores finish together in 1.5 times the time of one, not in twice that
     limit = jobs or (1 if device == "cuda" else 2 * cores())
     return max(1, min(limit, cells))
+
+
+def decoders(device: str, workers: int) -> int:
+    """Processes a cell that decode images beside its training: on a CPU none, which the step itself fills."""
+    return max(1, (cores() - 1) // workers) if device == "cuda" else 0
+
+
+def _throughput(folders: list[Path]) -> str:
+    """What the cells waited for, as means over them."""
+    import json
+
+    timings = [json.loads((folder / "timing.json").read_text(encoding="utf-8")) for folder in folders]
+    names = ("loader_images_per_second", "step_images_per_second", "waited")
+    measured = [[timing[name] for name in names] for timing in timings if timing.get("waited") is not None]
+    if not measured:
+        return "loader and step: nothing was trained here, so nothing is measured"
+    loader, step, waited = (sum(values) / len(measured) for values in zip(*measured, strict=True))
+    return (
+        f"a cell: loader {loader:,.0f} images/s, step {step:,.0f} images/s; the step waited for images "
+        f"{100 * waited:.0f} % of the time"
+    )
 
 
 def _announce(

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from longtail.errors import InputError
-from longtail.image_lists import LongTailed, Totals, long_tailed, read_list
+from longtail.image_lists import LongTailed, long_tailed, read_list
+from longtail.totals import Totals
 
 # original label: training images; labels 0 and 3 are tied
 TRAIN = {0: 4, 1: 2, 2: 9, 3: 4}

@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
+from longtail import photographs
 from longtail.augment import AUGMENTS
 from longtail.benchmarks import (
     BENCHMARKS,
     CIFAR10_LT,
     CIFAR100_LT,
     DIGITS_LT,
+    IMAGENET_LT,
+    PLACES_LT,
     Benchmark,
+    Cosine,
     Steps,
     find_benchmark,
 )
 from longtail.errors import InputError
 from longtail.networks import NETWORKS
+from longtail.samplers import build_sampler
 from longtail.sources import SOURCES
 from longtail.sources.cifar import CIFAR10, CIFAR100, Cifar
 
@@ -28,16 +34,18 @@ CIFAR = [(CIFAR100_LT, CIFAR100), (CIFAR10_LT, CIFAR10)]
 def test_what_a_benchmark_names_exists(benchmark: Benchmark) -> None:
     assert Benchmark.model_validate(benchmark.model_dump()) == benchmark
     assert find_benchmark(benchmark.name) is benchmark
-    assert benchmark.source in {*SOURCES, "own"}
-    assert benchmark.network in NETWORKS
+    assert benchmark.source in {*SOURCES, "own", "listed"}
+    assert set(benchmark.networks) <= set(NETWORKS)
     for training in (benchmark.represent, benchmark.retrain):
-        assert {training.augment, training.second_augment} <= set(AUGMENTS)
+        views = photographs.VIEWS if benchmark.source == "listed" else AUGMENTS
+        assert {training.augment, training.second_augment} <= set(views)
     assert len(benchmark.mean) == len(benchmark.std) == benchmark.image_shape[2]
 
 
 def test_an_unknown_benchmark_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(
-        InputError, match="benchmark 'cifar': not known; valid: digits-lt, cifar100-lt, cifar10-lt, own"
+        InputError,
+        match=r"benchmark .cifar.: not known; valid: digits-lt, cifar100-lt, cifar10-lt, imagenet-lt, .*own",
     ):
         find_benchmark("cifar")
 
@@ -81,3 +89,43 @@ def test_a_meta_set_of_everything_is_refused() -> None:
         InputError, match=r"meta_per_class 500: cifar100-lt has 500 images a class .*; give less"
     ):
         CIFAR100_LT.with_meta_per_class(500)
+
+
+@pytest.mark.parametrize(("benchmark", "epochs", "retraining"), [(IMAGENET_LT, 180, 10), (PLACES_LT, 30, 20)])
+def test_trainings_on_lists_are_as_many_epochs_long_as_the_authors(
+    benchmark: Benchmark, epochs: int, retraining: int
+) -> None:
+    assert benchmark.totals is not None
+    batches = math.ceil(benchmark.totals.train / benchmark.represent.batch_size)
+    assert benchmark.represent.iterations == epochs * batches
+    short = math.ceil(benchmark.totals.train / benchmark.retrain.batch_size) + 1
+    assert benchmark.retrain.iterations == retraining * short
+    labels = torch.arange(benchmark.totals.train) % benchmark.totals.classes
+    sampler = build_sampler(benchmark.retrain.sampler, labels, benchmark.retrain.batch_size, seed=0)
+    assert sampler.batches_per_epoch == short
+    assert len(sampler.batch(short - 1)) == benchmark.retrain.batch_size
+    if isinstance(benchmark.represent.schedule, Steps):
+        assert benchmark.represent.schedule.milestones == (9 * batches, 19 * batches)
+
+
+def test_lists_have_one_imbalance() -> None:
+    IMAGENET_LT.check_imbalance(256)
+    PLACES_LT.check_imbalance(996)
+    CIFAR100_LT.check_imbalance(3)
+    with pytest.raises(InputError, match=r"imbalance 100: .* Places-LT have 996; write `places-lt: \[996\]`"):
+        PLACES_LT.check_imbalance(100)
+
+
+def test_the_settings_on_lists_are_the_authors() -> None:
+    for training, decay, schedule, nesterov in (
+        (IMAGENET_LT.represent, 5e-4, Cosine(peak=0.05), True),
+        (IMAGENET_LT.retrain, 2e-4, Cosine(peak=0.05), False),
+        (PLACES_LT.represent, 5e-4, None, False),
+        (PLACES_LT.retrain, 5e-4, Cosine(peak=0.1), False),
+    ):
+        assert (training.weight_decay, training.nesterov, training.momentum) == (decay, nesterov, 0.9)
+        assert training.schedule == schedule or schedule is None
+    schedule = PLACES_LT.represent.schedule
+    assert isinstance(schedule, Steps)
+    rates = [schedule.peak * PLACES_LT.represent.backbone_rate, schedule.peak]
+    assert rates == pytest.approx([0.001, 0.01])

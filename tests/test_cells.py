@@ -42,6 +42,13 @@ def inputs() -> CellInputs:
     return CellInputs(pool=pool, images=source.images, train=train, meta=meta)
 
 
+def array() -> np.ndarray:
+    """The images of `inputs`."""
+    images = inputs().images
+    assert isinstance(images, np.ndarray)
+    return images
+
+
 def plan_of(bundle: str) -> BundlePlan:
     params = Params.model_validate(
         {"lambda": 0.3, "imbalances": {"digits-lt": [10]}, "seeds": [1], "schedule": {"fraction": 0.04}}
@@ -88,7 +95,7 @@ def test_a_cell_says_what_it_was_trained_on_and_with(features: Path) -> None:
 @pytest.mark.parametrize("head", [None, "crt", "lws", "las"])
 def test_test_images_cannot_influence_a_training(head: str | None, features: Path, tmp_path: Path) -> None:
     job = job_of("difficulty_net-heads", features, head) if head else job_of("difficulty_net")
-    other = inputs().images.copy()
+    other = array().copy()
     test = inputs().pool.image[inputs().pool.rows("test")]
     other[test] = 255 - other[test]
     train_cell(job, inputs(), tmp_path / "one")
@@ -100,7 +107,7 @@ def test_test_images_cannot_influence_a_training(head: str | None, features: Pat
 
 @pytest.mark.parametrize("split", ["train", "meta"])
 def test_training_and_meta_images_do_influence_it(split: str, features: Path, tmp_path: Path) -> None:
-    other = inputs().images.copy()
+    other = array().copy()
     rows = getattr(inputs(), split).image
     other[rows] = 255 - other[rows]
     train_cell(job_of("difficulty_net"), replace(inputs(), images=other), tmp_path / "other")
@@ -115,9 +122,7 @@ def test_predictions_are_those_of_the_saved_weights_on_the_test_split(features: 
     rows = pool.rows("test")
     assert table["image"].to_pylist() == pool.image[rows].tolist()
     assert table["label"].to_pylist() == pool.label[rows].tolist()
-    pixels = (
-        inputs().images[pool.image[rows]].transpose(0, 3, 1, 2) / 255 - DIGITS_LT.mean[0]
-    ) / DIGITS_LT.std[0]
+    pixels = (array()[pool.image[rows]].transpose(0, 3, 1, 2) / 255 - DIGITS_LT.mean[0]) / DIGITS_LT.std[0]
     for column, file in (("logits", WEIGHTS[0]), ("logits_selected", WEIGHTS[1])):
         network = build_network("digits_resnet", 10, seed=9).eval()
         saved = load_file(features / file)

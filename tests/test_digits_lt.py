@@ -70,7 +70,7 @@ def make_trainer(variant: str) -> Trainer:
     task = Task(torch.bincount(train.labels), seed=1, imbalance=IMBALANCE)
     method = build_method(preset.name, preset.resolve(variant, "digits-lt", {}, 0.3), task)
     if preset.stage == "represent":
-        network = method.adapt(build_network(DIGITS_LT.network, task.classes, seed=1))
+        network = method.adapt(build_network(DIGITS_LT.networks[0], task.classes, seed=1))
     else:
         below = copy.deepcopy(features())
         network = WithHead(below, method.head(below.classifier))  # type: ignore[arg-type]

@@ -111,6 +111,7 @@ TRAININGS: dict[str, Any] = {
     "weight_decay": 1e-4,
     "nesterov": True,
     "schedule": Cosine(peak=0.2),
+    "backbone_rate": 0.1,
 }
 
 
@@ -268,18 +269,27 @@ NOT_CODE = {
     "benchmarks.py": "its values are in the plan",
     "checkpoints.py": "hands the state on",
     "code.py": "its digests are counted",
+    "decoders.py": "counted where images are files",
     "errors.py": "messages",
     "fingerprints.py": "counts the rest",
+    "file_images.py": "counted where images are files",
     "histories.py": "writes what was measured",
+    "image_files.py": "counted where images are files",
+    "image_lists.py": "counted by the pool's fingerprint",
+    "image_roots.py": "asks whether files are there",
+    "image_sets.py": "says what images are asked for",
     "jobs.py": "its values are in the plan, the images are counted by their fingerprints",
     "layouts.py": "names the cells of the tables",
     "manifests.py": "counted by the manifests' fingerprints",
     "params.py": "its values are in the plan",
+    "photographs.py": "counted where images are files",
     "plans.py": "its values are in the plan",
     "pools.py": "counted by the pool's fingerprint",
     "presets": "their values are in the plan",
     "selection.py": "counted by the manifests' fingerprints",
     "sources": "counted by the pool's fingerprint",
+    "throughput.py": "measures time",
+    "totals.py": "its values are checked by the lists",
 }
 
 
@@ -292,6 +302,8 @@ def test_no_module_that_training_imports_is_forgotten() -> None:
             seen.add(name)
             waiting += imported(LIBRARY / name)
     followed = {name for name in seen if name.startswith(METHOD_CODE)}  # from the method's own module
+    networks = {name for names in code.NETWORK_CODE.values() for name in names}
+    assert networks | set(code.FILE_CODE) <= seen
     unexplained = {
         name
         for name in seen - set(TRAINING_CODE) - followed

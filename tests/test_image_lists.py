@@ -8,16 +8,9 @@ from pathlib import Path
 import pytest
 
 from longtail.benchmarks import ShotThresholds
-from longtail.image_lists import (
-    IMAGENET_LT,
-    PLACES_LT,
-    LongTailed,
-    Totals,
-    draw_meta,
-    long_tailed,
-    read_list,
-)
+from longtail.image_lists import LongTailed, long_tailed, read_list
 from longtail.profiles import shot_groups
+from longtail.totals import IMAGENET_LT, PLACES_LT, Totals
 from tests.image_trees import SCENES, read_lists, refused, write_lists
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -136,25 +129,6 @@ def test_lists_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     read_lists(tmp_path, tmp_path)
 
 
-# the meta set
-
-
-def test_the_meta_set_depends_on_seed_and_paths_only_and_is_nested(lists: LongTailed) -> None:
-    val = lists.val
-    one = draw_meta(lists, 2, seed=1)
-    assert Counter(one.label.tolist()) == dict.fromkeys(range(4), 2)
-    assert set(zip(one.path, one.label.tolist(), strict=True)) <= set(
-        zip(val.path, val.label.tolist(), strict=True)
-    )
-    lines = val.file.read_text().splitlines()
-    val.file.write_text("\n".join(reversed(lines)))
-    again = draw_meta(read_lists(val.file.parent, val.root), 2, seed=1)
-    assert again.path == one.path[::-1]  # in the order of the list
-    assert set(one.path) < set(draw_meta(lists, 3, seed=1).path)
-    assert any(set(one.path) != set(draw_meta(lists, 2, seed=seed).path) for seed in (2, 3, 4))
-    refused(lambda: draw_meta(lists, 5, seed=1), "5 images wanted for the meta set, 4 left")
-
-
 # the real lists
 
 
@@ -187,11 +161,6 @@ def test_the_original_labels_of_places_lt_are_those_of_its_folders(places: LongT
             folder.setdefault(places.original_label[label], set()).add(path.split("/")[1])
     assert all(len(names) == 1 for names in folder.values())
     assert [folder[0], folder[364]] == [{"airfield"}, {"zen_garden"}]
-
-
-def test_ten_of_the_twenty_val_images_of_places_lt_are_its_meta_set(places: LongTailed) -> None:
-    meta = draw_meta(places, 10, seed=1)
-    assert Counter(meta.label.tolist()) == dict.fromkeys(range(365), 10)
 
 
 def test_the_lists_of_places_lt_are_not_imagenet_lt(places: LongTailed) -> None:

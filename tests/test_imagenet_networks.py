@@ -13,27 +13,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from longtail.code import NETWORK_CODE
 from longtail.errors import InputError
-from longtail.networks import IMAGE_NETWORKS, NETWORKS, build_network, imagenet
+from longtail.networks import NETWORKS, build_network, imagenet
 from longtail.networks.cosine import CosineClassifier
-from longtail.networks.imagenet import ImageNetwork, load_backbone, resnet10, resnet10_cosine
+from longtail.networks.imagenet import ImageNetwork, load_backbone, resnet10
 from tests import test_meta_gradient
 
-WIDTHS = {
-    "resnet10": 512,
-    "resnet10_cosine": 512,
-    "resnet50": 2048,
-    "resnet50_cosine": 2048,
-    "resnet152": 2048,
-    "resnet152_places": 2048,
-}
-PARAMETERS = {
-    "resnet50": "resnet50",
-    "resnet50_cosine": "resnet50",
-    "resnet152": "resnet152",
-    "resnet152_places": "resnet152",
-}
-"""Torchvision's model with as many parameters."""
+WIDTHS = {"resnet10": 512, "resnet50": 2048, "resnet152": 2048}
 
 CLASSES = 7
 IMPORTS = ast.Import | ast.ImportFrom
@@ -86,12 +73,17 @@ def two() -> tuple[ImageNetwork, ImageNetwork]:
     return network("resnet10"), network("resnet10", seed=2)
 
 
-def test_every_network_is_tested_here_and_has_a_name_of_its_own() -> None:
-    assert set(WIDTHS) == set(IMAGE_NETWORKS)
-    assert not set(IMAGE_NETWORKS) & set(NETWORKS)
+def linear_resnet10(classes: int) -> ImageNetwork:
+    """What no benchmark uses: with torchvision's classifier."""
+    return ImageNetwork("resnet10", classes)
 
 
-@pytest.mark.parametrize("model", [resnet10, resnet10_cosine, small_places], ids=lambda make: make.__name__)
+def test_every_network_has_its_code_in_the_digests_and_those_here_are_tested_here() -> None:
+    assert set(NETWORK_CODE) == set(NETWORKS)
+    assert {name for name, code in NETWORK_CODE.items() if "networks/imagenet.py" in code} == set(WIDTHS)
+
+
+@pytest.mark.parametrize("model", [resnet10, linear_resnet10, small_places], ids=lambda make: make.__name__)
 def test_logits_are_the_classifier_on_pooled_features(model: Callable[[int], ImageNetwork]) -> None:
     made = model(CLASSES).eval()
     with torch.no_grad():
@@ -101,24 +93,40 @@ def test_logits_are_the_classifier_on_pooled_features(model: Callable[[int], Ima
         assert torch.equal(made(images), made.classifier(features))
 
 
-def test_the_classifier_and_the_new_block_are_what_the_name_says() -> None:
+def test_the_classifier_is_of_cosines_and_the_network_for_places_has_a_new_block() -> None:
     for name, width in WIDTHS.items():
         with torch.device("meta"):
-            model = IMAGE_NETWORKS[name](CLASSES)
-        cosine = name not in {"resnet10", "resnet50", "resnet152"}
-        assert isinstance(model.classifier, CosineClassifier) == cosine
-        assert getattr(model.classifier, "scale", None) == (30 if cosine else None)
+            model = NETWORKS[name](CLASSES)
+        assert isinstance(model, ImageNetwork)
+        assert isinstance(model.classifier, CosineClassifier)
+        assert model.classifier.scale == 30
         assert (model.classifier.in_features, model.classifier.out_features) == (width, CLASSES)
-        assert (model.new_block is not None) == (name == "resnet152_places")
-        if name in PARAMETERS:
+        assert (model.new_block is not None) == (name == "resnet152")
+        if name != "resnet10":  # which torchvision lacks
             # a cosine classifier has no bias
-            assert count(model) == torchvision_parameters(PARAMETERS[name]) - (CLASSES if cosine else 0)
+            assert count(model) == torchvision_parameters(name) - CLASSES
+
+
+def test_a_frozen_backbone_stays_as_it_is_while_the_rest_trains() -> None:
+    model = small_places(CLASSES).train()
+    model.freeze_backbone()
+    model.train()
+    assert not any(module.training for module in model.backbone.modules())
+    assert model.new_block is not None
+    assert all(module.training for module in model.new_block.modules())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model(torch.randn(4, 3, 40, 40)).sum().backward()
+    after = model.state_dict()
+    moved = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert moved == {"new_block"}  # BatchNorm's statistics
+    trained = {name.split(".")[0] for name, value in model.named_parameters() if value.grad is not None}
+    assert trained == {"new_block", "classifier"}
 
 
 def test_resnet10_has_one_basic_block_a_stage(two: tuple[ImageNetwork, ImageNetwork]) -> None:
     widths = [64, 128, 256, 512]
     inputs = [64, 64, 128, 256]
-    expected = 3 * 64 * 49 + 2 * 64 + 512 * CLASSES + CLASSES
+    expected = 3 * 64 * 49 + 2 * 64 + 512 * CLASSES
     for a, b in zip(inputs, widths, strict=True):
         expected += 9 * a * b + 9 * b * b + 4 * b + (a * b + 2 * b if a != b else 0)
     assert count(two[0]) == expected
@@ -243,8 +251,8 @@ def test_the_weights_of_a_deeper_network_are_refused(
 
 
 def test_the_meta_gradient_is_that_of_double_backward(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(test_meta_gradient.SHAPES, "resnet10_cosine", (3, 32, 32))
-    case = test_meta_gradient.Case("resnet10_cosine", "cross_entropy")
+    monkeypatch.setitem(test_meta_gradient.SHAPES, "resnet10", (3, 32, 32))
+    case = test_meta_gradient.Case("resnet10", "cross_entropy")
     found, loss = case.by_tangent(0.01)
     expected, expected_loss = case.by_double_backward(0.01)
     assert expected.norm() > 0

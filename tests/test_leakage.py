@@ -118,7 +118,9 @@ def test_a_cell_records_the_proof_and_the_images_themselves_bear_it_out(
         "meta": INPUTS.meta.image,
         "test": INPUTS.pool.image[INPUTS.pool.rows("test")],
     }
-    contents = {name: [image_hash(INPUTS.images[row]) for row in part] for name, part in rows.items()}
+    images = INPUTS.images
+    assert not isinstance(images, Path)
+    contents = {name: [image_hash(images[row]) for row in part] for name, part in rows.items()}
     assert proof == {**{name: by_hand(hashes) for name, hashes in contents.items()}, "shared": 0}
     assert not set(contents["train"]) & set(contents["meta"])
     assert not (set(contents["train"]) | set(contents["meta"])) & set(contents["test"])

@@ -61,7 +61,9 @@ class Case:
             if value.requires_grad
         ]
 
-    def by_tangent(self, step: float = STEP, drift: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def by_tangent(
+        self, step: float = STEP, drift: list[Tensor] | None = None, rates: list[float] | None = None
+    ) -> tuple[Tensor, Tensor]:
         forward = Forward(self.model, self.images)
         losses = self.loss(forward.logits, LABELS)
         weights = self.class_weights()[LABELS]
@@ -73,12 +75,13 @@ class Case:
             self.meta_loss,
             step,
             drift,
+            rates,
         )
         (gradient,) = torch.autograd.grad(weights, self.theta, grad_outputs=ahead.sample_weights)
         return gradient, ahead.loss
 
     def by_double_backward(
-        self, step: float = STEP, drift: list[Tensor] | None = None
+        self, step: float = STEP, drift: list[Tensor] | None = None, rates: list[float] | None = None
     ) -> tuple[Tensor, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         phi = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
@@ -86,9 +89,9 @@ class Case:
         inner = (self.class_weights()[LABELS] * self.loss(logits, LABELS)).mean()
         gradients = torch.autograd.grad(inner, list(phi.values()), create_graph=True, allow_unused=True)
         ahead = {
-            name: value - step * ((0 if gradient is None else gradient) + own)
-            for (name, value), gradient, own in zip(
-                phi.items(), gradients, drift or [0.0] * len(phi), strict=True
+            name: value - step * rate * ((0 if gradient is None else gradient) + own)
+            for (name, value), gradient, own, rate in zip(
+                phi.items(), gradients, drift or [0.0] * len(phi), rates or [1.0] * len(phi), strict=True
             )
         }
         meta_logits = functional_call(self.model, {**ahead, **buffers}, (self.meta_images,))
@@ -113,6 +116,17 @@ def test_momentum_and_weight_decay_in_the_inner_step_are_taken_in() -> None:
     assert distance(found[0], expected[0]) < 1e-10
     torch.testing.assert_close(found[1], expected[1], rtol=1e-11, atol=0)
     assert distance(case.by_tangent()[0], expected[0]) > 1e-3
+
+
+def test_parameters_that_move_more_slowly_do_so_in_the_inner_step_too() -> None:
+    case = Case("digits_resnet", "cross_entropy")
+    count = len(list(case.model.parameters()))
+    rates, drift = [0.1] * (count - 2) + [1.0, 1.0], case.drift()
+    found = case.by_tangent(drift=drift, rates=[*rates, 1.0])  # the last one is of something that is not phi
+    expected = case.by_double_backward(drift=drift, rates=rates)
+    assert distance(found[0], expected[0]) < 1e-10
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-11, atol=0)
+    assert distance(case.by_tangent(drift=drift)[0], expected[0]) > 1e-3
 
 
 def test_a_wrong_step_size_is_noticed() -> None:

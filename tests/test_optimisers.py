@@ -114,3 +114,33 @@ Adam([value], 0.1, 0.0).step()
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_each_parameter_has_its_own_share_of_the_learning_rate(nesterov: bool) -> None:
+    ours, theirs, shares = parameters(), parameters(), [0.1, 1.0, 0.1]
+    one = SGD(ours, momentum=0.9, weight_decay=1e-2, nesterov=nesterov, rates=shares)
+    groups = [{"params": [value], "lr": share} for value, share in zip(theirs, shares, strict=True)]
+    other = torch.optim.SGD(groups, momentum=0.9, weight_decay=1e-2, nesterov=nesterov)
+    for step in range(4):
+        rate = 0.1 / (1 + step)
+        for group, share in zip(other.param_groups, shares, strict=True):
+            group["lr"] = rate * share
+        before = [value.detach().clone() for value in ours]
+        gain, drift = one.linear_step()
+        for value, reference, gradient in zip(ours, theirs, gradients(step), strict=True):
+            value.grad, reference.grad = gradient.clone(), gradient.clone()
+        one.step(rate)
+        other.step()
+        expected = [
+            value - rate * share * (gain * gradient + own)
+            for value, share, gradient, own in zip(before, shares, gradients(step), drift, strict=True)
+        ]
+        torch.testing.assert_close([*ours], expected, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-13)
+    equal = parameters()
+    plain = SGD(equal, momentum=0.9, weight_decay=1e-2, nesterov=nesterov)
+    for value, gradient in zip(equal, gradients(0), strict=True):
+        value.grad = gradient.clone()
+    plain.step(0.1)
+    assert not torch.equal(equal[0], ours[0])

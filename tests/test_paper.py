@@ -11,6 +11,7 @@ import pytest
 import report_fixtures as fixtures
 
 from longtail.atomic import write_json
+from longtail.benchmarks import IMAGENET_LT, PLACES_LT, Benchmark
 from longtail.intervals import mean_interval
 from longtail.layouts import read_layouts
 from longtail.paper import Comparison, paper_numbers, read_paper_numbers
@@ -352,3 +353,15 @@ def test_metrics_are_of_the_last_weights_alone():
     table = made_up(1)
     values = [r.accuracy["all"] or 0 for r in table.reports if r.cell.startswith("imb100-ldam-seed")]
     assert metrics(table)["imb100"]["ldam"]["all"] == pytest.approx(np.mean(values), abs=1e-4)
+
+
+@pytest.mark.parametrize("benchmark", [IMAGENET_LT, PLACES_LT], ids=lambda benchmark: benchmark.name)
+def test_the_numbers_on_lists_stand_where_the_pipelines_put_theirs(benchmark: Benchmark) -> None:
+    (layout,) = read_layouts().of(benchmark.name).tables
+    numbers = paper_numbers(layout.number, benchmark.name)
+    assert benchmark.totals is not None
+    assert {place[2] for place in numbers} == set(benchmark.networks)
+    assert {place[1] for place in numbers} == {benchmark.totals.imbalance}
+    rows = {row.label for row in layout.rows}
+    assert {place[0] for place in numbers} == rows
+    assert {place[3] for place in numbers} <= set(layout.splits)

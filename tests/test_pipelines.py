@@ -9,13 +9,25 @@ from pathlib import Path
 import pytest
 import yaml
 
+from longtail.benchmarks import find_benchmark
 from longtail.layouts import read_layouts
 from longtail.params import read_params
+from longtail.plans import bundle_name
 from stages import pipelines
 from tests.report_fixtures import run_stage
 
 ROOT = Path(__file__).parents[1]
 SOURCE = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+
+
+def needed_bundles(benchmark: str) -> dict[str, tuple[str, ...]]:
+    """Bundles of networks, each with the heads on it."""
+    chosen, needed = find_benchmark(benchmark), read_layouts().of(benchmark).needed()
+    return {
+        bundle_name(chosen, network, variant): heads
+        for network in chosen.networks
+        for variant, heads in needed.items()
+    }
 
 
 def test_what_lies_there_is_what_the_roots_pipeline_makes() -> None:
@@ -35,9 +47,13 @@ def test_such_a_pipeline_has_the_roots_stages_on_its_own_files(benchmark: str) -
         assert "digits" not in str(stage)
         paths = [*stage.get("outs", []), *stage.get("metrics", [])]
         assert all(path.split("/")[1] == benchmark for path in paths)
-        more = ["longtail/image_files.py"] if (benchmark, name) == ("own", "prepare") else []
+        source = find_benchmark(benchmark).source
+        more = pipelines.MORE.get(source, {}).get("deps", []) if name == "prepare" else []
         assert len(stage["deps"]) == len(root[name]["deps"]) + len(more)
         assert set(more) <= set(stage["deps"])
+        assert all((ROOT / path).exists() for path in more)
+        array = f"data/{benchmark}/images.npy"
+        assert (array in str(stage)) == ("images.npy" in str(root[name]) and source != "listed")
 
 
 @pytest.mark.parametrize("benchmark", pipelines.BENCHMARKS)
@@ -46,7 +62,7 @@ def test_it_makes_the_papers_tables_of_that_benchmark_and_their_variants(benchma
     layouts = read_layouts().of(benchmark)
     tables = [f"reports/{benchmark}/table{table.number}.md" for table in layouts.tables]
     assert [out for out in made["stages"]["tabulate"]["outs"] if out.endswith(".md")] == tables
-    assert made["vars"][1]["represented"] == list(layouts.needed())
+    assert made["vars"][1]["represented"] == list(needed_bundles(benchmark))
     assert benchmark in read_params(ROOT / "params.yaml").imbalances
 
 
@@ -58,7 +74,7 @@ def test_dvc_finds_a_stage_for_each_imbalance_and_variant(benchmark: str) -> Non
     assert listed.returncode == 0, listed.stderr
     found = {line.split(":")[-1] for line in listed.stdout.split()}
     imbalances = read_params(ROOT / "params.yaml").imbalances_of(benchmark)
-    needed = read_layouts().of(benchmark).needed()
+    needed = needed_bundles(benchmark)
     expected = {f"represent@{imbalance:g}-{variant}" for imbalance in imbalances for variant in needed}
     expected |= {
         f"retrain@{imbalance:g}-{variant}"
@@ -69,6 +85,16 @@ def test_dvc_finds_a_stage_for_each_imbalance_and_variant(benchmark: str) -> Non
     assert {name for name in found if name.startswith("re")} == expected
     assert {f"evaluate@{imbalance:g}" for imbalance in imbalances} <= found
     assert {"plan", "prepare", "tabulate", "plot", "track"} <= found
+
+
+def test_each_network_of_imagenet_lt_has_bundles_of_its_own_and_figures_are_of_cifar_alone() -> None:
+    made = yaml.safe_load(pipelines.pipeline("imagenet-lt", SOURCE))
+    bundles = made["vars"][1]["represented"]
+    assert {name.split("-")[0] for name in bundles} == {"resnet10", "resnet50"}
+    assert len(bundles) == len(set(bundles)) == 2 * len(read_layouts().of("imagenet-lt").needed())
+    assert made["stages"]["plot"]["outs"] == ["reports/imagenet-lt/curves.csv"]
+    # what stands in each of the two matrices of stages is the bundle, and no variant of digits-LT
+    assert "resnet50-difficulty_net" in made["vars"][2]["retrained"]
 
 
 def test_a_pipeline_that_drifted_is_named(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ TOP: list[tuple[dict[str, Any], set[str]]] = [
     ({"shot_groups": "mislas"}, set()),  # touches the reports, through a file of its own
     ({"imbalances": {"digits-lt": [10, 50]}}, set()),
     ({"images": {"cifar100-lt": "there"}}, set()),  # as data_seed
+    ({"lists": {"places-lt": "there"}}, set()),
+    ({"weights": {"places-lt": "there"}}, set()),
+    ({"backbone": "frozen"}, set()),  # of another benchmark
     ({"duplicates": "keep"}, set()),
     ({"split": "file_order"}, set()),
     ({"meta_per_class": 5}, set()),

@@ -37,7 +37,9 @@ def inputs() -> CellInputs:
 
 def unseen_images() -> np.ndarray:
     """uint8 [500, 8, 8, 1], in the order of predictions.parquet."""
-    return inputs().images[inputs().pool.image[inputs().pool.rows("test")]]
+    images = inputs().images
+    assert isinstance(images, np.ndarray)
+    return images[inputs().pool.image[inputs().pool.rows("test")]]
 
 
 def train(

@@ -78,13 +78,15 @@ class Study:
         """That of Figures 2-4: the paper's 100 where it is planned, else the largest."""
         return 100 if 100 in self.plan.imbalances else max(self.plan.imbalances)
 
-    def cells(self, row: Row, imbalance: float | None = None) -> list[Course]:
+    def cells(self, row: Row, imbalance: float | None = None, network: str | None = None) -> list[Course]:
         """The seeds of a curve at `imbalance`, by default that of Figures 2-4; all over the same iterations.
+
+        `network` where there are several.
 
         Raises InputError where they are not.
         """
         chosen = self.imbalance if imbalance is None else imbalance
-        found = [self.courses[report.cell] for report in select(self.reports, row, chosen)]
+        found = [self.courses[report.cell] for report in select(self.reports, row, chosen, network)]
         if len({tuple(course.iteration) for course in found}) > 1:
             name = f"{row.variant} at imbalance {chosen:g}"
             raise InputError(f"histories of {name}: its seeds have different epochs; run `dvc repro`")

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.heads import WithHead
+from longtail.heads import WithHead, fresh
 from longtail.meta_gradient import weight_gradient
 from longtail.method import Batch, Moment, Task
 from longtail.methods.balanced_softmax import BalancedSoftmax
@@ -86,6 +86,7 @@ class BALMS(BalancedSoftmax):
         self.settings = Settings.model_validate(settings)
         self.uses_meta_batch = self.settings.meta_sampler
         self.meta_from_training = self.settings.meta_set == "training"
+        self.draws_ahead = not self.settings.meta_sampler
         logits = initial_logits(task.counts, self.settings.kappa)
         self.logits = logits.to(task.device, torch.get_default_dtype()).requires_grad_()
         self.optimiser = Adam([self.logits], self.settings.learning_rate, weight_decay=0.0)
@@ -93,7 +94,7 @@ class BALMS(BalancedSoftmax):
     def head(self, classifier: nn.Linear) -> nn.Module:
         """A new classifier, all of it trained."""
         with global_draws(self.task.seed, "head"):
-            return nn.Linear(classifier.in_features, classifier.out_features)
+            return fresh(classifier)
 
     def sampler(self, name: str, labels: Tensor, batch_size: int) -> Sampler:
         """The meta sampler, or without it the schedule's choice."""

@@ -67,6 +67,7 @@ class CBDA(Method):
             lambda logits: self.sample_losses(logits, batch.labels, moment),
             meta_cross_entropy(model, meta.images, meta.labels),
             moment.learning_rate,
+            rates=moment.rates,
         )
         gradient = ahead.sample_weights * losses.numel()
         epsilon = -self.settings.epsilon_learning_rate * gradient

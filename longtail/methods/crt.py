@@ -1,4 +1,4 @@
-"""Classifier re-training, cRT (Kang et al., ICLR 2020): a linear classifier anew on frozen features.
+"""Classifier re-training, cRT (Kang et al., ICLR 2020): a classifier anew on frozen features.
 
 Class-aware sampling (four images a class in a row), plain cross-entropy. As published the classifier is
 re-initialised; the authors of Difficulty-Net start from stage 1's (`classifier: copied`).
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from longtail.heads import ScaledClassifier
+from longtail.heads import ScaledClassifier, fresh
 from longtail.method import Method, Task
 from longtail.presets.crt import Settings
 from longtail.randomness import global_draws
@@ -27,7 +27,7 @@ class CRT(Method):
         """W and b are trained; the scales stay 1."""
         if self.settings.classifier == "fresh":
             with global_draws(self.task.seed, "head"):
-                classifier = nn.Linear(classifier.in_features, classifier.out_features)
+                classifier = fresh(classifier)
         return ScaledClassifier(classifier, train_classifier=True, train_scale=False)
 
 

@@ -96,6 +96,7 @@ class DifficultyNetMethod(Method):
                 lambda logits: self.sample_losses(logits, batch.labels, moment),
                 meta_cross_entropy(forward.model, meta.images, meta.labels),
                 moment.learning_rate,
+                rates=moment.rates,
             )
             through = torch.autograd.grad(weights, self.theta, grad_outputs=ahead.sample_weights)
             scalars["meta_loss"] = ahead.loss

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longtail.heads import FixedClassifier
 from longtail.method import Method, Moment, Task
 from longtail.presets.disalign import Settings
 
@@ -31,21 +32,18 @@ def reweighting(counts: Tensor, rho: float) -> Tensor:
     return weights * n.sum() / torch.dot(n, weights)
 
 
-class CalibratedClassifier(nn.Module):
+class CalibratedClassifier(FixedClassifier):
     """Stage 1's classifier, frozen, under a calibration that is trained."""
 
     def __init__(self, classifier: nn.Linear) -> None:
-        super().__init__()
-        weight, bias = classifier.weight.detach().clone(), classifier.bias.detach().clone()
-        self.weight = nn.Parameter(weight, requires_grad=False)
-        self.bias = nn.Parameter(bias, requires_grad=False)
-        self.alpha = nn.Parameter(torch.ones_like(bias))
-        self.beta = nn.Parameter(torch.zeros_like(bias))
-        self.confidence = nn.Parameter(torch.zeros_like(weight[0]))
+        super().__init__(classifier)
+        self.alpha = nn.Parameter(self.ones)
+        self.beta = nn.Parameter(torch.zeros_like(self.ones))
+        self.confidence = nn.Parameter(torch.zeros_like(self.weight[0]))
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits z' [B, C] of features [B, F]."""
-        logits = F.linear(features, self.weight, self.bias)
+        logits = self.logits(features)
         confidence = torch.sigmoid(features @ self.confidence)[:, None]
         return logits + confidence * ((self.alpha - 1) * logits + self.beta)
 

@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longtail.image_sets import ImageSet
 from longtail.method import Batch, Method, Moment, Task
 from longtail.presets.dro_lt import Settings
-from longtail.trainer import EVALUATION_BATCH
 from longtail.training_data import TrainingData
 
 
@@ -43,15 +43,18 @@ def robust_loss(
 
 
 @torch.no_grad()
-def class_centroids(model: nn.Module, pixels: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean features mu [C, F] of images [N, channels, H, W], in evaluation mode; the model's mode is kept.
+def class_centroids(model: nn.Module, train: ImageSet, classes: int) -> Tensor:
+    """Mean features mu [C, F] of all training images, in evaluation mode; the model's mode is kept.
 
     Zeros for a class without an image.
     """
     was_training = model.training
     model.eval()
-    sums, counts = 0, torch.bincount(labels, minlength=classes).clamp(min=1)
-    for images, own in zip(pixels.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
+    sums, counts = 0, torch.bincount(train.labels, minlength=classes).clamp(min=1)
+    first = 0
+    for images in train.batches():
+        own = train.labels[first : first + len(images)]
+        first += len(images)
         features = model.features(images)  # type: ignore[operator]
         # a product of matrices: sums of scattered rows would not be the same to the bit on every GPU run
         sums = sums + F.one_hot(own, classes).to(features.dtype).T @ features
@@ -72,9 +75,9 @@ class DROLT(Method):
         """The radii eps [C]."""
         return [self.radii]
 
-    def start_epoch(self, model: nn.Module, data: TrainingData) -> None:
+    def start_epoch(self, model: nn.Module, data: TrainingData[Any]) -> None:
         """Measure the centroids."""
-        self.centroids = class_centroids(model, data.train.pixels, data.train.labels, self.task.classes)
+        self.centroids = class_centroids(model, data.train, self.task.classes)
 
     def backward(
         self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment

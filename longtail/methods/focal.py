@@ -50,11 +50,13 @@ def sigmoid_focal_losses(
 def with_prior_biases(network: nn.Module) -> nn.Module:
     """`network` with the classifier's biases at -log(C - 1): every sigmoid starts near 1/C.
 
-    From 1/2 the C - 1 sigmoids of foreign classes would rule the first steps (Cui et al.'s code).
+    From 1/2 the C - 1 sigmoids of foreign classes would rule the first steps (Cui et al.'s code). A
+    classifier of cosines has no biases, and stays as it is.
     """
     classifier = network.classifier
     assert isinstance(classifier, nn.Linear)
-    nn.init.constant_(classifier.bias, -math.log(classifier.out_features - 1))
+    if classifier.bias is not None:
+        nn.init.constant_(classifier.bias, -math.log(classifier.out_features - 1))
     return network
 
 

@@ -93,6 +93,7 @@ class MetaWeightNet(Method):
             lambda logits: self.sample_losses(logits, batch.labels, moment),
             meta_cross_entropy(model, meta.images, meta.labels),
             moment.learning_rate,
+            rates=moment.rates,
         )
         gradient = torch.autograd.grad(factors, self.theta, grad_outputs=ahead.sample_weights)
         for parameter, value in zip(self.theta, gradient, strict=True):

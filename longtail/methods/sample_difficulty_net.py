@@ -99,6 +99,7 @@ class SampleDifficultyNet(Method):
             lambda logits: self.sample_losses(logits, batch.labels, moment),
             meta_cross_entropy(forward.model, meta.images, meta.labels),
             moment.learning_rate,
+            rates=moment.rates,
         )
         through = torch.autograd.grad(weights, theta, grad_outputs=ahead.sample_weights)
         for parameter, *parts in zip(theta, own, through, strict=True):

@@ -5,7 +5,8 @@
 Classes with many images get long class vectors; dividing by a power of the length takes that away. w is
 stage 1's and the bias is dropped. Nothing is trained: tau comes from a grid, 0 to 2 in steps of 0.1, by
 accuracy on the meta set, the smallest of equally good ones. The paper searches tau between 0 and 1, its
-code from 0 to 2; there a row of zeros would give NaN, here it stays zero.
+code from 0 to 2; there a row of zeros would give NaN, here it stays zero. Of a classifier of cosines h is the
+feature at the length of its scale, so that tau = 1 gives stage 1's logits.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from longtail.heads import WithHead
 from longtail.method import Batch, Method, Moment, Task
+from longtail.networks.cosine import CosineClassifier
 from longtail.presets.tau_norm import Settings
 
 if TYPE_CHECKING:
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 
 GRID = tuple(step / 10 for step in range(21))
 """The candidates for tau."""
-
-FEATURE_BATCH = 1024
-"""Images of the meta set that go through the network at once."""
 
 
 def tau_normalised(weight: Tensor, tau: Tensor) -> Tensor:
@@ -43,11 +42,14 @@ class TauNormalisedClassifier(nn.Module):
 
     def __init__(self, classifier: nn.Linear, tau: float) -> None:
         super().__init__()
+        self.cosine = classifier.scale if isinstance(classifier, CosineClassifier) else None
         self.weight = nn.Parameter(classifier.weight.detach().clone(), requires_grad=False)
         self.register_buffer("tau", self.weight.new_tensor(tau))
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, C] of features [B, F]."""
+        if self.cosine is not None:
+            features = self.cosine * F.normalize(features)
         return F.linear(features, tau_normalised(self.weight, self.tau))
 
 
@@ -70,13 +72,13 @@ class TauNorm(Method):
         return TauNormalisedClassifier(classifier, self.settings.tau or 0.0)
 
     @torch.no_grad()
-    def start_epoch(self, model: nn.Module, data: TrainingData) -> None:
+    def start_epoch(self, model: nn.Module, data: TrainingData[Any]) -> None:
         """Choose tau on the meta set, unless the settings do; it becomes a buffer of the head."""
         if self.settings.tau is not None:
             return
         assert isinstance(model, WithHead)
         assert isinstance(model.head, TauNormalisedClassifier)
-        features = torch.cat([model.features(part) for part in data.meta.pixels.split(FEATURE_BATCH)])
+        features = torch.cat([model.features(images) for images in data.meta.batches()])
         model.head.tau.copy_(best_tau(model.head.weight, features, data.meta.labels))
 
     @torch.no_grad()

@@ -1,25 +1,22 @@
-"""Networks by name. Each has `features(x) -> [B, F]`, a linear `classifier`, and their composition."""
+"""Networks by name. Each has `features(x) -> [B, F]`, a `classifier`, and their composition."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from longtail.errors import InputError
-from longtail.networks import imagenet
+from longtail.networks.imagenet import resnet10, resnet50, resnet152
 from longtail.networks.residual import cifar_resnet32, digits_resnet
 from longtail.randomness import global_draws
 
-NETWORKS = {"digits_resnet": digits_resnet, "resnet32": cifar_resnet32}
-
-IMAGE_NETWORKS = {
-    "resnet10": imagenet.resnet10,
-    "resnet10_cosine": imagenet.resnet10_cosine,
-    "resnet50": imagenet.resnet50,
-    "resnet50_cosine": imagenet.resnet50_cosine,
-    "resnet152": imagenet.resnet152,
-    "resnet152_places": imagenet.resnet152_places,
+NETWORKS = {
+    "digits_resnet": digits_resnet,
+    "resnet32": cifar_resnet32,
+    "resnet10": resnet10,
+    "resnet50": resnet50,
+    "resnet152": resnet152,
 }
-"""For photographs; no benchmark uses them yet."""
+"""The module of each is in `longtail.code.NETWORK_CODE`."""
 
 
 def build_network(name: str, classes: int, seed: int) -> nn.Module:
@@ -27,8 +24,7 @@ def build_network(name: str, classes: int, seed: int) -> nn.Module:
 
     Raises InputError where no network has that name.
     """
-    known = NETWORKS | IMAGE_NETWORKS
-    if name not in known:
-        raise InputError(f"network '{name}': not known; valid: {', '.join(known)}")
+    if name not in NETWORKS:
+        raise InputError(f"network '{name}': not known; valid: {', '.join(NETWORKS)}")
     with global_draws(seed, "initialisation"):
-        return known[name](classes)
+        return NETWORKS[name](classes)

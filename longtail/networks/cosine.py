@@ -7,6 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def class_logits(features: Tensor, weight: Tensor, bias: Tensor | None, cosine: float | None) -> Tensor:
+    """Logits [B, C] of features [B, F] by class vectors [C, F]: W h + b, or of scale `cosine` and angles."""
+    if cosine is None:
+        return F.linear(features, weight, bias)
+    return cosine * F.linear(F.normalize(features), F.normalize(weight))
+
+
 class CosineClassifier(nn.Linear):
     """Logits scale * cos(angle between the feature and the class vector), without a bias.
 
@@ -26,4 +33,4 @@ class CosineClassifier(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Logits [B, C] in [-scale, scale] of features [B, F]; 0 for a feature of zeros."""
-        return self.scale * F.linear(F.normalize(input), F.normalize(self.weight))
+        return class_logits(input, self.weight, None, self.scale)

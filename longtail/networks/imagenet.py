@@ -43,6 +43,7 @@ class ImageNetwork(nn.Module):
     def __init__(self, depth: str, classes: int, cosine: bool = False, new_block: bool = False) -> None:
         """`depth` is one of `STAGES`; `new_block` needs bottlenecks."""
         super().__init__()
+        self.frozen = False
         # here, not above: this import takes seconds, and most trainings need none of it
         from torchvision.models import resnet
 
@@ -61,6 +62,18 @@ class ImageNetwork(nn.Module):
             CosineClassifier(width, classes, COSINE_SCALE) if cosine else nn.Linear(width, classes)
         )
 
+    def freeze_backbone(self) -> None:
+        """Leave the backbone as it is from here on, the statistics of its BatchNorm included."""
+        self.frozen = True
+        self.backbone.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> ImageNetwork:
+        """Training mode does not reach a frozen backbone."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
     def features(self, images: Tensor) -> Tensor:
         """Pooled features [B, F] of images [B, 3, H, W]; F = 512 for basic blocks, 2048 for bottlenecks."""
         x = self.backbone(images)
@@ -74,32 +87,17 @@ class ImageNetwork(nn.Module):
 
 
 def resnet10(classes: int) -> ImageNetwork:
-    """ResNet-10 with a linear classifier, F = 512."""
-    return ImageNetwork("resnet10", classes)
-
-
-def resnet10_cosine(classes: int) -> ImageNetwork:
-    """ResNet-10 with a cosine classifier: ImageNet-LT."""
+    """ResNet-10 with a cosine classifier, F = 512: ImageNet-LT."""
     return ImageNetwork("resnet10", classes, cosine=True)
 
 
 def resnet50(classes: int) -> ImageNetwork:
-    """ResNet-50 with a linear classifier, F = 2048."""
-    return ImageNetwork("resnet50", classes)
-
-
-def resnet50_cosine(classes: int) -> ImageNetwork:
-    """ResNet-50 with a cosine classifier: ImageNet-LT."""
+    """ResNet-50 with a cosine classifier, F = 2048: ImageNet-LT."""
     return ImageNetwork("resnet50", classes, cosine=True)
 
 
 def resnet152(classes: int) -> ImageNetwork:
-    """ResNet-152 with a linear classifier, F = 2048."""
-    return ImageNetwork("resnet152", classes)
-
-
-def resnet152_places(classes: int) -> ImageNetwork:
-    """ResNet-152 with a new last bottleneck and a cosine classifier: Places-LT."""
+    """ResNet-152 with a new last bottleneck and a cosine classifier, F = 2048: Places-LT."""
     return ImageNetwork("resnet152", classes, cosine=True, new_block=True)
 
 

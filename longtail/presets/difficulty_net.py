@@ -41,7 +41,11 @@ PRESET = Preset(
     summary="class weights from difficulties that a small network, meta-learned, predicts from accuracies",
     settings=Settings,
     # 150 iterations instead of 12,800: theta must learn within them
-    benchmarks={"digits-lt": {"hidden": 32, "learning_rate": 3e-3}},
+    benchmarks={
+        "digits-lt": {"hidden": 32, "learning_rate": 3e-3},
+        "imagenet-lt": {"hidden": 1024, "bias": True, "learning_rate": 1e-3},
+        "places-lt": {"hidden": 512, "bias": True, "learning_rate": 1e-3},
+    },
     variants={
         "difficulty_net": {},
         "difficulty_net_balanced_softmax": {"loss": "balanced_softmax"},

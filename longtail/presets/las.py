@@ -24,5 +24,9 @@ PRESET = Preset(
     stage="retrain",
     summary="classifier and scales on frozen features with label smoothing that grows with the class",
     settings=Settings,
+    benchmarks={
+        "imagenet-lt": {"smoothing_head": 0.3, "smoothing_tail": 0.0},
+        "places-lt": {"smoothing_head": 0.4, "smoothing_tail": 0.1},
+    },
     variants={"las": {}},
 )

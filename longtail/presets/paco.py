@@ -30,6 +30,10 @@ PRESET = Preset(
     settings=Settings,
     # 150 iterations and some 300 images: the encoder must follow within them, and a longer queue would hold
     # whole epochs; T and alpha by accuracy on the meta set, at T = 0.05 few-shot classes are lost
-    benchmarks={"digits-lt": {"alpha": 0.02, "temperature": 0.5, "queue": 128, "momentum": 0.9}},
+    benchmarks={
+        "digits-lt": {"alpha": 0.02, "temperature": 0.5, "queue": 128, "momentum": 0.9},
+        "imagenet-lt": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
+        "places-lt": {"alpha": 0.05, "temperature": 0.2},
+    },
     variants={"paco": {}, "paco_balanced_softmax": {"balanced": True}},
 )

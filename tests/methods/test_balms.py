@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longtail.heads import WithHead
+from longtail.image_sets import View
 from longtail.method import Task
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.methods.balms import BALMS, MetaSampler, initial_logits
@@ -162,7 +163,7 @@ class Reference:
         """Features, labels and straight-through weights."""
         noise = naive_noise(iteration, TRAINING.batch_size)
         drawn, weights = straight_through(self.logits, noise / self.temperature)
-        pixels = self.data.augment(self.data.train.pixels[drawn], generator(1, "augment", iteration))
+        pixels = self.data.train.view(View(drawn, TRAINING.augment, 1, "augment", iteration))
         return self.features(pixels), self.data.train.labels[drawn], weights
 
     def gradient(self, iteration: int, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from longtail.method import Moment
 from longtail.methods.dro_lt import DROLT, class_centroids, robust_loss
 from longtail.trainer import Trainer
+from longtail.training_data import Images
 from tests.methods.losses import log_softmax
 from tests.small_training import CLASSES, make_trainer
 
@@ -180,7 +181,7 @@ def test_many_images_are_averaged_in_parts_and_a_missing_class_has_zeros() -> No
     trainer = make_trainer("dro_lt", SETTINGS, dtype=torch.float64)
     pixels = trainer.data.train.pixels.repeat(30, 1, 1, 1)  # 1230 images: more than one part
     labels = trainer.data.train.labels.repeat(30)
-    found = class_centroids(trainer.model, pixels, labels, CLASSES + 1)
+    found = class_centroids(trainer.model, Images(pixels, labels), CLASSES + 1)
     np.testing.assert_allclose(found[:CLASSES], naive_centroids(trainer), rtol=1e-10, atol=1e-12)
     assert (found[CLASSES] == 0).all()
 
