@@ -87,6 +87,7 @@ def _start(parent: int) -> None:
     """Of a new process: one thread, deaf to Ctrl-C, and gone when the training is."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what the training does then is not for its copies
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,4 +1,4 @@
-"""What `prepare` does for the images of official lists: they are checked and hashed, and stay files."""
+"""The images of official lists stay files: `prepare` checks and hashes them, trainings read them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from stages import console, paths
 if TYPE_CHECKING:
     from longtail.benchmarks import Benchmark
     from longtail.params import Params
+    from longtail.plans import BundlePlan
+    from longtail.pools import Pool
 
 
 def prepare_listed(chosen: Benchmark, params: Params, verify: bool) -> None:
@@ -66,3 +68,31 @@ def _verify(files: list[Path], root: Path) -> None:
     with console.progress("prepare", len(files), "images decoded") as progress:
         bad = verify(files, os.cpu_count() or 1, progress.reach)
     check_decoded(root, bad, len(files))
+
+
+def find_root(pool: Pool) -> Path:
+    """The folder of the images of `pool`, which are all there. Raises InputError.
+
+    It is no part of a plan: where images lie changes no result, for what is read is compared with the pool.
+    """
+    from longtail.image_roots import check_paths
+    from longtail.params import read_params
+
+    root = read_params().image_root(pool.benchmark)
+    assert pool.path is not None
+    check_paths(root, pool.path.tolist())
+    return root
+
+
+def find_weights(plan: BundlePlan) -> Path | None:
+    """The weights that the plan's backbone starts from; None: there are none. Raises InputError."""
+    from longtail.errors import InputError
+    from longtail.params import read_params
+    from longtail.plans import weights_digest
+
+    if plan.pretrained is None or plan.stage == "retrain":
+        return None
+    path = read_params().weights_file(plan.benchmark)
+    if weights_digest(path) != plan.pretrained:
+        raise InputError(f"{path}: changed since the plan was made; `dvc repro --force plan` takes it in")
+    return path

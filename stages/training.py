@@ -13,10 +13,10 @@ from longtail.errors import InputError
 from longtail.plans import BundlePlan, Cell, check_code, read_bundle, read_evaluation
 from stages import console, paths
 from stages.devices import check_device, choose_device
+from stages.listed import find_root, find_weights
 
 if TYPE_CHECKING:
     from longtail.jobs import CellInputs, Job
-    from longtail.pools import Pool
 
 
 AHEAD = "LONGTAIL_AHEAD"
@@ -41,33 +41,6 @@ def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInput
     train = read_manifest(paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance)
     meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
     return CellInputs(pool=pool, images=images, train=train, meta=meta)
-
-
-def find_root(pool: Pool) -> Path:
-    """The folder of the images of `pool`, which are all there. Raises InputError.
-
-    It is no part of a plan: where images lie changes no result, for what is read is compared with the pool.
-    """
-    from longtail.image_roots import check_paths
-    from longtail.params import read_params
-
-    root = read_params().image_root(pool.benchmark)
-    assert pool.path is not None
-    check_paths(root, pool.path.tolist())
-    return root
-
-
-def find_weights(plan: BundlePlan) -> Path | None:
-    """The weights that the plan's backbone starts from; None: there are none. Raises InputError."""
-    from longtail.params import read_params
-    from longtail.plans import weights_digest
-
-    if plan.pretrained is None or plan.stage == "retrain":
-        return None
-    path = read_params().weights_file(plan.benchmark)
-    if weights_digest(path) != plan.pretrained:
-        raise InputError(f"{path}: changed since the plan was made; `dvc repro --force plan` takes it in")
-    return path
 
 
 def run_bundle(
