@@ -16,6 +16,7 @@ TRAINING_CODE = (
     "autoaugment.py",
     "cells.py",
     "difficulty_net.py",
+    "finite.py",
     "image_operations.py",
     "meta_gradient.py",
     "method.py",

@@ -12,7 +12,7 @@ import pytest
 from longtail import code
 from longtail.benchmarks import DIGITS_LT, Cosine, Steps
 from longtail.code import LIBRARY, METHOD_CODE, TRAINING_CODE, code_digest
-from longtail.fingerprints import fingerprint
+from longtail.fingerprints import differences, digest, fingerprint, fingerprint_facts
 from longtail.params import Params
 from longtail.plans import BundlePlan, Cell, plan_bundles
 from longtail.presets import METHODS
@@ -271,7 +271,7 @@ NOT_CODE = {
     "code.py": "its digests are counted",
     "decoders.py": "counted where images are files",
     "errors.py": "messages",
-    "fingerprints.py": "counts the rest",
+    "fingerprints.py": "a fingerprint that changes is another one",
     "file_images.py": "counted where images are files",
     "histories.py": "writes what was measured",
     "image_files.py": "counted where images are files",
@@ -318,3 +318,34 @@ def test_a_cell_is_not_a_bundle() -> None:
     cell = plan.cells()[0]
     other = Cell(cell.benchmark, cell.imbalance, cell.bundle, cell.variant, cell.head, 99)
     assert fingerprint(plan, cell, MANIFESTS) != fingerprint(plan, other, MANIFESTS)
+
+
+def test_what_differs_between_two_trainings_is_named() -> None:
+    plan = bundle("difficulty_net")
+    cell = plan.cells()[0]
+    here = fingerprint_facts(plan, cell, MANIFESTS)
+    assert digest(here) == fingerprint(plan, cell, MANIFESTS)
+    assert differences(here, here) == []
+    assert differences(fingerprint_facts(plan, plan.cells()[1], MANIFESTS), here) == ["seed 2 there, 1 here"]
+    settings = {**plan.settings, "lambda": 0.6}
+    other = fingerprint_facts(plan.model_copy(update={"settings": settings}), cell, MANIFESTS)
+    assert differences(other, here) == ["settings.lambda 0.6 there, 0.25 here"]
+    code = {**plan.code, "methods/difficulty_net.py": "0" * 64}
+    other = fingerprint_facts(plan.model_copy(update={"code": code}), cell, {**MANIFESTS, "meta": "x" * 64})
+    assert differences(other, here) == [
+        "the images of meta changed",
+        "longtail/methods/difficulty_net.py changed",
+    ]
+    training = plan.training.model_copy(update={"iterations": 7})
+    other = fingerprint_facts(plan.model_copy(update={"training": training}), cell, MANIFESTS)
+    assert differences(other, here) == [f"training.iterations 7 there, {plan.training.iterations} here"]
+
+
+def test_what_differs_in_the_features_of_a_head_is_named_too() -> None:
+    plan = bundle("difficulty_net-heads")
+    cell = plan.cells()[0]
+    settings = {**plan.settings, "lambda": 0.6}
+    other = fingerprint_facts(plan.model_copy(update={"settings": settings}), cell, MANIFESTS)
+    here = fingerprint_facts(plan, cell, MANIFESTS)
+    assert differences(other, here) == ["features.settings.lambda 0.6 there, 0.25 here"]
+    assert differences({}, here)[0] == "benchmark nothing there, digits-lt here"

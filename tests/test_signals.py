@@ -24,9 +24,9 @@ MODELS = Path("models/digits-lt/imb50/cross_entropy")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 
-def stage(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", *words]
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+def stage(folder: Path, *words: str, threads: int = 1) -> subprocess.CompletedProcess[str]:
+    command, around = [sys.executable, "-m", *words], environment() | {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True, check=False)
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -50,10 +50,10 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(planned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a training that nobody disturbed."""
+    """The folder of a training that nobody disturbed, with other threads around it and one worker."""
     folder = tmp_path_factory.mktemp("undisturbed") / "whole"
     shutil.copytree(planned, folder)
-    done = stage(folder, *REPRESENT)
+    done = stage(folder, *REPRESENT, "--jobs", "1", threads=2)
     assert done.returncode == 0, done.stderr
     return folder
 
