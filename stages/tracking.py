@@ -184,6 +184,7 @@ def patiently(place: str, action: Callable[[], T], on_wait: Callable[[str], None
 
     `action` must take up what it left. Raises InputError where MLflow refuses, or stays away.
     """
+    os.environ.update(QUIET)  # MLflow looks at it where it is first imported
     from mlflow.exceptions import MlflowException
 
     end, pause = time.monotonic() + PATIENCE, 0.25
@@ -207,7 +208,6 @@ class Tracker:
     """
 
     def __init__(self, root: Path, server: str | None = None) -> None:
-        os.environ.update(QUIET)
         self.root, self.server = root, server
         if server is not None:
             from mlflow.tracking import MlflowClient
