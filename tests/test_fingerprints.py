@@ -271,6 +271,7 @@ NOT_CODE = {
     "errors.py": "messages",
     "histories.py": "writes what was measured",
     "jobs.py": "its values are in the plan, the images are counted by their fingerprints",
+    "json_files.py": "reads files",
     "layouts.py": "names the cells of the tables",
     "manifests.py": "counted by the manifests' fingerprints",
     "params.py": "its values are in the plan",
@@ -279,6 +280,7 @@ NOT_CODE = {
     "presets": "their values are in the plan",
     "selection.py": "counted by the manifests' fingerprints",
     "sources": "counted by the pool's fingerprint",
+    "weights.py": "reads files, and refuses what is not whole",
 }
 
 
