@@ -89,7 +89,10 @@ def run_bundle(
 
 
 def make_job(plan: BundlePlan, cell: Cell, inputs: CellInputs, weights: Path | None = None) -> Job:
-    """What trains `cell`, from `weights` of the backbone where it is pretrained. Raises InputError where the features below a head are not the planned ones."""
+    """What trains `cell`, from `weights` where its backbone is pretrained.
+
+    Raises InputError where the features below a head are not the planned ones.
+    """
     from longtail.fingerprints import differences, fingerprint, fingerprint_facts
     from longtail.jobs import Job, read_cell, read_facts, read_failure
 

@@ -279,6 +279,7 @@ NOT_CODE = {
     "image_roots.py": "asks whether files are there",
     "image_sets.py": "says what images are asked for",
     "jobs.py": "its values are in the plan, the images are counted by their fingerprints",
+    "json_files.py": "reads files",
     "layouts.py": "names the cells of the tables",
     "manifests.py": "counted by the manifests' fingerprints",
     "params.py": "its values are in the plan",
@@ -288,8 +289,12 @@ NOT_CODE = {
     "presets": "their values are in the plan",
     "selection.py": "counted by the manifests' fingerprints",
     "sources": "counted by the pool's fingerprint",
+<<<<<<< HEAD
     "throughput.py": "measures time",
     "totals.py": "its values are checked by the lists",
+=======
+    "weights.py": "reads files, and refuses what is not whole",
+>>>>>>> input
 }
 
 
