@@ -289,12 +289,9 @@ NOT_CODE = {
     "presets": "their values are in the plan",
     "selection.py": "counted by the manifests' fingerprints",
     "sources": "counted by the pool's fingerprint",
-<<<<<<< HEAD
     "throughput.py": "measures time",
     "totals.py": "its values are checked by the lists",
-=======
     "weights.py": "reads files, and refuses what is not whole",
->>>>>>> input
 }
 
 
