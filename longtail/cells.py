@@ -64,7 +64,8 @@ def train_cell(
     try:
         return _train(job, inputs, directory, reached, stopping, warn, careful=False)
     except DivergedError:
-        return _train(job, inputs, directory, reached, stopping, warn, careful=True)
+        pass  # its trainer is let go before there is another
+    return _train(job, inputs, directory, reached, stopping, warn, careful=True)
 
 
 def _train(

@@ -300,7 +300,9 @@ def everything(trainer: Trainer) -> list[Tensor]:
     """All tensors that a resumed training must have."""
     method = method_of(trainer)
     modules = (trainer.model, method.projection, method.encoder)
-    tensors = [value for module in modules for value in module.state_dict().values()]
+    # model: buffers too; of projection and encoder, whose BatchNorm always takes the batch, what is trained
+    states = [trainer.model.state_dict(), *(dict(module.named_parameters()) for module in modules[1:])]
+    tensors = [value.detach() for state in states for value in state.values()]
     return [*tensors, method.queue, method.queue_labels, torch.tensor(method.enqueued)]
 
 
