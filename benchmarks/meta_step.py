@@ -192,7 +192,7 @@ def main() -> None:
     """Measure, print, and write benchmarks/results/meta_step[-cuda].md."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of torch, on the CPU; a cell trains with 1")
     parser.add_argument("--memory", choices=list(WAYS), help="print the peak MiB of one way, nothing else")
     given = parser.parse_args()

@@ -22,7 +22,7 @@ from longtail.checkpoints import Checkpoints, Pace
 from longtail.errors import DivergedError
 from longtail.heads import WithHead
 from longtail.image_sets import ImageSet
-from longtail.jobs import WEIGHTS_FILES, CellInputs, Job, read_cell
+from longtail.jobs import WEIGHTS_FILES, CellInputs, Job, read_cell, sums
 from longtail.method import Task
 from longtail.methods import build_method
 from longtail.networks import build_network
@@ -194,7 +194,9 @@ def write_cell(
     rates = trainer.data.throughput.rates(trainer.data.train.decoding_rate)
     write_json(directory / "timing.json", {"seconds": trainer.seconds, **rates})
     write_json(directory / "fingerprint.json", job.facts(inputs))
-    write_json(directory / "cell.json", {**_facts(job, inputs, trainer), **metadata})
+    write_json(
+        directory / "cell.json", {**_facts(job, inputs, trainer), **metadata, "files": sums(directory)}
+    )
 
 
 def _save_weights(model: nn.Module, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from longtail.pools import Pool
 
 WEIGHTS_FILES = {"last": "weights.safetensors", "selected": "selected.safetensors"}
 """The file of each set of weights in the folder of a cell."""
+
+RESULTS = (*WEIGHTS_FILES.values(), "history.parquet", "predictions.parquet")
+"""What a training leaves in the folder of a cell, beside what it says of itself."""
 
 FAILED = "failed.json"
 """Alone in the folder of a cell whose training failed."""
@@ -132,6 +136,28 @@ def read_facts(directory: Path) -> dict[str, Any]:
         return read_object(directory / "fingerprint.json", "")
     except InputError:
         return {}
+
+
+def sums(directory: Path) -> dict[str, str]:
+    """The sha256 of each of `RESULTS` that is there, by name."""
+    found = {}
+    for name in RESULTS:
+        if (directory / name).is_file():
+            with (directory / name).open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def damaged(directory: Path) -> list[str]:
+    """The files of a finished cell that are not as its training left them."""
+    try:
+        expected = read_cell(directory).get("files")
+    except InputError:
+        return ["cell.json"]
+    if not isinstance(expected, dict):
+        return ["cell.json"]
+    found = sums(directory)
+    return [name for name, value in expected.items() if found.get(name) != value]
 
 
 def read_cell(directory: Path) -> dict[str, Any]:

@@ -173,22 +173,19 @@ class Pace:
 
 
 def choose(
-    waiting: Sequence[Step], finished: set[str], begun: set[str], pace: Pace, left: float, idle: bool
+    waiting: Sequence[Step], finished: set[str], begun: set[str], pace: Pace, left: float
 ) -> Step | None:
     """The first of the `waiting` steps to start with `left` seconds to go, or None.
 
     A head waits for its features. A training that would not end in time is passed over, unless it was
-    `begun` before and so goes on from its checkpoint. Where nothing was measured yet, time is enough as long
-    as there is any; and where besides nothing trains (`idle`), in any case, so that every call gets on.
+    `begun` before and so goes on from its checkpoint, or nothing was measured yet.
     """
+    if left <= 0:
+        return None
     for step in waiting:
         if step.features is not None and step.features not in finished:
             continue
         expected = pace.expected(step)
-        if expected is None:
-            fits = left > 0 or idle
-        else:
-            fits = left > 0 if step.fingerprint in begun else expected <= left
-        if fits:
+        if expected is None or expected <= left or step.fingerprint in begun:
             return step
     return None

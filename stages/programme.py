@@ -47,9 +47,9 @@ def train(
     jobs: int,
     budget: Budget,
 ) -> None:
-    """Train what is open of `steps`, as long as there is time; then what still trains saves a checkpoint.
+    """Train what is open of `steps` until the time is over; what trains then is saved, to go on another time.
 
-    Raises console.Stopped after SIGTERM or Ctrl-C, once checkpoints are saved.
+    Raises console.Stopped after a signal, and MachineError where a worker was killed.
     """
     from stages.workers import Workers
 
@@ -60,63 +60,74 @@ def train(
     for step in steps:
         if is_sound(step) and facts(step, "cell.json")["device"] == device:
             pace.measure(step, facts(step, "timing.json")["seconds"])
+    for step in steps:
+        if paths.finished(step.fingerprint).is_dir() and not is_sound(step):
+            _fail_heads_on(step, waiting, inputs, groups)
     total = sum(step.training.iterations for step in waiting)
     count = max(1, min(jobs or (1 if device == "cuda" else cores()), len(waiting)))
     methods = {step.method for step in waiting}
-    end = budget.end - RESERVE
     running: dict[Future[None], tuple[Step, float]] = {}
+    over = False
+
+    def end(step: Step, start: float) -> None:
+        settle(step, groups)
+        failure = read_failure(paths.finished(step.fingerprint))
+        if failure is not None:
+            shown.line(f"{step.name} FAILED: {failure.reason}")
+            _fail_heads_on(step, waiting, inputs, groups)
+            return
+        finished.add(step.fingerprint)
+        seconds = facts(step, "timing.json")["seconds"]
+        whole = step.fingerprint not in begun  # of a resumed one, `seconds` are those of two runs
+        pace.measure(step, seconds, time.monotonic() - start - seconds if whole else None)
+        accuracy = 100 * meta_accuracy(paths.finished(step.fingerprint))
+        shown.line(
+            f"{step.name}: {seconds / 60:.1f} min, meta accuracy {accuracy:.1f} %; "
+            f"{len(finished)} of {len(steps)} trainings; {budget}"
+        )
+
     with (
         console.progress("reproduce", total, "iterations") as shown,
-        Workers(count, len(waiting), device, methods, inputs, end) as workers,
+        Workers(count, len(waiting), device, methods, inputs) as workers,
     ):
         while not workers.signalled:
-            while len(running) < count:
-                step = choose(waiting, finished, begun, pace, budget.left - RESERVE, idle=not running)
-                if step is None:
-                    break
+            left = budget.left - RESERVE
+            while len(running) < count and (step := choose(waiting, finished, begun, pace, left)):
                 waiting.remove(step)
                 plan, cell = step.cells[0]
                 job = make_job(plan, cell, inputs[cell.imbalance], find_weights(plan))
                 job = replace(job, device=device, decoders=decoders(device, count))
-                future = workers.submit(job, paths.finished(step.fingerprint))
-                running[future] = (step, time.monotonic())
+                running[workers.submit(job, paths.finished(step.fingerprint))] = (step, time.monotonic())
             if not running:
-                return
+                break
             done, _ = wait(running, timeout=0.25, return_when=FIRST_COMPLETED)
             shown.reach(workers.iterations)
             for future in done:
-                step, start = running.pop(future)
                 future.result()
-                if not paths.finished(step.fingerprint).is_dir():
-                    shown.line(f"{step.name}: the time is over; it goes on from its checkpoint")
-                    continue
-                settle(step, groups)
-                failure = read_failure(paths.finished(step.fingerprint))
-                if failure is not None:
-                    shown.line(f"{step.name} FAILED: {failure.reason}")
-                    _fail_above(step, waiting, inputs, groups)
-                    continue
-                finished.add(step.fingerprint)
-                seconds = facts(step, "timing.json")["seconds"]
-                whole = step.fingerprint not in begun  # of a resumed one, `seconds` are those of two runs
-                pace.measure(step, seconds, time.monotonic() - start - seconds if whole else None)
-                accuracy = 100 * meta_accuracy(paths.finished(step.fingerprint))
-                shown.line(
-                    f"{step.name}: {seconds / 60:.1f} min, meta accuracy {accuracy:.1f} %; "
-                    f"{len(finished)} of {len(steps)} trainings; {budget}"
-                )
-    raise console.Stopped(workers.signalled, f"{len(finished)} of {len(steps)} trainings are finished")
+                if paths.finished(running[future][0].fingerprint).is_dir():  # not so after a signal
+                    end(*running.pop(future))
+            if running and left <= 0:
+                over = True
+                workers.stop()
+    for step, start in running.values():  # the workers have left: some ended their cell, the others saved it
+        if paths.finished(step.fingerprint).is_dir():
+            end(step, start)
+    if workers.signalled and not over:
+        raise console.Stopped(workers.signalled, f"{len(finished)} of {len(steps)} trainings")
+    saved = [step.name for step, _ in running.values() if not paths.finished(step.fingerprint).is_dir()]
+    if saved:
+        console.say("reproduce", f"the time is over; saved, to go on another time: {', '.join(saved)}")
 
 
-def _fail_above(
-    below: Step, waiting: list[Step], inputs: dict[float, CellInputs], groups: ShotGroupsPlan
+def _fail_heads_on(
+    step: Step, waiting: list[Step], inputs: dict[float, CellInputs], groups: ShotGroupsPlan
 ) -> None:
-    """Take the heads on failed features out of `waiting`: they have failed, too."""
-    for step in [step for step in waiting if step.features == below.fingerprint]:
-        plan, cell = step.cells[0]
+    """The heads on features that failed have failed, and wait no longer."""
+    for head in [head for head in waiting if head.features == step.fingerprint]:
+        plan, cell = head.cells[0]
         fail_heads([make_job(plan, cell, inputs[cell.imbalance])])
-        settle(step, groups)
-        waiting.remove(step)
+        settle(head, groups)
+        waiting.remove(head)
 
 
 def is_sound(step: Step) -> bool:

@@ -65,10 +65,10 @@ def run_bundle(
     weights = find_weights(plan)
     work = {cell: make_job(plan, cell, inputs, weights) for cell in cells}
     fail_heads(work.values())
-    open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
     for cell in cells:
-        if cell not in open_cells:
-            _check_finished(work[cell], inputs)
+        if _finished(work[cell]).is_dir():
+            check_finished(stage, work[cell], inputs)
+    open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
     own = [work[cell] for cell in open_cells]
     others = _open_elsewhere(plan, inputs, own, weights) if own and os.environ.get(AHEAD) == "1" else []
     device = choose_device(device) if own else "no device"  # asking for one imports torch
@@ -203,13 +203,21 @@ def fail_heads(jobs: Iterable[Job]) -> None:
             move_whole(partial, _finished(job))
 
 
-def _check_finished(job: Job, inputs: CellInputs) -> None:
-    """Raise InputError where the finished cell at the job's place is of another training."""
+def check_finished(stage: str, job: Job, inputs: CellInputs) -> None:
+    """Remove a finished cell of which a file was damaged since, with a word, so that it is trained anew.
+
+    Raises InputError where it is of another training.
+    """
     from longtail.fingerprints import differences
-    from longtail.jobs import read_cell, read_facts, read_failure
+    from longtail.jobs import damaged, read_cell, read_facts, read_failure
 
     folder = _finished(job)
     failure = read_failure(folder)
+    broken = [] if failure else damaged(folder)
+    if broken:
+        console.say(stage, f"warning: {folder}: {', '.join(broken)} damaged; the cell is trained anew")
+        shutil.rmtree(folder)
+        return
     found = failure.fingerprint if failure else read_cell(folder).get("fingerprint")
     if found != job.fingerprint:
         reasons = differences(read_facts(folder), job.facts(inputs)) if read_facts(folder) else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import signal
@@ -26,10 +25,10 @@ GRACE = 8.0
 
 _inherited: dict[str, Any] = {}
 """What worker processes get when they start: images by imbalance, iterations done of each job, the signal
-that came, and when all must end."""
+that came."""
 
 
-def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: Any, end: float) -> None:
+def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: Any) -> None:
     import torch
 
     from longtail.memory import keep_freed_memory
@@ -37,7 +36,7 @@ def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: A
     keep_freed_memory()
     # whatever the number of workers: threads decide the order of sums, and so the last digits
     torch.set_num_threads(1)
-    _inherited.update(inputs=inputs, reached=reached, signalled=signalled, end=end)
+    _inherited.update(inputs=inputs, reached=reached, signalled=signalled)
     _note_signals(signalled)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
@@ -60,16 +59,14 @@ def _note_signals(signalled: Any) -> dict[int, Any]:
 
 
 def _train_in_worker(job: Job, finished: Path, number: int) -> None:
-    signalled, reached, end = (_inherited[name] for name in ("signalled", "reached", "end"))
+    signalled, reached = _inherited["signalled"], _inherited["reached"]
 
     def note(iteration: int) -> None:
         reached[number] = iteration
 
-    def stopping() -> bool:
-        return bool(signalled.value) or time.monotonic() >= end
-
-    if not stopping():
-        train_job(job, finished, _inherited["inputs"][job.cell.imbalance], note, stopping)
+    if not signalled.value:
+        inputs = _inherited["inputs"][job.cell.imbalance]
+        train_job(job, finished, inputs, note, lambda: bool(signalled.value))
 
 
 def train_job(
@@ -122,18 +119,9 @@ class Workers:
     an exception, that saves a checkpoint and returns."""
 
     def __init__(
-        self,
-        count: int,
-        jobs: int,
-        device: str,
-        methods: set[str],
-        inputs: Mapping[float, CellInputs],
-        end: float = math.inf,
+        self, count: int, jobs: int, device: str, methods: set[str], inputs: Mapping[float, CellInputs]
     ) -> None:
-        """`count` of them for up to `jobs` jobs with these `methods`, on images by imbalance.
-
-        What still trains at the time `end` of the monotonic clock saves a checkpoint and returns.
-        """
+        """`count` of them for up to `jobs` jobs with these `methods`, on images by imbalance."""
         from longtail.methods import find_method
         from longtail.tangents import load_forward_mode
 
@@ -147,7 +135,7 @@ class Workers:
         self._before = _note_signals(self._signalled)
         self._parent = os.getppid()
         self._futures: list[Future[None]] = []
-        start = (inputs, self._reached, self._signalled, end)
+        start = (inputs, self._reached, self._signalled)
         self._pool = ProcessPoolExecutor(count, context, _start_worker, start)
 
     def submit(self, job: Job, finished: Path) -> Future[None]:
@@ -165,8 +153,12 @@ class Workers:
     def signalled(self) -> int:
         """The signal that came, or 0."""
         if "DVC_ROOT" in os.environ and os.getppid() != self._parent:
-            self._signalled.value = signal.SIGTERM  # dvc was killed, and nobody waits for this stage
+            self.stop()  # dvc was killed, and nobody waits for this stage
         return self._signalled.value
+
+    def stop(self) -> None:
+        """Let all save and return, as after a signal."""
+        self._signalled.value = self._signalled.value or signal.SIGTERM
 
     def __enter__(self) -> Workers:
         return self
@@ -174,7 +166,7 @@ class Workers:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if error is not None:
-                self._signalled.value = self._signalled.value or signal.SIGTERM
+                self.stop()
             if self._signalled.value:
                 _end(self._futures)
             self._pool.shutdown()

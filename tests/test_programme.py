@@ -94,7 +94,7 @@ def test_what_is_not_planned_is_refused(
 
 
 def pick(waiting: list[Step], pace: Pace, left: float, **more: object) -> str | None:
-    chosen = {"finished": set(), "begun": set(), "idle": False, **more}
+    chosen = {"finished": set(), "begun": set(), **more}
     found = choose(waiting, pace=pace, left=left, **chosen)  # type: ignore[arg-type]
     return found.name if found else None
 
@@ -131,14 +131,13 @@ def test_what_was_begun_goes_on_whatever_it_takes() -> None:
     assert pick([ce], pace, left=0, begun={ce.fingerprint}) is None
 
 
-def test_before_anything_is_measured_one_is_started_in_any_case() -> None:
+def test_before_anything_is_measured_one_is_started_as_long_as_there_is_time() -> None:
     (ce,) = steps("cross_entropy", imbalances=(100,), seeds=(1,))
     assert pick([ce], Pace(), left=1) == ce.name
-    assert pick([ce], Pace(), left=-1) is None
-    assert pick([ce], Pace(), left=-1, idle=True) == ce.name
+    assert pick([ce], Pace(), left=0) is None
 
 
 def test_a_head_waits_for_its_features() -> None:
     features, head = steps("cross_entropy-crt", imbalances=(100,), seeds=(1,))
-    assert pick([head], Pace(), left=1e9, idle=True) is None
+    assert pick([head], Pace(), left=1e9) is None
     assert pick([head], Pace(), left=1e9, finished={features.fingerprint}) == head.name

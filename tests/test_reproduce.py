@@ -8,10 +8,18 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import report_fixtures as fixtures
+
+from longtail.benchmarks import DIGITS_LT
+from longtail.params import read_params
+from longtail.plans import plan_bundles, plan_shot_groups
+from longtail.programme import Budget, Step, programme, select_cells
+from stages import datasets, paths
+from stages.programme import is_sound, read_all, train
 
 ROOT = Path(__file__).parent.parent
 PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50, 10]}\nseeds: [1, 2]\nschedule: {fraction: 0.04}\n"
@@ -32,13 +40,14 @@ def lines(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stopped by a budget of nothing after the first of the trainings, then gone on with."""
+    """One cell, then no time at all, then the rest."""
     folder = tmp_path_factory.mktemp("programme")
     (folder / "params.yaml").write_text(PARAMS)
-    (folder / "first").write_text("\n".join(lines(reproduce(folder, *SOME, "--budget-minutes", "0"))))
+    first = reproduce(folder, *WORDS, "--only", "cross_entropy", "--seed", "1")
+    (folder / "first").write_text("\n".join(lines(first)))
+    shutil.copy(folder / "reports/digits-lt/table1.csv", folder / "first.csv")
+    (folder / "none").write_text("\n".join(lines(reproduce(folder, *SOME, "--budget-minutes", "0"))))
     (folder / "between").write_text("\n".join(lines(reproduce(folder, *SOME, "--dry-run"))))
-    table = folder / "reports/digits-lt/table1.csv"
-    shutil.copy(table, folder / "first.csv")
     goes_on = reproduce(folder, *SOME, "--budget-minutes", "9", "--results", "results/some")
     (folder / "second").write_text("\n".join(lines(goes_on)))
     return folder
@@ -54,14 +63,18 @@ def statuses(path: Path) -> dict[str, str]:
         }
 
 
-def test_with_no_time_left_one_cell_is_trained_and_tabulated(folder: Path) -> None:
+def test_with_no_time_left_nothing_is_trained_and_what_is_there_is_tabulated(folder: Path) -> None:
     said = (folder / "first").read_text()
-    assert "digits-lt: 6 trainings, 6 to do; 0.0 min left" in said
+    assert "digits-lt: 1 trainings, 1 to do; no limit" in said
     assert "reproduce    imb50-cross_entropy-seed1: 0.0 min, meta accuracy " in said
-    assert "done: 1 of 8 cells finished" in said
-    assert said.endswith("the same command goes on")
+    assert "done: 1 of 1 cells finished" in said
     found = statuses(folder / "first.csv")
     assert (found["Cross-entropy"], found["Ours"], found["LAS"]) == ("1", "not run", "not run")
+    none = (folder / "none").read_text()
+    assert "digits-lt: 6 trainings, 5 to do; 0.0 min left" in none
+    assert "min, meta accuracy" not in none
+    assert "done: 1 of 8 cells finished" in none
+    assert none.endswith("the same command goes on")
 
 
 def test_started_again_it_trains_what_is_missing(folder: Path) -> None:
@@ -116,6 +129,78 @@ def test_tables_and_figures_say_what_is_missing(folder: Path) -> None:
     said = (folder / "second").read_text()
     assert "figure 1 not drawn: 28 cells not run, imb50-balanced_softmax-seed1 first" in said
     assert {path.name for path in (folder / "reports/digits-lt").glob("figure*.svg")} == {"figure3.svg"}
+
+
+def test_a_cell_that_trains_when_the_time_is_over_is_saved_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("0.04", "1.0"))
+    monkeypatch.chdir(tmp_path)
+    params = read_params()
+    datasets.make(DIGITS_LT, params, [50])
+    plans = plan_bundles(DIGITS_LT, params)
+    chosen = select_cells(plans, ["difficulty_net"], [50], [1])
+    (step,) = programme(plans, chosen, {50: datasets.fingerprints("digits-lt", 50)})
+    inputs, groups = read_all(plans, [50]), plan_shot_groups(DIGITS_LT, params)
+
+    def left_after_a_start() -> float:
+        begun = (paths.work() / step.fingerprint).is_dir()
+        return 60 * 9 if begun else 0.0  # the time is over once a worker has begun
+
+    train([step], inputs, groups, "cpu", 1, Budget(9, left_after_a_start))
+    assert not is_sound(step)
+    said = capsys.readouterr().out
+    assert "the time is over; saved, to go on another time: imb50-difficulty_net-seed1" in said
+    assert paths.checkpoint(step.fingerprint).is_file()
+    train([step], inputs, groups, "cpu", 1, Budget(9))
+    assert is_sound(step)
+
+
+def test_a_signal_saves_what_trains_and_leaves(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("0.04", "1.0"))
+    words = (*WORDS, "--only", "difficulty_net", "--seed", "1")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "stages.reproduce", *words]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list(tmp_path.glob("work/*")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert "0 of 1 trainings" in said
+    assert lines(reproduce(tmp_path, *words))[-1].startswith("reproduce    done: 2 of 2 cells finished")
+
+
+def test_a_failed_training_is_told_and_not_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    words = (*WORDS, "--only", "cross_entropy-las", "--seed", "1")
+    plans = lines(reproduce(tmp_path, *words, "--budget-minutes", "0"))
+    assert plans[-1].endswith("the same command goes on")
+    marks = {step.name: step.fingerprint for step in planned(tmp_path)}
+    folder = tmp_path / "work" / marks["imb50-cross_entropy-seed1"] / "finished"
+    folder.mkdir(parents=True)
+    failure = {"fingerprint": folder.parent.name, "reason": "not finite", "iteration": 3}
+    (folder / "failed.json").write_text(json.dumps(failure))
+    for _ in range(2):
+        done = reproduce(tmp_path, *words)
+        said = lines(done)
+        assert "reproduce    imb50-cross_entropy-seed1 FAILED: not finite" in said
+        assert "reproduce    imb50-cross_entropy-las-seed1 FAILED: its features failed: not finite" in said
+        assert said[-1].endswith("2 FAILED")
+    text = (tmp_path / "reports/digits-lt/table1.md").read_text()
+    assert "failed (1 of 2)" in text
+
+
+def planned(folder: Path) -> list[Step]:
+    """The programme of cross-entropy and LAS with seed 1, as `reproduce` makes it in `folder`."""
+    with paths.within(folder):
+        params = read_params()
+        plans = plan_bundles(DIGITS_LT, params)
+        chosen = select_cells(plans, ["cross_entropy-las"], [50], [1])
+        return programme(plans, chosen, {50: datasets.fingerprints("digits-lt", 50)})
 
 
 def test_other_settings_are_another_programme(folder: Path, tmp_path: Path) -> None:

@@ -59,6 +59,25 @@ def test_a_finished_cell_is_taken_from_the_work_folder(trained: Path) -> None:
     assert contents(trained / MODELS) == before
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "history.parquet", "cell.json"])
+def test_a_finished_cell_that_was_damaged_is_named_and_trained_anew(
+    trained: Path, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(trained, folder)
+    path = sorted(folder.glob(f"work/*/finished/{name}"))[0]
+    path.write_bytes(path.read_bytes()[:-7])
+    done = stage(folder, "stages.represent", "50", "cross_entropy")
+    assert done.returncode == 0, done.stderr
+    assert f"{name} damaged; the cell is trained anew" in done.stdout
+    assert "1 cells trained, 1 taken from work/" in done.stdout
+    before, after = (
+        {key: value for key, value in contents(root / MODELS).items() if not key.endswith("timing.json")}
+        for root in (trained, folder)
+    )
+    assert after == before
+
+
 def test_one_cell_can_be_trained_by_itself_to_the_same_bytes(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "alone"
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("work", "models"))
