@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -84,12 +83,22 @@ def memory(name: str, device: torch.device) -> float:
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        before = resident("VmRSS")
     for _ in range(2):
         step()
     if device.type == "cuda":
         return (torch.cuda.max_memory_allocated(device) - before) / MIB
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / MIB
+    return (resident("VmHWM") - before) / MIB
+
+
+def resident(name: str) -> int:
+    """Bytes of memory that this process has (VmRSS), or had at its peak (VmHWM); Linux.
+
+    Not `ru_maxrss`: a process that was just started inherits it from the one that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
 
 
 def memories(device: torch.device, threads: int) -> dict[str, float]:

@@ -1,10 +1,10 @@
 """A forward pass, and its derivative along a direction of the parameters.
 
 Forward-mode differentiation computes every value again beside its derivative, and its formula for BatchNorm
-makes some twenty passes over memory. Here convolutions, linear layers and BatchNorm keep what they gave in
-the forward pass (its graph holds most of those tensors anyway), and BatchNorm has a formula of its own: its
-Jacobian with respect to its input is symmetric, so the kernel of its backward pass also gives its tangent.
-All other operations are left to torch, so any module will do.
+makes some twenty passes over memory. Here convolutions and linear layers keep what they gave in the forward
+pass (its graph holds those tensors anyway) and BatchNorm the statistics of the batch. It has a formula of its
+own: its Jacobian with respect to its input is symmetric, so the kernel of its backward pass also gives its
+tangent. All other operations are left to torch, so any module will do.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 LINEAR = (torch.conv1d, torch.conv2d, torch.conv3d, F.linear)
 """Functions linear in (weight, bias), and in their input where the bias is left out."""
+ANOTHER_WAY = "the model took another way than in its forward pass"
 
 
 @cache
@@ -41,20 +42,25 @@ def call_without_trace(model: nn.Module, parameters: Mapping[str, Tensor], image
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """What one call gave, and the version of that tensor: it is of no use once it was changed in place."""
+class _Product:
+    """What a function of `LINEAR` gave, and the version of that tensor."""
 
-    function: Callable[..., Any]
+    function: Callable[..., Tensor]
     output: Tensor
     version: int
-    mean: Tensor | None = None
-    inverse_std: Tensor | None = None
-    """Of the batch, for BatchNorm."""
 
     @property
     def intact(self) -> bool:
         """Whether nothing has changed the output since."""
         return self.output._version == self.version
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """Of one batch, in one BatchNorm, [channels]. (What it gave is not kept: no graph holds that tensor.)"""
+
+    mean: Tensor
+    inverse_std: Tensor
 
 
 class Forward:
@@ -66,7 +72,7 @@ class Forward:
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         self.model, self.images = model, images
-        self._kept: list[_Kept] = []
+        self._kept: list[_Product | _Statistics] = []
         with _Keeping(self._kept):
             self.logits: Tensor = model(images)
 
@@ -92,7 +98,7 @@ class Forward:
 class _Keeping(TorchFunctionMode):
     """Notes what convolutions, linear layers and BatchNorm in training mode give."""
 
-    def __init__(self, kept: list[_Kept]) -> None:
+    def __init__(self, kept: list[_Product | _Statistics]) -> None:
         super().__init__()
         self.kept = kept
 
@@ -101,7 +107,7 @@ class _Keeping(TorchFunctionMode):
             return self._batch_norm(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
         if func in LINEAR:
-            self.kept.append(_Kept(func, output.detach(), output._version))
+            self.kept.append(_Product(func, output.detach(), output._version))
         return output
 
     def _batch_norm(
@@ -121,29 +127,26 @@ class _Keeping(TorchFunctionMode):
         output, mean, inverse_std, *_ = torch._batch_norm_impl_index(  # pyright: ignore[reportPrivateImportUsage]
             input, weight, bias, running_mean, running_var, True, momentum, eps, torch.backends.cudnn.enabled
         )
-        self.kept.append(_Kept(F.batch_norm, output.detach(), output._version, mean, inverse_std))
+        self.kept.append(_Statistics(mean, inverse_std))
         return output
 
 
 class _Moving(TorchFunctionMode):
     """Runs the model anew on dual tensors, with what was kept and the formulas below."""
 
-    def __init__(self, kept: list[_Kept]) -> None:
+    def __init__(self, kept: list[_Product | _Statistics]) -> None:
         super().__init__()
         self.kept = iter(kept)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in LINEAR:
-            return _linear(self._next(func), *args, **(kwargs or {}))
+            kept = next(self.kept, None)
+            if not isinstance(kept, _Product) or kept.function is not func:
+                raise RuntimeError(ANOTHER_WAY)
+            return _linear(kept, *args, **(kwargs or {}))
         if func is F.batch_norm:
             return self._batch_norm(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
-
-    def _next(self, function: Callable[..., Any]) -> _Kept:
-        kept = next(self.kept, None)
-        if kept is None or kept.function is not function:
-            raise RuntimeError("the model took another way than in its forward pass")
-        return kept
 
     def _batch_norm(
         self,
@@ -158,7 +161,10 @@ class _Moving(TorchFunctionMode):
     ) -> Tensor:
         if not training:
             return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-        return _batch_norm(self._next(F.batch_norm), input, weight, bias, eps)
+        kept = next(self.kept, None)
+        if not isinstance(kept, _Statistics):
+            raise RuntimeError(ANOTHER_WAY)
+        return _batch_norm(kept, input, weight, bias, eps)
 
 
 def _parts(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -167,7 +173,7 @@ def _parts(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
 
 
 def _linear(
-    kept: _Kept, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **named: Any
+    kept: _Product, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **named: Any
 ) -> Tensor:
     """f(x, W, b) and f(dx, W, 0) + f(x, dW, db)."""
     function = kept.function
@@ -180,22 +186,26 @@ def _linear(
     return output if tangent is None else forward_ad.make_dual(output, tangent)
 
 
-def _batch_norm(kept: _Kept, input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+def _batch_norm(
+    kept: _Statistics, input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
     """y = gamma x' + beta with x' = (x - mean) / std, and J dx + dgamma x' + dbeta."""
     mean, inverse_std = kept.mean, kept.inverse_std
-    assert mean is not None
-    assert inverse_std is not None
     (x, dx), (gamma, dgamma), (beta, dbeta) = forward_ad.unpack_dual(input), _parts(weight), _parts(bias)
-    output = kept.output if kept.intact else F.batch_norm(x, None, None, gamma, beta, True, 0.0, eps)
+    output = _affine(x, mean, inverse_std if gamma is None else gamma * inverse_std, beta)
     tangent = None
     if dx is not None:
         tangent = torch.ops.aten.native_batch_norm_backward(
             dx, x, gamma, None, None, mean, inverse_std, True, eps, [True, False, False]
         )[0]
     if dgamma is not None or dbeta is not None:
-        scale = torch.zeros_like(mean) if dgamma is None else dgamma * inverse_std
-        shift = -mean * scale if dbeta is None else dbeta - mean * scale
-        channels = (1, -1, *[1] * (x.ndim - 2))
-        own = torch.addcmul(shift.view(channels), x, scale.view(channels))
+        own = _affine(x, mean, torch.zeros_like(mean) if dgamma is None else dgamma * inverse_std, dbeta)
         tangent = own if tangent is None else tangent.add_(own)
     return output if tangent is None else forward_ad.make_dual(output, tangent)
+
+
+def _affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
+    """(x - mean) * scale + shift, channel by channel."""
+    channels = (1, -1, *[1] * (x.ndim - 2))
+    offset = -mean * scale if shift is None else shift - mean * scale
+    return torch.addcmul(offset.view(channels), x, scale.view(channels))

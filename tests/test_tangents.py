@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from longtail.networks import build_network
-from longtail.tangents import Forward
+from longtail.tangents import Forward, _Product
 from tests.naive_loop import distance
 
 
@@ -137,7 +137,7 @@ def test_what_was_kept_is_used_and_not_computed_again() -> None:
     case = Case("resnet32")
     forward = Forward(case.model, case.images)
     expected = forward.derivative(losses, case.parameters, case.direction)
-    first = forward._kept[0].output
+    first = forward._kept[0].output  # type: ignore[union-attr]
     assert first.requires_grad is False
     with torch.no_grad():
         first.data.mul_(2.0)  # behind the back of the version that torch counts
@@ -148,7 +148,9 @@ def test_what_was_changed_in_place_is_computed_again() -> None:
     case = Case("shared")
     forward = Forward(case.model, case.images)
     expected = forward.derivative(losses, case.parameters, case.direction)
-    for kept in forward._kept:
+    products = [kept for kept in forward._kept if isinstance(kept, _Product)]
+    assert len(products) == 3
+    for kept in products:
         kept.output.add_(1.0)
     assert distance(forward.derivative(losses, case.parameters, case.direction), expected) < 1e-12
 

@@ -25,14 +25,14 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, outputs, H/stride, W/stride]."""
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.bn2(self.conv2(y))
         if self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]
         if self.new_channels:
             before = self.new_channels // 2
             x = F.pad(x, (0, 0, 0, 0, before, self.new_channels - before))
-        return F.relu(x + y)
+        return F.relu(y.add_(x), inplace=True)
 
 
 class ResidualNetwork(nn.Module):
@@ -62,7 +62,7 @@ class ResidualNetwork(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features [B, F] of images [B, channels, H, W]."""
-        x = F.relu(self.bn(self.conv(images)))
+        x = F.relu(self.bn(self.conv(images)), inplace=True)
         return torch.flatten(F.adaptive_avg_pool2d(self.blocks(x), 1), 1)
 
     def forward(self, images: Tensor) -> Tensor:
