@@ -65,6 +65,8 @@ class Training(Frozen):
     schedule: Steps | Cosine
     backbone_rate: float = 1.0
     """The learning rate of a network's `backbone`, as a share of the others'; 0: it is frozen."""
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """Of convolutions and matrix products; see `longtail.precision`."""
 
 
 def scaled(training: Training, factor: float) -> Training:

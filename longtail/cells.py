@@ -27,6 +27,7 @@ from longtail.method import Task
 from longtail.methods import build_method
 from longtail.networks import build_network
 from longtail.networks.imagenet import load_backbone
+from longtail.precision import products, rounded
 from longtail.trainer import Trainer, predict
 from longtail.training_data import Images, TrainingData
 from longtail.weights import load_weights
@@ -77,7 +78,7 @@ def _train(
     warn: Callable[[str], None],
     careful: bool,
 ) -> bool:
-    with decoders_of(job, inputs) as decoders:
+    with products(job.training.precision), decoders_of(job, inputs) as decoders:
         trainer = build_trainer(job, inputs, decoders)
         trainer.careful = careful
         kept = None
@@ -141,7 +142,8 @@ def build_trainer(job: Job, inputs: CellInputs, decoders: Decoders | None = None
         method,
         seed,
     )
-    return Trainer(network.to(device), method, data, job.training, task.classes)
+    network = rounded(network.to(device), job.training.precision, device)
+    return Trainer(network, method, data, job.training, task.classes)
 
 
 def _images(

@@ -21,6 +21,7 @@ TRAINING_CODE = (
     "meta_gradient.py",
     "method.py",
     "optimisers.py",
+    "precision.py",
     "randomness.py",
     "samplers.py",
     "schedules.py",

@@ -26,6 +26,8 @@ class ScheduleParams(Strict):
     """Changes to every schedule."""
 
     fraction: float = Field(default=1.0, gt=0, le=1)
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """Of convolutions and matrix products; see `longtail.precision`."""
 
 
 class OwnParams(Strict):

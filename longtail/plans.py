@@ -169,6 +169,7 @@ class TablesPlan(Frozen):
     imbalances: list[float] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
     schedule_fraction: float
+    precision: str
     networks: list[str] = Field(min_length=1)
     groups: ShotGroupsPlan
     bundles: list[BundleMembers] = Field(min_length=1)
@@ -185,7 +186,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
     training = {
         variant: scaled(
             (benchmark.represent if preset.stage == "represent" else benchmark.retrain).model_copy(
-                update=preset.training
+                update={**preset.training, "precision": params.schedule.precision}
             ),
             params.schedule.fraction,
         )
@@ -278,6 +279,7 @@ def plan_tables(benchmark: Benchmark, params: Params, bundles: Sequence[BundlePl
         imbalances=params.imbalances_of(benchmark.name),
         seeds=params.seeds,
         schedule_fraction=params.schedule.fraction,
+        precision=params.schedule.precision,
         networks=list(benchmark.networks),
         groups=plan_shot_groups(benchmark, params),
         bundles=[_members(plan) for plan in bundles],

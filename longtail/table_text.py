@@ -152,6 +152,7 @@ def conditions(table: Table) -> list[str]:
     trained = [f"{'/'.join(map(str, ends))} iterations end to end"] if ends else []
     trained += [f"{'/'.join(map(str, heads))} for retrained classifiers"] if heads else []
     fraction = f" ({plan.schedule_fraction:.3g} of the full schedule)" if plan.schedule_fraction < 1 else ""
+    precision = "" if plan.precision == "float32" else f", computed in {plan.precision}"
     seeds = seeds_text(reports)
     several = len({report.seed for report in reports}) > 1
     lines = failures
@@ -164,7 +165,7 @@ def conditions(table: Table) -> list[str]:
         )
     lines += [
         f"Benchmark {plan.benchmark}, network {', '.join(sorted({r.network for r in reports}))}; "
-        f"{', '.join(trained)}{fraction}; accuracy of the weights after the last iteration.",
+        f"{', '.join(trained)}{fraction}{precision}; accuracy of the weights after the last iteration.",
         f"Mean over {seeds} ± half-width of the two-sided 95% Student t interval."
         if several
         else f"From {seeds}, so without an interval.",

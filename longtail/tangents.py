@@ -205,7 +205,7 @@ def _batch_norm(
 
 
 def _affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
-    """(x - mean) * scale + shift, channel by channel."""
+    """(x - mean) * scale + shift, channel by channel, in x's dtype."""
     channels = (1, -1, *[1] * (x.ndim - 2))
     offset = -mean * scale if shift is None else shift - mean * scale
-    return torch.addcmul(offset.view(channels), x, scale.view(channels))
+    return torch.addcmul(offset.view(channels), x, scale.view(channels)).to(x.dtype)

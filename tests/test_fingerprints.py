@@ -112,6 +112,7 @@ TRAININGS: dict[str, Any] = {
     "nesterov": True,
     "schedule": Cosine(peak=0.2),
     "backbone_rate": 0.1,
+    "precision": "bf16",
 }
 
 

@@ -16,7 +16,7 @@ from longtail.intervals import mean_interval
 from longtail.layouts import read_layouts
 from longtail.paper import Comparison, paper_numbers, read_paper_numbers
 from longtail.plans import BundleMembers, Member, ShotGroupsPlan, TablesPlan, write_plan
-from longtail.reports import CellReport, Scores, ShotGroups
+from longtail.reports import CellReport, DisjointSets, ImageSet, Scores, ShotGroups
 from longtail.table_text import markdown
 from longtail.tables import SPLITS, Table, fill, long_csv, metrics
 from stages import paths
@@ -32,6 +32,9 @@ NETWORKS = {
     "places-lt": ["resnet152"],
 }
 IMBALANCES = {"cifar100-lt": [10.0, 20.0, 50.0, 100.0, 200.0], "imagenet-lt": [256.0], "places-lt": [996.0]}
+
+
+IMAGES = ImageSet(images=1, sha256="")
 
 
 def report(
@@ -59,6 +62,7 @@ def report(
         seed=seed,
         settings={"lambda": 0.3} if variant == "difficulty_net" else {},
         manifests={},
+        disjoint=DisjointSets(train=IMAGES, meta=IMAGES, test=IMAGES, shared=0),
         counts=[475, 4],
         class_names=["a", "b"],
         groups=ShotGroups(**KANG.model_dump(), members={"many": [0], "medium": [], "few": [1]}),
@@ -74,11 +78,12 @@ def made_up(
     """Table `number` with cells for its `rows` (all: none named) at the paper's benchmark."""
     benchmark = benchmark or BENCHMARKS[number]
     networks, imbalances = NETWORKS[BENCHMARKS[number]], IMBALANCES[BENCHMARKS[number]]
-    plan = TablesPlan(
+    plan = TablesPlan.model_construct(  # a plan without bundles, which none is that comes from a file
         benchmark=benchmark,
         imbalances=imbalances,
         seeds=list(seeds),
         schedule_fraction=fraction,
+        precision="float32",
         networks=networks,
         groups=KANG,
         bundles=[],

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parent.parent
 TINY = {
     "imbalances": {"digits-lt": [10], "cifar100-lt": [100], "own": [1]},
     "seeds": [1],
-    "schedule": {"fraction": 0.12},
+    "schedule": {"fraction": 0.12, "precision": "float32"},
 }
 
 # a few of the rows: the others would only take time
@@ -183,6 +183,10 @@ AFFECTED = {
     "lambda": ({"lambda": 0.6}, trained(FOLLOWS_LAMBDA, ["difficulty_net"])),
     "seeds": ({"seeds": [2]}, trained(VARIANTS, RETRAINED)),
     "schedule.fraction": ({"schedule": {"fraction": 0.05}}, trained(VARIANTS, RETRAINED)),
+    "schedule.precision": (
+        {"schedule": {"fraction": 0.12, "precision": "bf16"}},
+        trained(VARIANTS, RETRAINED),
+    ),
     "shot_groups": (
         {"shot_groups": "mislas"},
         {"evaluate@10"} | LAST,

@@ -132,6 +132,14 @@ def test_a_shortened_schedule_is_said_in_the_title(study):
     assert title.endswith("digits-lt, schedules shortened to 0.1 of full length")
 
 
+def test_another_precision_is_said_below_the_table(study):
+    plan, reports = study
+    rounded = plan.model_copy(update={"precision": "tf32"})
+    markdown = table_text.markdown(tables.fill(LAYOUTS[5], rounded, reports))
+    assert "end to end, computed in tf32; accuracy" in markdown
+    assert "computed in" not in table_text.markdown(tables.fill(LAYOUTS[5], plan, reports))
+
+
 def test_csv_is_long_and_holds_every_row(study):
     table = tables.fill(LAYOUTS[4], *study)
     rows = list(csv.DictReader(io.StringIO(tables.long_csv(table))))

@@ -1,0 +1,48 @@
+"""With how many bits convolutions and matrix products compute.
+
+float32 is the default, and means it: without the TF32 that torch otherwise uses for convolutions on a GPU.
+tf32 rounds their operands to 10 bits of mantissa (on GPUs that have it; elsewhere it is float32). bf16 is
+torch's autocast around the network; parameters, losses, and everything that a method computes beside it stay
+float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+PRECISIONS = ("float32", "tf32", "bf16")
+
+
+@contextmanager
+def products(precision: str) -> Iterator[None]:
+    """Convolutions and matrix products of float32 tensors in `precision` for the time of the block."""
+    convolutions = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
+    places: list[Any] = [torch.backends.cuda.matmul, convolutions]
+    before = [place.fp32_precision for place in places]
+    for place in places:
+        place.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value
+
+
+def rounded(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
+    """`network`, computing in bf16 where that is the `precision`; its outputs [B, C] are float32."""
+    if precision != "bf16":
+        return network
+    inner = network.forward
+
+    def forward(*arguments: Any) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            outputs: Tensor = inner(*arguments)
+        return outputs.float()
+
+    network.forward = forward
+    return network
