@@ -128,7 +128,7 @@ class Member(Frozen):
 
     def cell(self, bundle: BundleMembers) -> str:
         """The name of the cell, as `Cell.name`."""
-        return f"imb{bundle.imbalance:g}-{bundle.variant}-{self.member}"
+        return f"imb{bundle.imbalance:g}-{represented(bundle.bundle)}-{self.member}"
 
 
 class BundleMembers(Frozen):

@@ -153,7 +153,8 @@ def _throughput(folders: list[Path]) -> str:
     """What the cells waited for, as means over them."""
     import json
 
-    timings = [json.loads((folder / "timing.json").read_text(encoding="utf-8")) for folder in folders]
+    places = [folder / "timing.json" for folder in folders]  # a failed cell has none
+    timings = [json.loads(path.read_text(encoding="utf-8")) for path in places if path.is_file()]
     names = ("loader_images_per_second", "step_images_per_second", "waited")
     measured = [[timing[name] for name in names] for timing in timings if timing.get("waited") is not None]
     if not measured:

@@ -108,8 +108,12 @@ def test_a_defect_is_never_hidden(monkeypatch, words: tuple[str, ...]) -> None:
         console.run(broken)
 
 
-def test_a_file_that_nobody_expected_to_miss_is_a_defect(monkeypatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["stage"])
+def test_a_file_that_the_system_will_not_give_is_one_line_and_with_debug_a_traceback(
+    monkeypatch, capsys
+) -> None:
+    assert run(monkeypatch, lose) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["stage", "--debug"])
     with pytest.raises(FileNotFoundError):
         console.run(lose)
 

@@ -59,8 +59,8 @@ def test_images_of_a_training_that_are_not_disjoint_cannot_be_put_together(what:
 def test_there_is_no_other_way_into_a_training() -> None:
     """What takes images at all takes the inputs whose making is the proof."""
     for function in (cells.train_cell, cells.build_trainer):
-        parameters = inspect.signature(function, eval_str=True).parameters
-        assert parameters["inputs"].annotation is CellInputs
+        parameters = inspect.signature(function).parameters
+        assert parameters["inputs"].annotation == CellInputs.__name__
         assert not {"images", "pool", "train", "meta"} & set(parameters)
 
 
@@ -81,8 +81,8 @@ def test_a_meta_set_with_training_images_stops_the_stage_before_anything_is_trai
 ) -> None:
     """A manifest that is whole by itself, as when someone makes one by other means."""
     trained: list[str] = []
-    monkeypatch.setattr("stages.training._train_all", lambda *_: trained.append("trained"))
-    monkeypatch.setattr("stages.training._job", lambda *_: trained.append("asked for"))
+    monkeypatch.setattr("stages.workers.train_all", lambda *_: trained.append("trained"))
+    monkeypatch.setattr("stages.training.make_job", lambda *_: trained.append("asked for"))
     path = prepared / paths.meta_manifest("digits-lt", 50)
     before = path.read_bytes()
     pool = INPUTS.pool

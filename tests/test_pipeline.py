@@ -16,8 +16,16 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parent.parent
+IMBALANCES = {
+    "digits-lt": [10],
+    "cifar100-lt": [100],
+    "cifar10-lt": [100],
+    "imagenet-lt": [256],
+    "places-lt": [996],
+    "own": [1],
+}
 TINY = {
-    "imbalances": {"digits-lt": [10], "cifar100-lt": [100], "own": [1]},
+    "imbalances": IMBALANCES,
     "seeds": [1],
     "schedule": {"fraction": 0.12, "precision": "float32"},
 }
@@ -196,11 +204,14 @@ AFFECTED = {
         {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
     ),
     "imbalances.digits-lt": (
-        {"imbalances": {"digits-lt": [20], "cifar100-lt": [100], "own": [1]}},
+        {"imbalances": {**IMBALANCES, "digits-lt": [20]}},
         {"subsample@20", "extract_meta@20"} | trained(VARIANTS, RETRAINED, imbalance=20),
     ),
-    "imbalances.cifar100-lt": ({"imbalances": {"digits-lt": [10], "cifar100-lt": [50], "own": [1]}}, set()),
-    "imbalances.own": ({"imbalances": {"digits-lt": [10], "cifar100-lt": [100], "own": [2]}}, set()),
+    **{
+        f"imbalances.{name}": ({"imbalances": {**IMBALANCES, name: [50]}}, set())
+        for name in IMBALANCES
+        if name != "digits-lt"
+    },
     "own.image_size": ({"own": {"image_size": 16, "test_share": 0.2}}, set()),
     "own.test_share": ({"own": {"image_size": 32, "test_share": 0.3}}, set()),
     "own.iterations": ({"own": {"image_size": 32, "test_share": 0.2, "iterations": 500}}, set()),

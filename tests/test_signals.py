@@ -17,7 +17,7 @@ import pytest
 
 from tests.stage_runs import DATA, environment, stages
 
-PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1, 2]\nschedule: {fraction: 0.4}\n"
+PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1, 2]\nschedule: {fraction: 1.0}\n"
 REPRESENT = ("stages.represent", "50", "cross_entropy", "--device", "cpu")
 MODELS = Path("models/digits-lt/imb50/cross_entropy")
 
@@ -143,7 +143,7 @@ def test_a_signal_saves_leaves_and_says_how_to_go_on(
     assert process.returncode == code
     assert gone(everyone)
     assert "Traceback" not in out + err
-    said = rf"stopped: by {signal.Signals(number).name} at iteration (\d+) of 120, 2 cells; the same command "
+    said = rf"stopped: by {signal.Signals(number).name} at iteration (\d+) of 300, 2 cells; the same command "
     found = re.match(said, err)
     assert found is not None, err
     assert err.count("\n") == 1
@@ -156,7 +156,7 @@ def test_a_signal_saves_leaves_and_says_how_to_go_on(
 
     paths = folder.glob("work/*/checkpoint.pt")
     states = [read_checkpoint(path, torch.device("cpu"))["state"]["iteration"] for path in paths]
-    assert sum(states) == int(found[1]) < 120, "the last iteration that was done is in the checkpoint"
+    assert sum(states) == int(found[1]) < 300, "the last iteration that was done is in the checkpoint"
     damaged = [] if number == signal.SIGTERM else sorted(folder.glob("work/*/checkpoint.pt"))
     for path in damaged:
         content = bytearray(path.read_bytes())
