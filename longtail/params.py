@@ -80,7 +80,7 @@ class Params(Strict):
     lists: dict[str, str] = Field(default_factory=dict)
     """The folder of the official lists of a benchmark; without it, that of its images."""
     weights: dict[str, str] = Field(default_factory=dict)
-    """The file of a pretrained backbone, by benchmark."""
+    """The file of a pretrained backbone, by benchmark; or `download`: torchvision's."""
     backbone: Literal["tuned", "frozen"] = "tuned"
     """A pretrained backbone moves, at a lower learning rate, or stays as it is."""
     duplicates: Literal["exclude", "keep"] = "exclude"
@@ -122,7 +122,7 @@ class Params(Strict):
         if benchmark not in self.weights:
             raise InputError(
                 f"params.yaml: weights: {benchmark}: missing; write `weights: {{{benchmark}: <file>}}`, a "
-                f"state dict of torchvision's {find_benchmark(benchmark).networks[0]}"
+                f"state dict of torchvision's {find_benchmark(benchmark).networks[0]}, or `download`"
             )
         return Path(self.weights[benchmark])
 
@@ -268,7 +268,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
         raise InputError(f"{path}: {one_line(error)}") from None
     places = {
         key: {
-            benchmark: where if where == DOWNLOAD and key == "images" else str(path.parent / where)
+            benchmark: where if where == DOWNLOAD and key != "lists" else str(path.parent / where)
             for benchmark, where in getattr(params, key).items()
         }
         for key in ("images", "lists", "weights")

@@ -84,6 +84,18 @@ def find_root(pool: Pool) -> Path:
     return root
 
 
+def with_weights(params: Params, chosen: Benchmark) -> Params:
+    """`params` with a file in place of `download`, fetched where it is not there. Raises InputError."""
+    from longtail.params import DOWNLOAD
+
+    if not chosen.pretrained or params.weights.get(chosen.name) != DOWNLOAD:
+        return params
+    from longtail.downloads import fetch_weights
+
+    path = fetch_weights(chosen.networks[0], paths.downloads())
+    return params.model_copy(update={"weights": {**params.weights, chosen.name: str(path)}})
+
+
 def find_weights(plan: BundlePlan) -> Path | None:
     """The weights that the plan's backbone starts from; None: there are none. Raises InputError."""
     from longtail.errors import InputError
@@ -92,7 +104,8 @@ def find_weights(plan: BundlePlan) -> Path | None:
 
     if plan.pretrained is None or plan.stage == "retrain":
         return None
-    path = read_params().weights_file(plan.benchmark)
+    params = read_params()
+    path = with_weights(params, params.benchmark(plan.benchmark)).weights_file(plan.benchmark)
     if weights_digest(path) != plan.pretrained:
         raise InputError(f"{path}: changed since the plan was made; `dvc repro --force plan` takes it in")
     return path

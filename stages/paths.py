@@ -86,6 +86,11 @@ def work() -> Path:
     return repository() / "work"
 
 
+def downloads() -> Path:
+    """What was fetched, where a person asked for that."""
+    return repository() / "data" / "downloads"
+
+
 def finished(fingerprint: str) -> Path:
     """A finished training, under no cell's name."""
     return work() / fingerprint / "finished"

@@ -15,9 +15,11 @@ def main(
     """Write data/<benchmark>/plan: everything that decides each cell, and the cells of the tables."""
     from longtail.params import read_params
     from longtail.plans import plan_bundles, plan_evaluations, plan_tables, write_plan
+    from stages.listed import with_weights
 
     params = read_params()
     chosen = params.benchmark(benchmark)
+    params = with_weights(params, chosen)
     bundles = plan_bundles(chosen, params)
     cells = sum(len(bundle.cells()) for bundle in bundles)
     console.say(

@@ -56,7 +56,7 @@ def main(
     if origin is not None:
         console.say("prepare", f"{benchmark}: reading {reader.size} images ({origin})")
     with console.progress("prepare", reader.size, "images") as progress:
-        source = reader.read(origin, paths.repository() / "data" / "downloads", progress.reach)
+        source = reader.read(origin, paths.downloads(), progress.reach)
     if params.split == "file_order" and not source.in_file_order:
         raise InputError(
             f"params.yaml: split: file_order: {origin or benchmark} does not tell the order of the "

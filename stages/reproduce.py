@@ -44,11 +44,13 @@ def main(
     from longtail.plans import plan_bundles, plan_shot_groups
     from stages import datasets
     from stages.devices import check_device, choose_device, device_name
+    from stages.listed import with_weights
     from stages.programme import read_all, settle, train
 
     check_device(device)
     params = read_params()
     chosen = params.benchmark(benchmark)
+    params = with_weights(params, chosen)
     plans = plan_bundles(chosen, params)
     cells = select_cells(plans, only or [], imbalance or [], seed or [])
     imbalances = list(dict.fromkeys(cell.imbalance for _, cell in cells))

@@ -271,6 +271,7 @@ NOT_CODE = {
     "checkpoints.py": "hands the state on",
     "code.py": "its digests are counted",
     "decoders.py": "counted where images are files",
+    "downloads.py": "what it fetches is counted by its content",
     "errors.py": "messages",
     "fingerprints.py": "a fingerprint that changes is another one",
     "file_images.py": "counted where images are files",

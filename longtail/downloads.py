@@ -1,0 +1,49 @@
+"""Pretrained weights that torchvision publishes, fetched where a person asks for that."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from longtail.errors import InputError
+
+FILES = {"resnet152": "resnet152-394f9c45.pth"}
+"""By the name of torchvision's model: its first weights for ImageNet. What stands before `.pth` begins the
+SHA-256 of the content."""
+
+
+def fetch_weights(model: str, folder: Path) -> Path:
+    """The file of a model's weights in `folder`, fetched where it is not there. Raises InputError.
+
+    The content is checked against the published beginning of its hash, before the file takes its name and
+    each time that it is asked for.
+    """
+    path = folder / FILES[model]
+    published = path.stem.rpartition("-")[2]
+    if not path.is_file():
+        _fetch(address(model), path, published)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(published):
+        raise InputError(f"{path}: its SHA-256 begins with {found[:8]}, not as published; delete it")
+    return path
+
+
+def address(model: str) -> str:
+    """Where torchvision says that the weights are."""
+    from torchvision.models import get_model_weights
+
+    return get_model_weights(model)["IMAGENET1K_V1"].url
+
+
+def _fetch(url: str, path: Path, published: str) -> None:
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=published, progress=False)
+    except (OSError, RuntimeError) as error:  # no network, or another content than published
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{url}: not fetched ({reason}); fetch it by other means, and give the file, not `download`"
+        ) from None
