@@ -201,15 +201,21 @@ def main() -> None:
     """Measure, print, and write benchmarks/results/meta_step[-cuda].md."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1, help="of torch, on the CPU; a cell trains with 1")
     parser.add_argument("--memory", choices=list(WAYS), help="print the peak MiB of one way, nothing else")
+    parser.add_argument(
+        "--errors", action="store_true", help="print the errors of the gradients, nothing else"
+    )
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.exit(2, "meta_step: no CUDA device here; leave out --device cuda\n")
     keep_freed_memory()
     torch.set_num_threads(given.threads)
     device = torch.device(given.device)
+    if given.errors:
+        print(json.dumps(errors(device), indent=2))
+        return
     if given.memory:
         print(json.dumps(memory(given.memory, device)))
         return

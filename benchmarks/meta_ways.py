@@ -65,12 +65,16 @@ class Setting:
         """A method with the settings of the paper, after some accuracies were measured."""
         task = Task(torch.logspace(2.6, 0.6, CLASSES).long(), 1, 100.0, self.device)
         chosen = METHODS[name].settings.model_validate(settings).model_dump(by_alias=True)
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(self.dtype)  # theta is of the dtype of the images
-        try:
-            method = build_method(name, chosen, task)
-        finally:
-            torch.set_default_dtype(before)
+        method = build_method(name, chosen, task)
+        if self.dtype != torch.float32:
+            before = torch.get_default_dtype()
+            torch.set_default_dtype(self.dtype)
+            try:
+                rounded, method = method, build_method(name, chosen, task)
+            finally:
+                torch.set_default_dtype(before)
+            if isinstance(method, DifficultyNetMethod) and isinstance(rounded, DifficultyNetMethod):
+                method.net.load_state_dict(rounded.net.state_dict())  # draws of another dtype differ
         method.refresh(torch.rand(CLASSES, generator=generator(1, "accuracies"), dtype=torch.float64))
         return method
 

@@ -29,6 +29,16 @@ def test_the_exact_way_gives_the_gradient_of_double_backward() -> None:
     assert distance(gradient("Difficulty-Net, exact"), expected) < 1e-10
 
 
+def test_both_dtypes_start_from_the_same_theta() -> None:
+    single, double = (
+        Setting(torch.device("cpu"), dtype).method("difficulty_net")
+        for dtype in (torch.float32, torch.float64)
+    )
+    for one, other in zip(single.theta, double.theta, strict=True):  # type: ignore[attr-defined]
+        assert (one.dtype, other.dtype) == (torch.float32, torch.float64)
+        assert torch.equal(one.double(), other)
+
+
 def test_the_plain_step_has_no_theta() -> None:
     step, theta = cross_entropy(SMALL)
     step()
