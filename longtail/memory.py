@@ -14,8 +14,7 @@ def keep_freed_memory() -> None:
     """Let this process keep freed memory for its next allocation, on Linux with glibc.
 
     By default the tensors of every step are given back to the system, which hands out empty pages again for
-    the next step. Filling those costs a Difficulty-Net step of ResNet-32 a tenth of its time
-    (`python -m benchmarks.meta_step`). The process then stays as large as it once was.
+    the next step, and filling those takes time. The process then stays as large as it once was.
     """
     if sys.platform != "linux":
         return
