@@ -212,6 +212,7 @@ AFFECTED = {
         for name in IMBALANCES
         if name != "digits-lt"
     },
+    "backbone": ({"backbone": "frozen"}, set()),
     "own.image_size": ({"own": {"image_size": 16, "test_share": 0.2}}, set()),
     "own.test_share": ({"own": {"image_size": 32, "test_share": 0.3}}, set()),
     "own.iterations": ({"own": {"image_size": 32, "test_share": 0.2, "iterations": 500}}, set()),
