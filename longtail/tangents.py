@@ -1,7 +1,7 @@
 """A forward pass, and its derivative along a direction of the parameters.
 
 Forward-mode differentiation computes every value again beside its derivative, and its formula for BatchNorm
-makes some twenty passes over memory. Here convolutions and linear layers keep what they gave in the forward
+makes many passes over memory. Here convolutions and linear layers keep what they gave in the forward
 pass (its graph holds those tensors anyway) and BatchNorm the statistics of the batch. It has a formula of its
 own: its Jacobian with respect to its input is symmetric, so the kernel of its backward pass also gives its
 tangent. All other operations are left to torch, so any module will do.
