@@ -1,81 +1,103 @@
 """Augmentation of batches, one draw per image.
 
 All draws of a batch are made at once on the CPU, a row of numbers for each image, so that they depend on the
-generator and the place in the batch only, not on the images or the device.
+generator and the place in the batch only, not on the images or the device. What is made of an image depends
+on its row alone: batches that are augmented together come out as they would one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from longtail import autoaugment
 from longtail.image_operations import read
-from longtail.second_view import second_view
-
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+from longtail.second_view import DRAWS, second_view
+from longtail.transfers import sent
 
 HOLE = 16
 """Side of Cutout's square, in pixels."""
 
 
-def shift(images: Tensor, draws: torch.Generator, pixels: int = 1) -> Tensor:
-    """Each image [B, channels, H, W] moved by up to `pixels` in both directions.
+@dataclass(frozen=True)
+class Augment:
+    """One kind of augmentation, in its two halves."""
 
-    What comes in at the border repeats the image's edge.
-    """
-    batch, _, height, width = images.shape
-    top, left = torch.randint(-pixels, pixels + 1, (2, batch), generator=draws).to(images.device)
-    rows = top[:, None, None] + torch.arange(height, device=images.device)[:, None]
-    columns = left[:, None, None] + torch.arange(width, device=images.device)
-    return read(images, rows.clamp(0, height - 1), columns.clamp(0, width - 1))
+    draw: Callable[[int, torch.Generator], Tensor]
+    """Numbers [B, draws of an image] for B images, on the CPU."""
+    apply: Callable[[Tensor, Tensor], Tensor]
+    """Images [B, channels, H, W] on any device and such numbers to new images of the same kind."""
 
-
-def unchanged(images: Tensor, draws: torch.Generator) -> Tensor:
-    """The images themselves."""
-    return images
+    def __call__(self, images: Tensor, draws: torch.Generator) -> Tensor:
+        """Both."""
+        return self.apply(images, self.draw(len(images), draws))
 
 
-def crop_flip(images: Tensor, draws: torch.Generator) -> Tensor:
-    """Padded by four zeros on each side, cropped to their size, flipped half the time: LDAM's and MiSLAS'.
+def uniform(numbers: int) -> Callable[[int, torch.Generator], Tensor]:
+    """Draws of [0, 1), float64 [B, numbers]."""
 
-    Images [B, channels, H, W]; zero is black in uint8 images only.
-    """
-    return _crop(images, torch.rand(len(images), 3, generator=draws, dtype=torch.float64), zeros=4)
+    def draw(images: int, draws: torch.Generator) -> Tensor:
+        return torch.rand(images, numbers, generator=draws, dtype=torch.float64)
+
+    return draw
 
 
-def cifar(images: Tensor, draws: torch.Generator) -> Tensor:
-    """The training transform of Difficulty-Net's code for CIFAR, on uint8 images [B, 3, H, W].
+def shift(pixels: int) -> Augment:
+    """Each image moved by up to `pixels` in both directions; at the border its edge is repeated."""
 
-    In this order: four reflected pixels on each side and four zeros around them, a crop of the image's size
-    (which moves it by up to eight), a flip half the time, AutoAugment's CIFAR-10 policy, Cutout. The released
-    code makes Cutout's box too wide where its left side lies inside the image; here it has the right width.
+    def draw(images: int, draws: torch.Generator) -> Tensor:
+        return torch.randint(-pixels, pixels + 1, (2, images), generator=draws).T
 
-    Raises ValueError for other images: AutoAugment works on grey levels, not on normalised values.
-    """
+    def apply(images: Tensor, moves: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        top, left = sent(moves.T, images.device)
+        rows = top[:, None, None] + torch.arange(height, device=images.device)[:, None]
+        columns = left[:, None, None] + torch.arange(width, device=images.device)
+        return read(images, rows.clamp(0, height - 1), columns.clamp(0, width - 1))
+
+    return Augment(draw, apply)
+
+
+def _cifar(images: Tensor, numbers: Tensor) -> Tensor:
     if images.dtype != torch.uint8 or images.shape[1] != 3 or min(images.shape[2:]) <= HOLE:
         found = f"{images.dtype} {list(images.shape)}"
         raise ValueError(f"expected uint8 images [B, 3, H, W] of more than {HOLE} pixels a side, not {found}")
-    numbers = torch.rand(len(images), 5 + autoaugment.DRAWS, generator=draws, dtype=torch.float64)
     images = _crop(images, numbers[:, :3], zeros=4, reflected=4)
     images = autoaugment.apply(images, autoaugment.choose(numbers[:, 3:-2]))
     return _cutout(images, numbers[:, -2:])
 
 
+crop_flip = Augment(uniform(3), lambda images, numbers: _crop(images, numbers, zeros=4))
+"""Padded by four zeros on each side, cropped to their size, flipped half the time: LDAM's and MiSLAS'.
+
+Zero is black in uint8 images only.
+"""
+
+cifar = Augment(uniform(5 + autoaugment.DRAWS), _cifar)
+"""The training transform of Difficulty-Net's code for CIFAR, on uint8 images [B, 3, H, W].
+
+In this order: four reflected pixels on each side and four zeros around them, a crop of the image's size
+(which moves it by up to eight), a flip half the time, AutoAugment's CIFAR-10 policy, Cutout. The released
+code makes Cutout's box too wide where its left side lies inside the image; here it has the right width.
+
+Raises ValueError for other images: AutoAugment works on grey levels, not on normalised values.
+"""
+
 AUGMENTS: dict[str, Augment] = {
-    "none": unchanged,
-    "shift": shift,
+    "none": Augment(uniform(0), lambda images, numbers: images),
+    "shift": shift(1),
     "crop_flip": crop_flip,
     "cifar": cifar,
-    "cifar_view": second_view,
+    "cifar_view": Augment(uniform(DRAWS), second_view),
 }
 
 
 def _whole(numbers: Tensor, low: int, high: int, device: torch.device) -> Tensor:
     """Uniform draws of [0, 1) as the integers `low` to `high` - 1, int64 [B, 1, 1]."""
-    return (low + (numbers * (high - low)).long()).to(device).view(-1, 1, 1)
+    return sent(low + (numbers * (high - low)).long(), device).view(-1, 1, 1)
 
 
 def _crop(images: Tensor, numbers: Tensor, zeros: int, reflected: int = 0) -> Tensor:

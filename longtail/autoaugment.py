@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from longtail.image_operations import OPERATIONS, Operation
+from longtail.transfers import sent
 
 RANGES: dict[str, tuple[float, float]] = {
     "ShearX": (-0.3, 0.3),
@@ -125,7 +126,7 @@ def apply(images: Tensor, choices: Choices, operations: Mapping[str, Operation] 
     for codes, magnitudes in zip(choices.operations, choices.magnitudes, strict=True):
         order = codes.argsort()
         sizes = codes.bincount(minlength=NOTHING + 1).tolist()
-        groups = images.index_select(0, places[order].to(images.device)).split(sizes)
+        groups = images.index_select(0, sent(places[order], images.device)).split(sizes)
         changed = [
             operation(group, of_group) if len(group) else group
             for operation, group, of_group in zip(
@@ -134,4 +135,4 @@ def apply(images: Tensor, choices: Choices, operations: Mapping[str, Operation] 
         ]
         images = torch.cat([*changed, groups[NOTHING]])
         places = order.argsort()
-    return images.index_select(0, places.to(images.device))
+    return images.index_select(0, sent(places, images.device))

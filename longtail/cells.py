@@ -20,6 +20,7 @@ from torch import nn
 from longtail.atomic import atomic_path, write_json
 from longtail.checkpoints import Checkpoints, Pace
 from longtail.errors import DivergedError
+from longtail.graphs import own_stream
 from longtail.heads import WithHead
 from longtail.image_sets import ImageSet
 from longtail.jobs import WEIGHTS_FILES, CellInputs, Job, read_cell, sums
@@ -78,7 +79,11 @@ def _train(
     warn: Callable[[str], None],
     careful: bool,
 ) -> bool:
-    with products(job.training.precision), decoders_of(job, inputs) as decoders:
+    with (
+        products(job.training.precision),
+        own_stream(torch.device(job.device)),
+        decoders_of(job, inputs) as decoders,
+    ):
         trainer = build_trainer(job, inputs, decoders)
         trainer.careful = careful
         kept = None
@@ -194,7 +199,8 @@ def write_cell(
     with atomic_path(directory / "predictions.parquet") as temporary:
         pq.write_table(table, temporary)
     rates = trainer.data.throughput.rates(trainer.data.train.decoding_rate)
-    write_json(directory / "timing.json", {"seconds": trainer.seconds, **rates})
+    recorded = None if trainer.replays is None else trainer.replays.told
+    write_json(directory / "timing.json", {"seconds": trainer.seconds, **rates, "recorded": recorded})
     write_json(directory / "fingerprint.json", job.facts(inputs))
     write_json(
         directory / "cell.json", {**_facts(job, inputs, trainer), **metadata, "files": sums(directory)}

@@ -17,6 +17,7 @@ TRAINING_CODE = (
     "cells.py",
     "difficulty_net.py",
     "finite.py",
+    "graphs.py",
     "image_operations.py",
     "meta_gradient.py",
     "method.py",
@@ -29,6 +30,7 @@ TRAINING_CODE = (
     "tangents.py",
     "trainer.py",
     "training_data.py",
+    "transfers.py",
 )
 """The modules whose code decides what a training gives, beside that of its method."""
 

@@ -14,11 +14,14 @@ from longtail.image_sets import View
 from longtail.photographs import DRAWS
 from longtail.randomness import generator
 from longtail.training_data import normalised
+from longtail.transfers import sent
 
 BATCH = 128
 """Images of a part of `batches`."""
-AHEAD = 3
-"""Parts of `batches` that are decoded before they are asked for."""
+AHEAD = 2
+"""Iterations whose images are decoded before they are asked for."""
+PARTS_AHEAD = 3
+"""Parts of `batches` for which the same is true."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,13 @@ class FileImages:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     decoders: Decoders
-    begun: dict[tuple[str, int], Decoding] = field(default_factory=dict)
-    """Views under way, by stream and step."""
+    begun: dict[tuple[int, str, int], Decoding] = field(default_factory=dict)
+    """Views under way, by their keys."""
 
     @property
-    def decoded(self) -> bool:
-        """For each batch."""
-        return True
+    def ahead(self) -> int:
+        """Decoders work beside the training."""
+        return AHEAD
 
     @property
     def decoding_rate(self) -> float | None:
@@ -51,7 +54,7 @@ class FileImages:
 
     def expect(self, view: View) -> None:
         """Begin to decode."""
-        if (view.stream, view.step) in self.begun:
+        if view.key in self.begun:
             return
         draws = None
         if view.augment is not None:
@@ -62,18 +65,19 @@ class FileImages:
                 dtype=torch.float64,
             )
         order = self._order(view.rows.tolist(), view.augment, draws)
-        self.begun[view.stream, view.step] = self.decoders.begin(order)
+        self.begun[view.key] = self.decoders.begin(order)
 
     def settle(self, view: View) -> None:
         """Wait for a GPU where the images of `view` are not decoded yet."""
-        begun = self.begun.get((view.stream, view.step))
+        begun = self.begun.get(view.key)
         if self.labels.is_cuda and not (begun and begun.ready):
             torch.cuda.synchronize(self.labels.device)
 
-    def view(self, view: View) -> Tensor:
-        """The images, float32 [B, 3, side, side]."""
+    def view(self, view: View) -> tuple[Tensor, Tensor]:
+        """The images, float32 [B, 3, side, side], and their labels [B]."""
         self.expect(view)
-        return self._on_device(self.begun.pop((view.stream, view.step)))
+        images = self._on_device(self.begun.pop(view.key))
+        return images, self.labels[sent(view.rows, self.labels.device)]
 
     def batches(self) -> Iterator[Tensor]:
         """All images, some parts ahead of the one that is asked for."""
@@ -82,13 +86,11 @@ class FileImages:
         for start in starts:
             rows = range(start, min(start + BATCH, len(self.files)))
             waiting.append(self.decoders.begin(self._order(rows)))
-            if len(waiting) > AHEAD:
+            if len(waiting) > PARTS_AHEAD:
                 yield self._on_device(waiting.pop(0))
         for decoding in waiting:
             yield self._on_device(decoding)
 
     def _on_device(self, decoding: Decoding) -> Tensor:
-        images = torch.from_numpy(decoding.images())
-        if self.labels.is_cuda:  # from pinned memory the copy goes on beside the steps that are queued
-            images = images.pin_memory()
-        return normalised(images.to(self.labels.device, non_blocking=True), self.mean, self.std)
+        images = sent(torch.from_numpy(decoding.images()), self.labels.device)
+        return normalised(images, self.mean, self.std)

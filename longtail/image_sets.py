@@ -24,6 +24,11 @@ class View:
     stream: str
     step: int
 
+    @property
+    def key(self) -> tuple[int, str, int]:
+        """What tells views of one set from each other."""
+        return self.seed, self.stream, self.step
+
 
 class ImageSet(Protocol):
     """N labelled images, as a network takes them: float32 [B, channels, H, W], normalised, on one device."""
@@ -34,8 +39,8 @@ class ImageSet(Protocol):
         ...
 
     @property
-    def decoded(self) -> bool:
-        """Whether images are decoded for each batch, so that `expect` saves time."""
+    def ahead(self) -> int:
+        """How many iterations ahead it saves time to `expect` views."""
         ...
 
     @property
@@ -43,8 +48,8 @@ class ImageSet(Protocol):
         """Images a second that can be decoded, measured so far; None before, and where nothing is decoded."""
         ...
 
-    def view(self, view: View) -> Tensor:
-        """The images of a view, [B, channels, H, W]."""
+    def view(self, view: View) -> tuple[Tensor, Tensor]:
+        """The images of a view, [B, channels, H, W], and their labels, int64 [B]."""
         ...
 
     def expect(self, view: View) -> None:

@@ -49,13 +49,21 @@ def _scaled(tensors: Sequence[Tensor], rates: Sequence[float]) -> list[Tensor]:
     return [own if rate == 1 else own * rate for own, rate in zip(tensors, rates, strict=False)]
 
 
+def _moved(values: list[Tensor], gradients: list[Tensor], step_size: float | Tensor) -> list[Tensor]:
+    """phi - step_size gradient."""
+    add, mul = torch._foreach_add, torch._foreach_mul  # pyright: ignore[reportPrivateImportUsage]
+    if isinstance(step_size, Tensor):  # a factor `alpha` would be read, and the device waited for
+        return list(add(values, list(mul(gradients, -step_size))))
+    return list(add(values, gradients, alpha=-step_size))
+
+
 def weight_gradient(
     forward: Forward,
     losses: Tensor,
     weights: Tensor,
     sample_losses: Callable[[Tensor], Tensor],
     meta_loss: Callable[[Mapping[str, Tensor]], Tensor],
-    step_size: float,
+    step_size: float | Tensor,
     drift: Sequence[Tensor] | None = None,
     rates: Sequence[float] | None = None,
 ) -> MetaGradient:
@@ -87,7 +95,7 @@ def weight_gradient(
     if rates is not None:
         gradients = _scaled(gradients, rates)
     with torch.no_grad():
-        ahead = torch._foreach_add(values, gradients, alpha=-step_size)  # pyright: ignore[reportPrivateImportUsage]
+        ahead = _moved(values, list(gradients), step_size)
     look_ahead = {name: value.requires_grad_() for name, value in zip(names, ahead, strict=True)}
     loss = meta_loss(look_ahead)
     direction = torch.autograd.grad(loss, list(look_ahead.values()), materialize_grads=True)

@@ -50,8 +50,8 @@ class Moment:
     """From 0."""
     iterations: int
     """Of the whole training."""
-    learning_rate: float
-    """Of the step to come."""
+    learning_rate: float | Tensor
+    """Of the step to come; a tensor without axes where the step is recorded (`longtail.graphs`)."""
     optimiser: SGD | None = None
     """The one that takes the step, for methods that look ahead with its momentum."""
 
@@ -73,6 +73,10 @@ class Method:
     meta_from_training = False
     """Meta batches are class-balanced draws of augmented training images, not of the meta set."""
     uses_second_view = False
+    replayable = False
+    """A GPU may record one iteration and replay it: `backward` reads nothing but the model, the batches, the
+    learning rate, and tensors that keep their place in memory. (What `refresh` and `load_state` take in is
+    copied into them.) A subclass of which this is not true says so again."""
     draws_ahead = True
     """The sampler's batches do not depend on the method's state: the next ones are known before a step."""
 

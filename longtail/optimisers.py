@@ -34,12 +34,12 @@ class SGD:
         self.buffers: list[Tensor | None] = [None] * len(self.parameters)
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float | Tensor) -> None:
         """Move the parameters that have a `.grad`."""
         for rate in dict.fromkeys(self.rates):
             self._step(learning_rate * rate, [i for i, own in enumerate(self.rates) if own == rate])
 
-    def _step(self, learning_rate: float, which: list[int]) -> None:
+    def _step(self, learning_rate: float | Tensor, which: list[int]) -> None:
         moved = [i for i in which if self.parameters[i].grad is not None]
         if not moved:
             return
@@ -51,7 +51,7 @@ class SGD:
             fused=True,
             weight_decay=self.weight_decay,
             momentum=self.momentum,
-            lr=learning_rate,
+            lr=learning_rate,  # type: ignore[arg-type]
             dampening=0.0,
             nesterov=self.nesterov,
             maximize=False,

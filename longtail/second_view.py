@@ -20,6 +20,7 @@ from torch import Tensor
 
 from longtail.autoaugment import NOTHING, Choices, apply
 from longtail.image_operations import Operation, brightness, colour, contrast, read
+from longtail.transfers import sent
 
 AREA = (0.2, 1.0)
 RATIO = (3 / 4, 4 / 3)
@@ -44,9 +45,10 @@ def hue(images: Tensor, turns: Tensor) -> Tensor:
     span = torch.where(chroma == 0, 1, chroma)
     sixths = torch.where(top == green, (blue - red) / span + 2, (red - green) / span + 4)
     sixths = torch.where(top == red, (green - blue) / span, sixths)
-    sixths = sixths + 6 * turns.to(images.device, torch.float32).view(-1, 1, 1)
+    sixths = sixths + 6 * sent(turns.float(), images.device).view(-1, 1, 1)
     # a channel falls from the highest to the lowest value and rises again, two sixths after the one before
-    distance = (sixths[:, None] + torch.tensor([5.0, 3.0, 1.0], device=images.device).view(-1, 1, 1)) % 6
+    starts = 5 - 2 * torch.arange(3.0, device=images.device)
+    distance = (sixths[:, None] + starts.view(-1, 1, 1)) % 6
     share = torch.minimum(distance, 4 - distance).clamp(0, 1)
     return ((top[:, None] - chroma[:, None] * share) * 255.999).to(torch.uint8)
 
@@ -56,7 +58,7 @@ def blur(images: Tensor, deviations: Tensor) -> Tensor:
     height, width = images.shape[2:]
     offsets = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
     kernels = torch.exp(-((offsets / deviations[:, None]) ** 2) / 2)
-    kernels = (kernels / kernels.sum(1, keepdim=True)).to(images.device, torch.float32)
+    kernels = sent((kernels / kernels.sum(1, keepdim=True)).float(), images.device)
     shares = kernels.view(len(images), -1, 1, 1, 1).unbind(1)
     padded = F.pad(images.float(), (REACH,) * 4, mode="reflect")
     across = _total([share * padded[..., at : at + width] for at, share in enumerate(shares)])
@@ -81,14 +83,13 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def second_view(images: Tensor, draws: torch.Generator) -> Tensor:
-    """Another view of uint8 images [B, 3, H, W] with at least 7 pixels a side, one draw for each.
+def second_view(images: Tensor, numbers: Tensor) -> Tensor:
+    """Another view of uint8 images [B, 3, H, W] with at least 7 pixels a side; `numbers` [B, `DRAWS`].
 
     Raises ValueError for images that are not uint8 with three channels.
     """
     if images.dtype != torch.uint8 or images.shape[1] != 3:
         raise ValueError(f"expected uint8 images [B, 3, H, W], not {images.dtype} {list(images.shape)}")
-    numbers = torch.rand(len(images), DRAWS, generator=draws, dtype=torch.float64)
     height, width = images.shape[2:]
     boxes = choose_boxes(numbers[:, : 2 * TRIES + 2], height, width)
     images = resized_crop(images, boxes, flipped=numbers[:, 2 * TRIES + 2] >= 0.5)
@@ -137,10 +138,12 @@ def choose_boxes(draws: Tensor, height: int, width: int, shares: tuple[float, fl
 def resized_crop(images: Tensor, boxes: Tensor, flipped: Tensor) -> Tensor:
     """Boxes [B, 4] of the images enlarged to the images' size (bilinear), then flipped where [B] says so."""
     top, left, high, wide = boxes.unbind(1)
-    row, below, down = (part.to(images.device)[:, :, None] for part in _between(top, high, images.shape[2]))
+    row, below, down = (
+        sent(part, images.device)[:, :, None] for part in _between(top, high, images.shape[2])
+    )
     parts = _between(left, wide, images.shape[3])
     column, beside, right = (
-        torch.where(flipped[:, None], part.flip(1), part).to(images.device)[:, None] for part in parts
+        sent(torch.where(flipped[:, None], part.flip(1), part), images.device)[:, None] for part in parts
     )
     down, right = down[:, None], right[:, None]
     upper = read(images, row, column) * (1 - right) + read(images, row, beside) * right

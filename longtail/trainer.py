@@ -14,9 +14,10 @@ from longtail.benchmarks import Training
 from longtail.difficulty_net import difficulty_entropy
 from longtail.errors import DivergedError
 from longtail.finite import not_finite, tensors_of
+from longtail.graphs import Replays, cuda_recorder
 from longtail.histories import History
 from longtail.image_sets import ImageSet
-from longtail.method import Method, Moment
+from longtail.method import Batch, Method, Moment
 from longtail.optimisers import SGD
 from longtail.schedules import learning_rate
 from longtail.training_data import PART, TrainingData
@@ -63,6 +64,10 @@ class Trainer:
         self.method, self.data = method, data
         self.training = training
         self.careful = False
+        self.replays: Replays | None = None
+        """Of iterations, where a GPU can record them."""
+        if data.train.labels.is_cuda and method.replayable:
+            self.replays = Replays(self._iterate, cuda_recorder())
         trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
         rates = [training.backbone_rate if name.startswith("backbone.") else 1.0 for name in trained]
         own = method.parameters()
@@ -174,10 +179,17 @@ class Trainer:
         batch = self.data.train_batch(self.iteration)
         meta = self.data.meta_batch(self.iteration) if self.method.uses_meta_batch else None
         moment = Moment(self.iteration, self.training.iterations, rate, self.optimiser)
+        # a careful one looks at gradients, which a replay leaves where nobody finds them
+        iterate = self._iterate if self.replays is None or self.careful else self.replays
+        scalars = iterate(batch, meta, moment)
+        self.iteration += 1
+        return scalars
+
+    def _iterate(self, batch: Batch, meta: Batch | None, moment: Moment) -> dict[str, Tensor]:
+        """One step of all that is trained."""
         self.optimiser.zero_grad()
         scalars = self.method.backward(self.model, batch, meta, moment)
-        self.optimiser.step(rate)
-        self.iteration += 1
+        self.optimiser.step(moment.learning_rate)
         return scalars
 
     def _add_row(self, accuracy: Tensor, means: dict[str, float]) -> None:

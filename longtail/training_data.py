@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
 
@@ -19,18 +19,19 @@ from longtail.method import Batch, Method
 from longtail.randomness import generator
 from longtail.samplers import ClassAwareSampler, Sampler, ShuffledSampler
 from longtail.throughput import Throughput
+from longtail.transfers import sent
 
 PART = 1024
 """Images of a part of `Images.batches`."""
-AHEAD = 2
-"""Iterations whose batches are begun before they are asked for."""
+AHEAD = 32
+"""Iterations whose batches are made at once on a GPU, for which one batch is little work."""
 
 
 def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """uint8 images [B, channels, H, W] as a network takes them, in channels-last order; floats count as
     normalised already."""
     if not images.is_floating_point():
-        centre, spread = (torch.tensor(values, device=images.device) for values in (mean, std))
+        centre, spread = (sent(torch.tensor(values), images.device) for values in (mean, std))
         images = (images.float() / 255 - centre[:, None, None]) / spread[:, None, None]
     return images.contiguous(memory_format=torch.channels_last)
 
@@ -47,6 +48,9 @@ class Images:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """Of each channel, on the scale 0..1."""
+    _expected: list[View] = field(default_factory=list, repr=False)
+    _made: dict[tuple[int, str, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+    """Views that were made before they were asked for, by their keys."""
 
     @classmethod
     def of(
@@ -62,9 +66,9 @@ class Images:
         return cls(raw, torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device), mean, std)
 
     @property
-    def decoded(self) -> bool:
-        """They are here already."""
-        return False
+    def ahead(self) -> int:
+        """On a CPU nothing is gained."""
+        return AHEAD if self.raw.is_cuda else 0
 
     @property
     def decoding_rate(self) -> None:
@@ -76,16 +80,31 @@ class Images:
         """All images as the network takes them, float32 [N, channels, H, W], without augmentation."""
         return normalised(self.raw, self.mean, self.std)
 
-    def view(self, view: View) -> Tensor:
-        """The images, as the network takes them."""
-        chosen = view.rows.to(self.raw.device)
-        if view.augment is None:
-            return self.pixels[chosen]
-        draws = generator(view.seed, view.stream, view.step)
-        return normalised(AUGMENTS[view.augment](self.raw[chosen], draws), self.mean, self.std)
+    def view(self, view: View) -> tuple[Tensor, Tensor]:
+        """The images, as the network takes them, and their labels; made together with those expected."""
+        if view.key not in self._made:
+            together = [other for other in self._expected if other.stream == view.stream]
+            self._expected[:] = [other for other in self._expected if other.stream != view.stream]
+            self._make([view, *(other for other in together if other.key != view.key)])
+        return self._made.pop(view.key)
+
+    def _make(self, views: Sequence[View]) -> None:
+        """Those of one stream."""
+        rows = sent(torch.cat([view.rows for view in views]), self.raw.device)
+        if views[0].augment is None:
+            images = self.pixels[rows]
+        else:
+            augment = AUGMENTS[views[0].augment]
+            draws = [generator(view.seed, view.stream, view.step) for view in views]
+            numbers = [augment.draw(len(view.rows), own) for view, own in zip(views, draws, strict=True)]
+            images = normalised(augment.apply(self.raw[rows], torch.cat(numbers)), self.mean, self.std)
+        sizes = [len(view.rows) for view in views]
+        parts = zip(views, images.split(sizes), self.labels[rows].split(sizes), strict=True)
+        self._made.update({view.key: (own, labels) for view, own, labels in parts})
 
     def expect(self, view: View) -> None:
-        """Nothing to do."""
+        """Note it."""
+        self._expected.append(view)
 
     def settle(self, view: View) -> None:
         """Nothing to do."""
@@ -108,6 +127,8 @@ class TrainingData(Generic[Kind]):
         self.train, self.meta, self.seed, self.training = train, meta, seed, training
         self.two_views, self.draws_ahead = method.uses_second_view, method.draws_ahead
         self.throughput = Throughput()
+        self._told: dict[str, int] = {}
+        """The first iteration of which nothing was expected yet, by stream."""
         labels = train.labels.cpu()
         self.sampler = method.sampler(training.sampler, labels, training.batch_size)
         self.meta_from_training = method.meta_from_training
@@ -126,13 +147,11 @@ class TrainingData(Generic[Kind]):
 
     def train_batch(self, iteration: int) -> Batch:
         """The augmented training batch of `iteration`."""
-        views = self._train_views(iteration)
-        images = [self._made(self.train, view) for view in views]
-        for later in self._later(iteration) if self.draws_ahead else ():
+        (images, labels), *second = [self._made(self.train, view) for view in self._train_views(iteration)]
+        for later in self._later(self.train, iteration, "train") if self.draws_ahead else ():
             for view in self._train_views(later):
                 self.train.expect(view)
-        rows = views[0].rows.to(self.train.labels.device)
-        return Batch(images[0], self.train.labels[rows], images[1] if self.two_views else None)
+        return Batch(images, labels, second[0][0] if second else None)
 
     def meta_batch(self, iteration: int) -> Batch:
         """The meta batch of `iteration`.
@@ -141,11 +160,10 @@ class TrainingData(Generic[Kind]):
         are.
         """
         source: ImageSet = self.train if self.meta_from_training else self.meta
-        view = self._meta_view(iteration)
-        images = self._made(source, view)
-        for later in self._later(iteration):
+        images, labels = self._made(source, self._meta_view(iteration))
+        for later in self._later(source, iteration, "meta"):
             source.expect(self._meta_view(later))
-        return Batch(images, source.labels[view.rows.to(source.labels.device)])
+        return Batch(images, labels)
 
     def _train_views(self, iteration: int) -> list[View]:
         rows = self.sampler.batch(iteration)
@@ -158,15 +176,17 @@ class TrainingData(Generic[Kind]):
         augment = self.training.augment if self.meta_from_training else None
         return View(self.meta_sampler.batch(iteration), augment, self.seed, "meta_augment", iteration)
 
-    def _later(self, iteration: int) -> range:
-        """The iterations whose batches can be begun now."""
-        ahead = AHEAD if self.train.decoded else 0
-        return range(iteration + 1, min(iteration + 1 + ahead, self.training.iterations))
+    def _later(self, source: ImageSet, iteration: int, stream: str) -> range:
+        """The iterations after this one whose batches can be begun now, each named once."""
+        first = max(iteration + 1, self._told.get(stream, 0))
+        end = min(iteration + 1 + source.ahead, self.training.iterations)
+        self._told[stream] = max(first, end)
+        return range(first, end)
 
-    def _made(self, source: ImageSet, view: View) -> Tensor:
+    def _made(self, source: ImageSet, view: View) -> tuple[Tensor, Tensor]:
         source.settle(view)
         began = time.monotonic()
-        images = source.view(view)
+        images, labels = source.view(view)
         self.throughput.loading += time.monotonic() - began
         self.throughput.images += len(images)
-        return images
+        return images, labels

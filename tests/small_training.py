@@ -67,6 +67,7 @@ def make_trainer(
     seed: int = 1,
     dtype: torch.dtype = torch.float32,
     noise: float = 1.0,
+    device: torch.device | None = None,
     **changes: Any,
 ) -> Trainer:
     """A trainer before its first iteration; `changes` are those of `TRAINING`."""
@@ -75,7 +76,7 @@ def make_trainer(
     training = TRAINING.model_copy(update={**usual, **preset.training, **changes})
     settings = preset.settings.model_validate(settings or {}).model_dump(by_alias=True)
     with default_dtype(dtype):
-        task = Task(counts=torch.tensor(COUNTS), seed=seed, imbalance=24)
+        task = Task(torch.tensor(COUNTS), seed, 24, device or torch.device("cpu"))
         chosen = build_method(method, settings, task)
         network = build_network("digits_resnet", CLASSES, seed)
         if preset.stage == "retrain":
@@ -83,4 +84,7 @@ def make_trainer(
         else:
             network = chosen.adapt(network)
     train, meta = make_images(COUNTS, 2, dtype, noise), make_images(META_COUNTS, 3, dtype, noise)
+    if device is not None:
+        network = network.to(device)
+        train, meta = (Images(own.raw.to(device), own.labels.to(device)) for own in (train, meta))
     return Trainer(network, chosen, TrainingData(train, meta, training, chosen, seed), training, CLASSES)

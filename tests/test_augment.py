@@ -43,7 +43,7 @@ def test_shift_moves_each_image_as_the_reference_does(
     pixels: int, shape: tuple[int, int, int], kind: torch.dtype
 ) -> None:
     images = (100 * torch.rand(60, *shape, generator=draws(2))).to(kind)
-    made = shift(images, draws(), pixels)
+    made = shift(pixels)(images, draws())
     assert made.dtype == kind
     moves = range(-pixels, pixels + 1)
     seen = []
@@ -56,7 +56,7 @@ def test_shift_moves_each_image_as_the_reference_does(
 
 def test_equal_images_of_a_batch_get_different_draws() -> None:
     images = torch.randn(1, 1, 8, 8, generator=draws(2)).expand(64, -1, -1, -1)
-    assert len({image.numpy().tobytes() for image in shift(images, draws())}) == 9
+    assert len({image.numpy().tobytes() for image in shift(1)(images, draws())}) == 9
     images = some_images(1).expand(64, -1, -1, -1)
     assert len({image.numpy().tobytes() for image in cifar(images, draws())}) == 64
 

@@ -115,7 +115,7 @@ def test_a_view_is_torchvisions_operations_one_after_the_other() -> None:
             if code != NOTHING:
                 image = operations[list(OPERATIONS)[code]](image, amount)
         one_by_one.append(image)
-    difference = (second_view(images, draws(3)).int() - torch.stack(one_by_one).int()).abs()
+    difference = (second_view(images, numbers).int() - torch.stack(one_by_one).int()).abs()
     # a grey level lost early may be multiplied by what follows
     assert (difference > 0).double().mean() < 0.01
     assert (difference > 3).double().mean() < 0.001
@@ -123,4 +123,4 @@ def test_a_view_is_torchvisions_operations_one_after_the_other() -> None:
 
 def test_a_view_refuses_normalised_images() -> None:
     with pytest.raises(ValueError, match="expected uint8 images"):
-        second_view(torch.zeros(2, 3, 32, 32), draws())
+        second_view(torch.zeros(2, 3, 32, 32), torch.zeros(2, DRAWS))

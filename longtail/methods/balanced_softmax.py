@@ -28,6 +28,8 @@ def log_counts(task: Task) -> Tensor:
 class BalancedSoftmax(Method):
     """Cross-entropy with the training prior in the logits."""
 
+    replayable = True
+
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         self.log_counts = log_counts(task)

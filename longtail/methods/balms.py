@@ -81,6 +81,8 @@ class MetaSampler:
 class BALMS(BalancedSoftmax):
     """Balanced Softmax on batches from the meta sampler."""
 
+    replayable = False  # the sampler's noise is that of the iteration
+
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         self.settings = Settings.model_validate(settings)

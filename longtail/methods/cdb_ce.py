@@ -63,10 +63,15 @@ def difficulty_weights(difficulty: Tensor, tau: float | Tensor) -> Tensor:
 class CDBCE(Method):
     """Weights straight from the accuracies."""
 
+    replayable = True
+
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         self.settings = Settings.model_validate(settings)
-        self.refresh(torch.zeros(task.classes))
+        self.accuracy, self.difficulties, self.class_weights = (
+            torch.zeros(task.classes, dtype=torch.float64, device=task.device) for _ in range(3)
+        )
+        self.refresh(self.accuracy)
 
     def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """Losses [B] of logits [B, C] and labels [B]."""
@@ -75,12 +80,10 @@ class CDBCE(Method):
 
     def refresh(self, accuracy: Tensor) -> None:
         """Take in the accuracies [C] on the meta set."""
-        self.accuracy = accuracy.to(self.task.device, torch.float64)
-        self.difficulties = DIFFICULTIES[self.settings.difficulty](self.accuracy)
-        tau = self.settings.tau
-        self.class_weights = difficulty_weights(
-            self.difficulties, dynamic_tau(self.accuracy) if tau == "dynamic" else tau
-        )
+        self.accuracy.copy_(accuracy)
+        self.difficulties.copy_(DIFFICULTIES[self.settings.difficulty](self.accuracy))
+        tau = dynamic_tau(self.accuracy) if self.settings.tau == "dynamic" else self.settings.tau
+        self.class_weights.copy_(difficulty_weights(self.difficulties, tau))
 
     def difficulty(self) -> Tensor:
         """d_c, [C]."""
@@ -92,7 +95,7 @@ class CDBCE(Method):
 
     def state(self) -> dict[str, Any]:
         """The accuracies, from which all else follows."""
-        return {"accuracy": self.accuracy}
+        return {"accuracy": self.accuracy.clone()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""

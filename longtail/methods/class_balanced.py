@@ -40,6 +40,8 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
 class ClassBalanced(Method):
     """A loss weighted by the inverse of the effective number."""
 
+    replayable = True
+
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         self.settings = Settings.model_validate(settings)

@@ -10,5 +10,7 @@ from longtail.method import Method
 class CrossEntropy(Method):
     """The plain loss: every hook as `Method` has it."""
 
+    replayable = True
+
 
 METHOD = CrossEntropy

@@ -19,6 +19,8 @@ from longtail.randomness import global_draws
 class CRT(Method):
     """Cross-entropy for a new classifier."""
 
+    replayable = True
+
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         self.settings = Settings.model_validate(settings)

@@ -33,6 +33,7 @@ class DifficultyNetMethod(Method):
     """The three-step algorithm."""
 
     uses_meta_batch = True
+    replayable = True
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
@@ -110,7 +111,7 @@ class DifficultyNetMethod(Method):
 
     def refresh(self, accuracy: Tensor) -> None:
         """Take in the accuracies [C] on the meta set."""
-        self.accuracy = accuracy.to(self.accuracy)
+        self.accuracy.copy_(accuracy)
 
     @torch.no_grad()
     def difficulty(self) -> Tensor:
@@ -126,14 +127,14 @@ class DifficultyNetMethod(Method):
         return {
             "net": self.net.state_dict(),
             "optimiser": self.optimiser.state(),
-            "accuracy": self.accuracy,
+            "accuracy": self.accuracy.clone(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state(state["optimiser"])
-        self.accuracy = state["accuracy"].to(self.accuracy)
+        self.accuracy.copy_(state["accuracy"])
 
 
 METHOD = DifficultyNetMethod

@@ -51,6 +51,8 @@ class CalibratedClassifier(FixedClassifier):
 class DisAlign(Method):
     """Re-weighted cross-entropy of calibrated logits."""
 
+    replayable = True
+
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         rho = Settings.model_validate(settings).rho

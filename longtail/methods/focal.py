@@ -42,7 +42,7 @@ def sigmoid_focal_losses(
     logits: Tensor, labels: Tensor, gamma: float, factor_gradient: bool = True
 ) -> Tensor:
     """Losses [B] of logits [B, C] and labels [B]: one sigmoid a class, summed (Cui et al.)."""
-    own = F.one_hot(labels, logits.shape[1]).bool()
+    own = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
     log_q = F.logsigmoid(torch.where(own, logits, -logits))
     return faded(log_q, gamma, factor_gradient).sum(dim=1)
 
@@ -62,6 +62,8 @@ def with_prior_biases(network: nn.Module) -> nn.Module:
 
 class Focal(Method):
     """Cross-entropy with a factor that fades where the network is right."""
+
+    replayable = True
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)

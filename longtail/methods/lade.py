@@ -39,6 +39,8 @@ def density_ratio_regulariser(logits: Tensor, labels: Tensor, log_prior: Tensor,
 class LADE(Method):
     """Balanced Softmax and the regulariser."""
 
+    replayable = True
+
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         self.settings = Settings.model_validate(settings)

@@ -49,6 +49,8 @@ def smoothed_losses(logits: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
 class LAS(Method):
     """Label-aware smoothing of classifier and scales."""
 
+    replayable = True
+
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         chosen = Settings.model_validate(settings)

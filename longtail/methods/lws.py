@@ -14,6 +14,8 @@ from longtail.method import Method
 class LWS(Method):
     """Cross-entropy for one scale a class."""
 
+    replayable = True
+
     def head(self, classifier: nn.Linear) -> nn.Module:
         """Stage 1's classifier, frozen, under trained scales."""
         return ScaledClassifier(classifier, train_classifier=False, train_scale=True)

@@ -44,6 +44,7 @@ class MetaWeightNet(Method):
     """Weights of images (or classes), a learned function of one number."""
 
     uses_meta_batch = True
+    replayable = True
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
@@ -112,7 +113,7 @@ class MetaWeightNet(Method):
 
     def refresh(self, accuracy: Tensor) -> None:
         """Take in the accuracies [C] on the meta set."""
-        self.accuracy = accuracy.to(self.accuracy)
+        self.accuracy.copy_(accuracy)
 
     @torch.no_grad()
     def difficulty(self) -> Tensor | None:
@@ -129,14 +130,14 @@ class MetaWeightNet(Method):
         return {
             "net": self.net.state_dict(),
             "optimiser": self.optimiser.state(),
-            "accuracy": self.accuracy,
+            "accuracy": self.accuracy.clone(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state(state["optimiser"])
-        self.accuracy = state["accuracy"].to(self.accuracy)
+        self.accuracy.copy_(state["accuracy"])
 
 
 METHOD = MetaWeightNet

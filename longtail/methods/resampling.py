@@ -54,6 +54,8 @@ class PowerSampler:
 class Resampling(Method):
     """Cross-entropy on resampled batches."""
 
+    replayable = True
+
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         self.settings = Settings.model_validate(settings)

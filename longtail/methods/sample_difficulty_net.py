@@ -52,6 +52,7 @@ class SampleDifficultyNet(Method):
     """Difficulty-Net on the losses of a batch in place of the accuracies of classes."""
 
     uses_meta_batch = True
+    replayable = True
     net: DifficultyNet
     optimiser: Adam
 

@@ -163,8 +163,8 @@ class Reference:
         """Features, labels and straight-through weights."""
         noise = naive_noise(iteration, TRAINING.batch_size)
         drawn, weights = straight_through(self.logits, noise / self.temperature)
-        pixels = self.data.train.view(View(drawn, TRAINING.augment, 1, "augment", iteration))
-        return self.features(pixels), self.data.train.labels[drawn], weights
+        pixels, labels = self.data.train.view(View(drawn, TRAINING.augment, 1, "augment", iteration))
+        return self.features(pixels), labels, weights
 
     def gradient(self, iteration: int, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Of the meta loss, to u."""
