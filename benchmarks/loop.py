@@ -47,11 +47,11 @@ def timed(function: Callable[..., Any], name: str, spent: Counter[str]) -> Calla
     return wrapper
 
 
-def made_up(counts: list[int], seed: int) -> Images:
+def made_up(counts: list[int], seed: int, device: torch.device) -> Images:
     """Noise with these numbers of images a class."""
     labels = np.repeat(np.arange(len(counts)), counts)
     pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
-    return Images.of(pixels, labels, CIFAR100_LT.mean, CIFAR100_LT.std, torch.device("cpu"))
+    return Images.of(pixels, labels, CIFAR100_LT.mean, CIFAR100_LT.std, device)
 
 
 def one_epoch() -> tuple[float, dict[str, float], int]:
@@ -60,7 +60,8 @@ def one_epoch() -> tuple[float, dict[str, float], int]:
     counts = exponential_profile(CIFAR100_LT.n_max or 0, IMBALANCE, classes)
     task = Task(torch.tensor(counts), 1, IMBALANCE)
     method = build_method("cross_entropy", METHODS["cross_entropy"].settings().model_dump(), task)
-    train, meta = made_up(counts, 1), made_up([CIFAR100_LT.meta_per_class] * classes, 2)
+    cpu = torch.device("cpu")
+    train, meta = made_up(counts, 1, cpu), made_up([CIFAR100_LT.meta_per_class] * classes, 2, cpu)
     training = CIFAR100_LT.represent
     data = TrainingData(train, meta, training, method, seed=1)
     model = build_network("resnet32", classes, seed=1)
