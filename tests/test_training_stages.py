@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from longtail.presets import METHODS
+from tests.stage_runs import environment
 
 ROOT = Path(__file__).parent.parent
 PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1, 2]\nschedule: {fraction: 0.04}\n"
@@ -20,10 +20,8 @@ MODELS = Path("models/digits-lt/imb50/cross_entropy")
 
 
 def stage(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -88,6 +86,21 @@ def test_one_cell_can_be_trained_by_itself_to_the_same_bytes(trained: Path, tmp_
         assert (folder / MODELS / "seed2" / name).read_bytes() == (
             trained / MODELS / "seed2" / name
         ).read_bytes()
+
+
+def test_workers_that_start_anew_give_the_same_bytes(trained: Path, tmp_path: Path) -> None:
+    """As on a GPU and on other systems than Linux: they inherit nothing from the stage's process."""
+    folder = tmp_path / "spawned"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("work", "models"))
+    program = "import os; del os.fork\nfrom stages import console, represent; console.run(represent.main)"
+    command = [sys.executable, "-c", program, "50", "cross_entropy"]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    before, after = (
+        {key: value for key, value in contents(root / MODELS).items() if not key.endswith("timing.json")}
+        for root in (trained, folder)
+    )
+    assert after == before
 
 
 def test_other_variants_are_trained_ahead_where_that_is_asked_for(

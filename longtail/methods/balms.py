@@ -34,6 +34,7 @@ from longtail.presets.balms import Settings
 from longtail.randomness import generator, global_draws
 from longtail.samplers import Sampler
 from longtail.tangents import Forward, call_without_trace
+from longtail.transfers import sent
 
 
 def initial_logits(counts: Tensor, kappa: float) -> Tensor:
@@ -72,7 +73,7 @@ class MetaSampler:
 
     def soft(self, iteration: int, labels: Tensor) -> Tensor:
         """s_b [B] of the drawn images, which have `labels` [B], with the graph to u."""
-        _, largest, total = (values.to(labels.device) for values in self._noise(iteration))
+        _, largest, total = (sent(values, labels.device) for values in self._noise(iteration))
         log_rho = F.logsigmoid(self.logits)
         own = log_rho[labels] + largest.gather(1, labels[:, None])[:, 0]  # i_b: the largest of its class
         return torch.exp(own - torch.logsumexp(log_rho + total, dim=1))

@@ -21,6 +21,7 @@ from torch import Tensor
 from longtail.method import Method, Moment, Task
 from longtail.presets.eql import Settings
 from longtail.randomness import generator
+from longtail.transfers import sent
 
 
 def equalization_losses(logits: Tensor, labels: Tensor, spared: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ class EQL(Method):
         shape = {"element": (batch, classes), "image": (batch, 1), "batch": (1, 1)}[self.settings.draw]
         draws = generator(self.task.seed, "equalization", moment.iteration)
         hit = torch.rand(shape, generator=draws, dtype=torch.float64) < self.settings.gamma
-        return equalization_losses(logits, labels, hit.to(logits.device) & self.rare)
+        return equalization_losses(logits, labels, sent(hit, logits.device) & self.rare)
 
 
 METHOD = EQL

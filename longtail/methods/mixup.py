@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from longtail.method import Batch, Method, Moment, Task
 from longtail.presets.mixup import Settings
 from longtail.randomness import generator
+from longtail.transfers import sent
 
 
 def draw_share(alpha: float, draws: torch.Generator) -> float:
@@ -45,7 +46,7 @@ class Mixup(Method):
     ) -> dict[str, Tensor]:
         """The gradient of L."""
         share, partners = self.draw(batch.labels.numel(), moment.iteration)
-        partners = partners.to(batch.labels.device)
+        partners = sent(partners, batch.labels.device)
         logits = model(share * batch.images + (1 - share) * batch.images[partners])
         own = self.batch_loss(logits, batch.labels, moment)
         other = self.batch_loss(logits, batch.labels[partners], moment)
