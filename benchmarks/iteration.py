@@ -11,7 +11,6 @@ from CUDA graphs (`longtail.graphs`), in turns, without the measurements at the 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from statistics import median
 
@@ -19,6 +18,7 @@ import torch
 
 from benchmarks.loop import made_up
 from benchmarks.machine import described
+from benchmarks.roofline import waited
 from longtail.benchmarks import CIFAR100_LT
 from longtail.graphs import Record, Replays, cuda_recorder, own_stream
 from longtail.memory import keep_freed_memory
@@ -66,20 +66,12 @@ def milliseconds(trainers: dict[str, Trainer], iterations: int, rounds: int) -> 
         for name, own in trainers.items():
             while (own.iteration % own.data.batches_per_epoch) + iterations >= own.data.batches_per_epoch:
                 next(running[name])  # to the next epoch, past its end's measurements
-            waited(device)
-            start = time.perf_counter()
+            start = waited(device)
             for _ in range(iterations):
                 next(running[name])
-            waited(device)
             if turn >= 0:
-                taken[name].append(1000 * (time.perf_counter() - start) / iterations)
+                taken[name].append(1000 * (waited(device) - start) / iterations)
     return taken
-
-
-def waited(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def report(taken: dict[str, list[float]], trainers: dict[str, Trainer], batch: int, told: str) -> str:
