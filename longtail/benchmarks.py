@@ -164,7 +164,7 @@ DIGITS_LT = Benchmark(
     std=(0.3759,),
     test_per_class=50,
     meta_per_class=10,
-    n_max=None,
+    n_max=114,  # the smallest class has 174 images
     groups=ShotThresholds(many_above=60, few_below=20),
     networks=("digits_resnet",),
     represent=Training(

@@ -26,6 +26,12 @@ class ScheduleParams(Strict):
     """Changes to every schedule."""
 
     fraction: float = Field(default=1.0, gt=0, le=1)
+    length: int | None = Field(default=None, ge=1, le=10**8)
+    """Of the networks' training, in units; None: the benchmark's own number."""
+    unit: Literal["iterations", "epochs"] = "iterations"
+    """Of the networks' length, warm-up and milestones; an epoch is a pass over the training images."""
+    batch_size: int | None = Field(default=None, ge=1, le=10**6)
+    """Images of a training batch of the networks; None: the benchmark's own number."""
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     """Of convolutions and matrix products; see `longtail.precision`."""
 

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from longtail.atomic import write_json
 from longtail.benchmarks import Benchmark, Frozen, ShotThresholds, Training, scaled
 from longtail.code import EVALUATION_CODE, LIBRARY, code_digests, training_code
+from longtail.epochs import network_training
 from longtail.errors import InputError, one_line
 from longtail.fingerprints import recipe
 from longtail.json_files import read_object
@@ -169,10 +170,29 @@ class TablesPlan(Frozen):
     imbalances: list[float] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
     schedule_fraction: float
+    length: int | None = None
+    """Of the networks' training, in `unit`s; None: the benchmark's own."""
+    unit: Literal["iterations", "epochs"] = "iterations"
+    batch_size: int | None = None
+    """Of the networks' training; None: the benchmark's own."""
+    full_length: bool = True
+    """Before `schedule_fraction`, no network has fewer iterations than the benchmark's own."""
     precision: str
     networks: list[str] = Field(min_length=1)
     groups: ShotGroupsPlan
     bundles: list[BundleMembers] = Field(min_length=1)
+
+    @property
+    def shortened(self) -> bool:
+        """Whether a training is shorter than the benchmark's own."""
+        return self.schedule_fraction < 1 or not self.full_length
+
+    @property
+    def networks_trained(self) -> str:
+        """How, where not as the benchmark says: `, networks trained for 180 epochs in batches of 512`."""
+        length = "" if self.length is None else f" for {self.length} {self.unit}"
+        batches = "" if self.batch_size is None else f" in batches of {self.batch_size}"
+        return f", networks trained{length}{batches}" if length or batches else ""
 
 
 def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
@@ -183,19 +203,19 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
         variant: preset.resolve(variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_)
         for variant, preset in VARIANTS.items()
     }
-    training = {
-        variant: scaled(
-            (benchmark.represent if preset.stage == "represent" else benchmark.retrain).model_copy(
-                update={**preset.training, "precision": params.schedule.precision}
-            ),
+    retraining = {
+        head: scaled(
+            benchmark.retrain.model_copy(update={**preset.training, "precision": params.schedule.precision}),
             params.schedule.fraction,
         )
-        for variant, preset in VARIANTS.items()
+        for head, preset in VARIANTS.items()
+        if preset.stage == "retrain"
     }
     from_files = benchmark.source == "listed"
     pretrained = weights_digest(params.weights_file(benchmark.name)) if benchmark.pretrained else None
     bundles = []
     needed = read_layouts().of(benchmark.name).needed()
+    networks = {imbalance: network_training(benchmark, imbalance, params) for imbalance in imbalances}
     for imbalance, network in product(imbalances, benchmark.networks):
         for variant, retrained in needed.items():
             plan = BundlePlan(
@@ -210,7 +230,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
                 pretrained=pretrained,
                 mean=benchmark.mean,
                 std=benchmark.std,
-                training=training[variant],
+                training=networks[imbalance].model_copy(update=VARIANTS[variant].training),
                 code=training_code(VARIANTS[variant].name, network, from_files),
                 heads={},
                 seeds=params.seeds,
@@ -219,7 +239,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
             heads = {
                 head: Head(
                     settings=settings[head],
-                    training=training[head],
+                    training=retraining[head],
                     code=training_code(VARIANTS[head].name, network, from_files),
                 )
                 for head in retrained
@@ -274,11 +294,17 @@ def plan_evaluations(
 
 def plan_tables(benchmark: Benchmark, params: Params, bundles: Sequence[BundlePlan]) -> TablesPlan:
     """What tables, figures and MLflow show: the cells of `bundles`."""
+    schedule, own = params.schedule, benchmark.represent
+    length, full = schedule.length or own.iterations, scaled(own, schedule.fraction)
     return TablesPlan(
         benchmark=benchmark.name,
         imbalances=params.imbalances_of(benchmark.name),
         seeds=params.seeds,
-        schedule_fraction=params.schedule.fraction,
+        schedule_fraction=schedule.fraction,
+        length=None if (length, schedule.unit) == (own.iterations, "iterations") else length,
+        unit=schedule.unit,
+        batch_size=None if schedule.batch_size == own.batch_size else schedule.batch_size,
+        full_length=min(plan.training.iterations for plan in bundles) >= full.iterations,
         precision=params.schedule.precision,
         networks=list(benchmark.networks),
         groups=plan_shot_groups(benchmark, params),

@@ -104,7 +104,7 @@ def markdown(table: Table) -> str:
                 cells += column_cells(table, row, column, entry)
             lines.append(cells)
     parts = [
-        heading + (short if plan.schedule_fraction < 1 else ""),
+        heading + plan.networks_trained + (short if plan.schedule_fraction < 1 else ""),
         symbols(layout.caption),
         aligned(lines, left=1 + len(flags)),
         "\n".join(f"- {line}" for line in conditions(table)),
@@ -165,7 +165,8 @@ def conditions(table: Table) -> list[str]:
         )
     lines += [
         f"Benchmark {plan.benchmark}, network {', '.join(sorted({r.network for r in reports}))}; "
-        f"{', '.join(trained)}{fraction}{precision}; accuracy of the weights after the last iteration.",
+        f"{', '.join(trained)}{plan.networks_trained}{fraction}{precision}; accuracy of the weights after "
+        "the last iteration.",
         f"Mean over {seeds} ± half-width of the two-sided 95% Student t interval."
         if several
         else f"From {seeds}, so without an interval.",

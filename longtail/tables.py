@@ -73,7 +73,7 @@ class Table:
         """The paper's number in that place beside that of `entry`."""
         paper = self.paper.get((row.label, column.imbalance, column.network, split))
         failed = bool(select_failed(self.failures, row, column.imbalance))
-        return Comparison(paper, entry[split] if entry else None, self.plan.schedule_fraction < 1, failed)
+        return Comparison(paper, entry[split] if entry else None, self.plan.shortened, failed)
 
     def printed_splits(self, column: Column) -> list[str]:
         """The splits of which the paper prints anything in `column`, in the layout's order."""

@@ -27,11 +27,15 @@ def main(
         f"{benchmark}: imbalances {', '.join(f'{r:g}' for r in params.imbalances_of(benchmark))}, "
         f"seeds {', '.join(map(str, params.seeds))}, lambda {params.lambda_:g}",
     )
+    tables = plan_tables(chosen, params, bundles)
+    if tables.networks_trained:
+        lengths = {f"{plan.training.iterations} at imbalance {plan.imbalance:g}": None for plan in bundles}
+        console.say("plan", f"{benchmark}{tables.networks_trained}; iterations: {', '.join(lengths)}")
     for bundle in bundles:
         write_plan(paths.plan(benchmark, bundle.imbalance, bundle.bundle), bundle)
     for evaluation in plan_evaluations(chosen, params, bundles):
         write_plan(paths.evaluation_plan(benchmark, evaluation.imbalance), evaluation)
-    write_plan(paths.tables_plan(benchmark), plan_tables(chosen, params, bundles))
+    write_plan(paths.tables_plan(benchmark), tables)
     console.done("plan", f"{cells} cells in {len(bundles)} bundles")
 
 

@@ -186,6 +186,8 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
         "seeds": seeds,
         "shot_groups": plan.groups.convention,
         "schedule_fraction": f"{plan.schedule_fraction:g}",
+        **({} if plan.length is None else {"schedule_length": f"{plan.length} {plan.unit}"}),
+        **({} if plan.batch_size is None else {"batch_size": str(plan.batch_size)}),
     }
     try:
         note = artifacts[names[0]].decode()

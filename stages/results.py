@@ -73,8 +73,9 @@ def write_readme(folder: Path, benchmark: str, command: str, hardware: str) -> N
         cells = sum(len(bundle.members) for bundle in plan.bundles)
         conditions = [
             f"`{command}`: {hardware}, {date.today():%Y-%m-%d}; {'; '.join(sorted(versions))}.",
-            f"Schedules of {plan.schedule_fraction:.3g} of full length. {sum(minutes.values()):.1f} "
-            "minutes of training in all, the prediction of test images left out.",
+            f"Schedules of {plan.schedule_fraction:.3g} of full length{plan.networks_trained}. "
+            f"{sum(minutes.values()):.1f} minutes of training in all, the prediction of test images left "
+            "out.",
             f"`params.yaml`: the settings. `reports/{benchmark}/`: tables and figures. Tables anew: "
             f"`python -m stages.tabulate --benchmark {benchmark} --partial --results {folder}`.",
         ]

@@ -79,8 +79,9 @@ def test_a_smaller_meta_set_leaves_more_to_train_on() -> None:
     assert (changed.meta_per_class, changed.n_max) == (10, 490)
     assert changed.model_copy(update={"meta_per_class": 25, "n_max": 475}) == CIFAR100_LT
     assert CIFAR100_LT.with_meta_per_class(None) is CIFAR100_LT
-    digits = DIGITS_LT.with_meta_per_class(4)
-    assert (digits.meta_per_class, digits.n_max) == (4, None)
+    assert DIGITS_LT.with_meta_per_class(4).n_max == 120
+    lists = IMAGENET_LT.with_meta_per_class(4)
+    assert (lists.meta_per_class, lists.n_max) == (4, None)
 
 
 def test_a_meta_set_of_everything_is_refused() -> None:

@@ -91,3 +91,11 @@ def test_the_loss_falls_and_small_classes_are_recognised(variant: str) -> None:
     few = shot_group_accuracy(logits, test.labels, counts, many_above=60, few_below=20)["few"]
     assert few is not None
     assert few > 2 * CHANCE
+
+
+def test_the_largest_class_has_what_the_smallest_has_left() -> None:
+    source = SOURCES["digits"].read(None, Path(), lambda done: None)
+    assert DIGITS_LT.n_max is not None
+    assert DIGITS_LT.test_per_class is not None
+    images_of_it = DIGITS_LT.test_per_class + DIGITS_LT.meta_per_class + DIGITS_LT.n_max
+    assert np.bincount(source.label).min() == images_of_it

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import report_fixtures as fixtures
@@ -57,12 +59,20 @@ def test_the_same_numbers_give_the_same_bytes(study, number):
     assert b"<dc:date>" not in first["svg"]
 
 
+LONG = {"length": 12_800, "unit": "epochs", "batch_size": 512, "schedule_fraction": 0.05}
+"""The longest that a title says of a schedule."""
+
+
+@pytest.mark.parametrize("schedule", [{}, LONG], ids=["own", "changed"])
 @pytest.mark.parametrize("number", LAYOUTS)
-def test_no_text_lies_on_another_or_outside(study, number):
+def test_no_text_lies_on_another_or_outside(study, number, schedule):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
+    study = replace(study, plan=study.plan.model_copy(update=schedule))
     drawing = figures.draw(LAYOUTS[number], study)
+    said = "networks trained for 12800 epochs in batches of 512, schedules shortened to 0.05"
+    assert (said in texts(drawing)) is bool(schedule)
     canvas = FigureCanvasAgg(drawing.figure)
     canvas.draw()
     figure = drawing.figure

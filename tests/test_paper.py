@@ -3,6 +3,7 @@ import io
 import math
 import re
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -286,6 +287,18 @@ def test_how_wide_the_prediction_intervals_are_is_said():
     judged = [line for line in lines_of(table) if line["tolerance"] and line["weights"] == "last"]
     widths = [float(line["tolerance"]) for line in judged]
     assert [float(word) for word in found.groups()] == pytest.approx([min(widths), max(widths)], abs=0.051)
+
+
+def test_networks_that_are_trained_for_less_are_never_judged_and_those_for_longer_are():
+    table = made_up(1)
+    for full, verdicts in (
+        (False, {"", "shortened", "not run"}),
+        (True, {"", "reproduced", "deviates", "not run"}),
+    ):
+        changed = {"length": 100, "unit": "epochs", "full_length": full}
+        found = replace(table, plan=table.plan.model_copy(update=changed))
+        assert {line["verdict"] for line in lines_of(found)} <= verdicts
+        assert ("shortened" in markdown(found)) is not full
 
 
 def test_a_shortened_schedule_is_never_judged():

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longtail.errors import InputError
-from longtail.params import Params, read_params
+from longtail.params import Params, ScheduleParams, read_params
 
 GOOD = "lambda: 0.3\nimbalances: {digits-lt: [50, 10]}\nseeds: [1, 2]\n"
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
@@ -37,7 +37,7 @@ def test_the_shipped_file_is_valid_and_says_what_the_defaults_say() -> None:
     assert params.lambda_ == 0.3
     assert params.imbalances_of("digits-lt") == [50, 10]
     assert params.seeds == [1, 2, 3]
-    assert params.schedule.fraction == 1
+    assert params.schedule == ScheduleParams()
     assert set(params.methods) == {"difficulty_net"}
 
 
@@ -128,6 +128,14 @@ def test_numbers_as_dvc_writes_them_are_numbers(tmp_path: Path, text: str, value
         (GOOD + "schedule: {fraction: 0}\n", "schedule.fraction: found 0; "),
         (GOOD + "schedule: {fraction: 2}\n", "schedule.fraction: found 2; "),
         (GOOD + "schedule: {fraction: .nan}\n", "schedule.fraction: found nan; "),
+        (GOOD + "schedule: {length: 0}\n", "schedule.length: found 0; "),
+        (GOOD + "schedule: {length: 180.5}\n", "schedule.length: found 180.5; "),
+        (GOOD + "schedule: {length: 100000001}\n", "schedule.length: found 100000001; "),
+        (GOOD + "schedule: {unit: epoch}\n", "schedule.unit: found 'epoch'; "),
+        (GOOD + "schedule: {unit: }\n", "schedule.unit: found None; "),
+        (GOOD + "schedule: {batch_size: 0}\n", "schedule.batch_size: found 0; "),
+        (GOOD + "schedule: {batch_size: yes}\n", "schedule.batch_size: found True; "),
+        (GOOD + "schedule: {batch_size: 1000001}\n", "schedule.batch_size: found 1000001; "),
         ("imbalances: {digits-lt: [50]}\nseeds: [1]\n", "lambda: missing; add it"),
         (GOOD.replace("0.3", "-0.1"), "lambda: found -0.1; "),
         (GOOD.replace("0.3", "much"), "lambda: found 'much'; "),

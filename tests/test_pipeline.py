@@ -191,6 +191,12 @@ AFFECTED = {
     "lambda": ({"lambda": 0.6}, trained(FOLLOWS_LAMBDA, ["difficulty_net"])),
     "seeds": ({"seeds": [2]}, trained(VARIANTS, RETRAINED)),
     "schedule.fraction": ({"schedule": {"fraction": 0.05}}, trained(VARIANTS, RETRAINED)),
+    "schedule.length": ({"schedule": {**TINY["schedule"], "length": 300}}, trained(VARIANTS, RETRAINED)),
+    "schedule.unit": ({"schedule": {**TINY["schedule"], "unit": "epochs"}}, trained(VARIANTS, RETRAINED)),
+    "schedule.batch_size": (
+        {"schedule": {**TINY["schedule"], "batch_size": 32}},
+        trained(VARIANTS, RETRAINED),
+    ),
     "schedule.precision": (
         {"schedule": {"fraction": 0.12, "precision": "bf16"}},
         trained(VARIANTS, RETRAINED),

@@ -63,6 +63,10 @@ TOP: list[tuple[dict[str, Any], set[str]]] = [
     ({"lambda": 0.6}, FOLLOW_LAMBDA),
     ({"seeds": [1, 2]}, ALL),
     ({"schedule": {"fraction": 0.5}}, ALL),
+    ({"schedule": {"length": 300}}, ALL),
+    ({"schedule": {"length": 150, "batch_size": 64}}, set()),  # what the benchmark says itself
+    ({"schedule": {"unit": "epochs"}}, ALL),
+    ({"schedule": {"batch_size": 32}}, ALL),
     ({"data_seed": 1}, set()),  # touches the images, through their manifests
     ({"shot_groups": "mislas"}, set()),  # touches the reports, through a file of its own
     ({"imbalances": {"digits-lt": [10, 50]}}, set()),

@@ -22,7 +22,10 @@ from stages import datasets, paths
 from stages.programme import is_sound, read_all, train
 
 ROOT = Path(__file__).parent.parent
-PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50, 10]}\nseeds: [1, 2]\nschedule: {fraction: 0.04}\n"
+PARAMS = (
+    "lambda: 0.3\nimbalances: {digits-lt: [50, 10]}\nseeds: [1, 2]\n"
+    "schedule: {fraction: 0.04, batch_size: 32}\n"
+)
 WORDS = ("--benchmark", "digits-lt", "--device", "cpu", "--jobs", "1", "--imbalance", "50")
 SOME = (*WORDS, "--only", "cross_entropy-las", "--only", "difficulty_net")
 
@@ -110,7 +113,7 @@ def test_results_to_keep_have_no_weights_and_make_the_same_tables(folder: Path) 
     assert (
         f"`python -m stages.reproduce {' '.join(SOME)} --budget-minutes 9 --results results/some`" in readme
     )
-    assert "Schedules of 0.04 of full length" in readme
+    assert "Schedules of 0.04 of full length, networks trained in batches of 32." in readme
     assert "| imb50-cross_entropy-las-seed2" in readme
     before = (kept / "reports/digits-lt/table1.md").read_bytes()
     assert before == (folder / "reports/digits-lt/table1.md").read_bytes()

@@ -132,6 +132,20 @@ def test_a_shortened_schedule_is_said_in_the_title(study):
     assert title.endswith("digits-lt, schedules shortened to 0.1 of full length")
 
 
+def test_what_is_not_the_benchmarks_own_schedule_is_said_in_the_title_and_below(study):
+    plan, reports = study
+    changed = plan.model_copy(update={"length": 180, "unit": "epochs", "batch_size": 32})
+    words = "networks trained for 180 epochs in batches of 32"
+    text = table_text.markdown(tables.fill(LAYOUTS[5], changed, reports))
+    assert text.splitlines()[0].endswith(f"digits-lt, {words}")
+    assert f"iterations end to end, {words}; accuracy of the weights" in text
+    both = table_text.markdown(
+        tables.fill(LAYOUTS[5], changed.model_copy(update={"schedule_fraction": 0.1}), reports)
+    )
+    assert both.splitlines()[0].endswith(f"{words}, schedules shortened to 0.1 of full length")
+    assert "networks trained" not in table_text.markdown(tables.fill(LAYOUTS[5], plan, reports))
+
+
 def test_another_precision_is_said_below_the_table(study):
     plan, reports = study
     rounded = plan.model_copy(update={"precision": "tf32"})

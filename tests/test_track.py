@@ -218,6 +218,21 @@ def test_the_page_of_all_reports_shows_the_first_table_or_says_where_it_is(
         assert note == text
 
 
+def test_the_run_of_all_reports_says_what_is_not_the_benchmarks_own_schedule(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from longtail.layouts import read_layouts
+    from longtail.plans import read_tables_plan
+    from stages.records import reports_record
+
+    monkeypatch.chdir(repository)
+    plan = read_tables_plan(paths.tables_plan(fixtures.BENCHMARK))
+    usual = reports_record(plan, read_layouts(), []).params
+    changed = plan.model_copy(update={"length": 180, "unit": "epochs", "batch_size": 512})
+    found = reports_record(changed, read_layouts(), []).params
+    assert found == {**usual, "schedule_length": "180 epochs", "batch_size": "512"} != usual
+
+
 def test_nothing_is_written_but_mlruns(tracked: Path) -> None:
     assert sorted(entry.name for entry in tracked.iterdir()) == ["data", "mlruns", "models", "reports"]
     for experiment in client(tracked).search_experiments():

@@ -63,7 +63,8 @@ def finish(figure: Figure, layout: FigureLayout, plan: TablesPlan, where: str, n
     """Title and shared legend above; at the foot `notes`, and which curves are not yet there."""
     short = f", schedules shortened to {plan.schedule_fraction:.3g}" if plan.schedule_fraction < 1 else ""
     width = figure.get_figwidth()
-    title = f"Figure {layout.number}. {layout.title}\n{plan.benchmark}, {where}{short}"
+    about = textwrap.fill(f"{plan.benchmark}, {where}{plan.networks_trained}{short}", int(width * 11))
+    title = f"Figure {layout.number}. {layout.title}\n{about}"
     entries = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
