@@ -6,8 +6,8 @@
 The ways (`benchmarks.meta_ways`) take turns in one process; the table has medians. Peak memory is what a
 process of its own needs above what it held with model and images loaded. The error is that of the gradient of
 theta, relative to double backward in float64 from the same state: the first iteration, where the problem is
-worst conditioned. The roofline is the time that the arithmetic of a way would take at the rate that a large
-matrix product reaches here.
+worst conditioned. The roofline (`benchmarks.roofline`) is the time that arithmetic and memory traffic would
+take at the rates that this machine reaches.
 
 `higher` and TorchOpt come with the extra `benchmarks`: `pip install -c constraints.txt -e '.[benchmarks]'`.
 """
@@ -19,17 +19,15 @@ import gc
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import described
 from benchmarks.meta_ways import WAYS, Setting
+from benchmarks.roofline import Rates, Work, table, waited
 from longtail.memory import keep_freed_memory
 from longtail.tangents import load_forward_mode
 
@@ -37,13 +35,6 @@ RESULTS = Path(__file__).parent / "results"
 PLAIN, OWN, LIBRARIES = "cross-entropy", "Difficulty-Net, exact", ("higher", "TorchOpt")
 TARGETS = {"ratio": 3.3, "time": 0.65, "memory": 0.65}
 MIB = 2**20
-
-
-def waited(device: torch.device) -> float:
-    """The clock, once the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def seconds(setting: Setting, rounds: int) -> dict[str, list[float]]:
@@ -120,39 +111,12 @@ def memories(device: torch.device, threads: int) -> dict[str, float]:
     }
 
 
-def rates(device: torch.device) -> tuple[float, float]:
-    """Floating-point operations and bytes a second: of a matrix product, and of a copy."""
-    side, words = (1024, 2**25) if device.type == "cpu" else (8192, 2**28)
-    one, two = (torch.randn(side, side, device=device) for _ in range(2))
-    source = torch.randn(words, device=device)
-    target = torch.empty_like(source)
-
-    def best(run: Any) -> float:
-        times = []
-        for _ in range(5):
-            start = waited(device)
-            run()
-            times.append(waited(device) - start)
-        return min(times)
-
-    return 2 * side**3 / best(lambda: one @ two), 8 * words / best(lambda: target.copy_(source))
-
-
-def operations(name: str, setting: Setting) -> float:
-    """Floating-point operations of the convolutions and matrix products of one iteration."""
-    step, _ = WAYS[name](setting)
-    with FlopCounterMode(display=False) as counted:
-        step()
-    return float(counted.get_total_flops())
-
-
 def measured(device: torch.device, rounds: int, threads: int) -> str:
     """The table, in Markdown."""
     setting = Setting(device)
     taken = {name: median(values) for name, values in seconds(setting, rounds).items()}
     peak, error = memories(device, threads), errors(device)
-    flops, copied = rates(device)
-    work = {name: operations(name, setting) for name in (PLAIN, OWN)}
+    work = {name: Work.counted(WAYS[name](setting)[0]) for name in (PLAIN, OWN)}
     rows = [
         f"| {name} | {1000 * taken[name]:.1f} | {taken[name] / taken[PLAIN]:.2f} | {peak[name]:.0f} | "
         + (f"{error[name]:.1e} |" if name in error else "– |")
@@ -184,14 +148,7 @@ def measured(device: torch.device, rounds: int, threads: int) -> str:
             for what, value, target in verdicts
         ),
         "",
-        f"Roofline: a matrix product reaches {flops / 1e9:.0f} GFLOP/s, a copy {copied / 1e9:.1f} GB/s.",
-        "",
-        "| one iteration | GFLOP | ms at that rate | reached |",
-        "| --- | --: | --: | --: |",
-        *(
-            f"| {name} | {count / 1e9:.1f} | {1000 * count / flops:.1f} | {count / flops / taken[name]:.0%} |"
-            for name, count in work.items()
-        ),
+        *table(work, taken, Rates.measured(device)),
         "",
     ]
     return "\n".join(lines)

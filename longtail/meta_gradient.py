@@ -49,12 +49,39 @@ def _scaled(tensors: Sequence[Tensor], rates: Sequence[float]) -> list[Tensor]:
     return [own if rate == 1 else own * rate for own, rate in zip(tensors, rates, strict=False)]
 
 
-def _moved(values: list[Tensor], gradients: list[Tensor], step_size: float | Tensor) -> list[Tensor]:
-    """phi - step_size gradient."""
+def _look_ahead(
+    loss: Tensor,
+    values: list[Tensor],
+    step_size: float | Tensor,
+    drift: Sequence[Tensor] | None,
+    rates: Sequence[float] | None,
+) -> list[Tensor]:
+    """phi_hat of Eq. 9. The gradients end with this function: many small blocks between large free ones."""
+    gradients = torch.autograd.grad(loss, values, retain_graph=True, materialize_grads=True)
     add, mul = torch._foreach_add, torch._foreach_mul  # pyright: ignore[reportPrivateImportUsage]
-    if isinstance(step_size, Tensor):  # a factor `alpha` would be read, and the device waited for
-        return list(add(values, list(mul(gradients, -step_size))))
-    return list(add(values, gradients, alpha=-step_size))
+    if drift is not None:
+        gradients = add(gradients, list(drift))
+    if rates is not None:
+        gradients = _scaled(gradients, rates)
+    with torch.no_grad():
+        if isinstance(step_size, Tensor):  # as `alpha` it would be read, and the device waited for
+            ahead = add(values, list(mul(list(gradients), -step_size)))
+        else:
+            ahead = add(values, list(gradients), alpha=-step_size)
+    return [value.requires_grad_() for value in ahead]
+
+
+def _gradient(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """The gradient of a loss with respect to leaf tensors made for it.
+
+    Into memory taken beforehand: `torch.autograd.grad` would take it piece by piece while the graph is freed,
+    and the pieces keep the freed memory around them from being joined for the tensors of the next pass.
+    """
+    gradients = [torch.zeros_like(leaf) for leaf in leaves]
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        leaf.grad = gradient
+    loss.backward(inputs=leaves)
+    return gradients
 
 
 def weight_gradient(
@@ -86,21 +113,12 @@ def weight_gradient(
         `MetaGradient`; nothing is added to `.grad` anywhere, and no buffer of the model changes.
     """
     parameters = trained_parameters(forward.model)
-    names, values = list(parameters), list(parameters.values())
     weighted = torch.dot(weights.detach(), losses) / losses.numel()
-    gradients = torch.autograd.grad(weighted, values, retain_graph=True, materialize_grads=True)
-
-    if drift is not None:
-        gradients = torch._foreach_add(gradients, list(drift))  # pyright: ignore[reportPrivateImportUsage]
-    if rates is not None:
-        gradients = _scaled(gradients, rates)
-    with torch.no_grad():
-        ahead = _moved(values, list(gradients), step_size)
-    look_ahead = {name: value.requires_grad_() for name, value in zip(names, ahead, strict=True)}
-    loss = meta_loss(look_ahead)
-    direction = torch.autograd.grad(loss, list(look_ahead.values()), materialize_grads=True)
+    ahead = _look_ahead(weighted, list(parameters.values()), step_size, drift, rates)
+    loss = meta_loss(dict(zip(parameters, ahead, strict=True)))
+    direction = _gradient(loss, ahead)
     if rates is not None:
         direction = _scaled(direction, rates)
 
-    slope = forward.derivative(sample_losses, names, direction)
+    slope = forward.derivative(sample_losses, parameters, direction)
     return MetaGradient(sample_weights=slope * (-step_size / losses.numel()), loss=loss.detach())

@@ -9,6 +9,7 @@ tangent. All other operations are left to torch, so any module will do.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 LINEAR = (torch.conv1d, torch.conv2d, torch.conv3d, F.linear)
 """Functions linear in (weight, bias), and in their input where the bias is left out."""
+BATCH_NORM = inspect.signature(F.batch_norm)
 ANOTHER_WAY = "the model took another way than in its forward pass"
 
 
@@ -95,6 +97,15 @@ class Forward:
         return torch.zeros_like(value) if tangent is None else tangent
 
 
+def _batch_norm_arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any] | None:
+    """All arguments by name, if this is a call of BatchNorm that uses the statistics of the batch."""
+    if func is not F.batch_norm:
+        return None
+    given = BATCH_NORM.bind(*args, **kwargs)
+    given.apply_defaults()
+    return given.arguments if given.arguments["training"] else None
+
+
 class _Keeping(TorchFunctionMode):
     """Notes what convolutions, linear layers and BatchNorm in training mode give."""
 
@@ -103,31 +114,18 @@ class _Keeping(TorchFunctionMode):
         self.kept = kept
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.batch_norm:
-            return self._batch_norm(*args, **(kwargs or {}))
-        output = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        norm = _batch_norm_arguments(func, args, kwargs)
+        if norm is not None:
+            # what torch.batch_norm itself calls; it also gives the statistics of the batch
+            output, mean, inverse_std, *_ = torch._batch_norm_impl_index(  # pyright: ignore[reportPrivateImportUsage]
+                **norm, cudnn_enabled=torch.backends.cudnn.enabled
+            )
+            self.kept.append(_Statistics(mean, inverse_std))
+            return output
+        output = func(*args, **kwargs)
         if func in LINEAR:
             self.kept.append(_Product(func, output.detach(), output._version))
-        return output
-
-    def _batch_norm(
-        self,
-        input: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        if not training:
-            return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-        # what torch.batch_norm itself calls; it also gives the statistics of the batch
-        output, mean, inverse_std, *_ = torch._batch_norm_impl_index(  # pyright: ignore[reportPrivateImportUsage]
-            input, weight, bias, running_mean, running_var, True, momentum, eps, torch.backends.cudnn.enabled
-        )
-        self.kept.append(_Statistics(mean, inverse_std))
         return output
 
 
@@ -139,32 +137,16 @@ class _Moving(TorchFunctionMode):
         self.kept = iter(kept)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in LINEAR:
-            kept = next(self.kept, None)
-            if not isinstance(kept, _Product) or kept.function is not func:
-                raise RuntimeError(ANOTHER_WAY)
-            return _linear(kept, *args, **(kwargs or {}))
-        if func is F.batch_norm:
-            return self._batch_norm(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-    def _batch_norm(
-        self,
-        input: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        if not training:
-            return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        kwargs = kwargs or {}
+        norm = _batch_norm_arguments(func, args, kwargs)
+        if norm is None and func not in LINEAR:
+            return func(*args, **kwargs)
         kept = next(self.kept, None)
-        if not isinstance(kept, _Statistics):
-            raise RuntimeError(ANOTHER_WAY)
-        return _batch_norm(kept, input, weight, bias, eps)
+        if norm is not None and isinstance(kept, _Statistics):
+            return _batch_norm(kept, norm["input"], norm["weight"], norm["bias"], norm["eps"])
+        if norm is None and isinstance(kept, _Product) and kept.function is func:
+            return _linear(kept, *args, **kwargs)
+        raise RuntimeError(ANOTHER_WAY)
 
 
 def _parts(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -199,13 +181,18 @@ def _batch_norm(
             dx, x, gamma, None, None, mean, inverse_std, True, eps, [True, False, False]
         )[0]
     if dgamma is not None or dbeta is not None:
-        own = _affine(x, mean, torch.zeros_like(mean) if dgamma is None else dgamma * inverse_std, dbeta)
-        tangent = own if tangent is None else tangent.add_(own)
+        scale = torch.zeros_like(mean) if dgamma is None else dgamma * inverse_std
+        tangent = _affine(x, mean, scale, dbeta, onto=tangent)
     return output if tangent is None else forward_ad.make_dual(output, tangent)
 
 
-def _affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
-    """(x - mean) * scale + shift, channel by channel, in x's dtype."""
+def _affine(
+    x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor | None, onto: Tensor | None = None
+) -> Tensor:
+    """(x - mean) * scale + shift, channel by channel, in x's dtype; added to `onto`, in place, if given."""
     channels = (1, -1, *[1] * (x.ndim - 2))
-    offset = -mean * scale if shift is None else shift - mean * scale
-    return torch.addcmul(offset.view(channels), x, scale.view(channels)).to(x.dtype)
+    offset = (-mean * scale if shift is None else shift - mean * scale).view(channels)
+    scale = scale.view(channels)
+    if onto is not None:
+        return onto.addcmul_(x, scale).add_(offset)
+    return torch.addcmul(offset, x, scale).to(x.dtype)
