@@ -101,6 +101,8 @@ class Comparison:
 def verdict_notes(comparisons: Sequence[Comparison]) -> list[str]:
     """How often which verdict was given, and by which rule, a line each."""
     judged = [comparison for comparison in comparisons if comparison.verdict]
+    if not judged:
+        return ["The paper prints no number at what is shown here."]
     found = Counter(comparison.verdict for comparison in judged)
     words = {
         REPRODUCED: "reproduced",

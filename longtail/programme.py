@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from longtail.benchmarks import Training
 from longtail.errors import InputError
 from longtail.fingerprints import fingerprint
 from longtail.layouts import read_layouts
+from longtail.pace import Pace
 from longtail.plans import BundlePlan, Cell
 from longtail.presets.preset import nearest
 
@@ -41,21 +43,34 @@ class Step:
     cells: tuple[tuple[BundlePlan, Cell], ...]
 
     @property
+    def plan(self) -> BundlePlan:
+        """That of its first cell."""
+        return self.cells[0][0]
+
+    @property
+    def cell(self) -> Cell:
+        """The first."""
+        return self.cells[0][1]
+
+    @property
     def name(self) -> str:
         """That of its first cell."""
-        return self.cells[0][1].name
+        return self.cell.name
 
     @property
     def method(self) -> str:
         """What trains."""
-        plan, cell = self.cells[0]
-        return cell.head or plan.method
+        return self.cell.head or self.plan.method
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of `method`."""
+        return self.plan.heads[self.cell.head].settings if self.cell.head else self.plan.settings
 
     @property
     def training(self) -> Training:
         """Its schedule."""
-        plan, cell = self.cells[0]
-        return plan.heads[cell.head].training if cell.head else plan.training
+        return self.plan.heads[self.cell.head].training if self.cell.head else self.plan.training
 
 
 def row_name(cell: Cell) -> str:
@@ -131,7 +146,7 @@ def programme(
     for plan in plans:
         for cell in plan.cells():
             step = found.get(fingerprint(plan, cell, manifests.get(cell.imbalance, {})))
-            if step and cell != step.cells[0][1]:
+            if step and cell != step.cell:
                 found[step.fingerprint] = replace(step, cells=(*step.cells, (plan, cell)))
     return list(found.values())
 
@@ -150,26 +165,6 @@ class Budget:
 
     def __str__(self) -> str:
         return "no limit" if self.left == math.inf else f"{max(self.left, 0) / 60:.1f} min left"
-
-
-@dataclass
-class Pace:
-    """Seconds an iteration of each method's trainings, and beside the iterations, as last measured."""
-
-    measured: dict[str, float] = field(default_factory=dict)
-    beside: float = 0.0
-
-    def measure(self, step: Step, training: float, beside: float | None = None) -> None:
-        """So many seconds took the iterations of `step`, and everything else of it (None: not known)."""
-        self.measured[step.method] = training / step.training.iterations
-        if beside is not None:
-            self.beside = beside
-
-    def expected(self, step: Step) -> float | None:
-        """Seconds that `step` will take; by the slowest known method where its own is not known yet, None
-        where none is."""
-        each = self.measured.get(step.method, max(self.measured.values(), default=None))
-        return None if each is None else each * step.training.iterations + self.beside
 
 
 def choose(

@@ -217,10 +217,10 @@ def comparison_notes(table: Table) -> list[str]:
 
 
 def headline(table: Table) -> str:
-    """The filled rows with All and Few per imbalance, for a terminal."""
-    lines = [
-        ["", *(f"imb {c.imbalance:g} {HEADINGS[split]}" for c in table.columns for split in ("all", "few"))]
-    ]
+    """The filled rows with All and Few per imbalance or network, for a terminal."""
+    by_network = table.layout.columns == "networks"
+    names = [column.network if by_network else f"imb {column.imbalance:g}" for column in table.columns]
+    lines = [["", *(f"{name} {HEADINGS[split]}" for name in names for split in ("all", "few"))]]
     for group in table.layout.groups:
         filled = [
             row

@@ -130,39 +130,43 @@ class Progress:
         self.bar = self._bar() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else None
 
     def _bar(self) -> Any:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
         bar = RichProgress(
             TextColumn(f"{self.stage:<12}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn(self.unit + " ·"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn(self.unit + "{task.fields[left]}"),
             transient=True,
         )
-        self.task = bar.add_task("", total=self.total)
+        self.task = bar.add_task("", total=self.total, left="")
         bar.start()
         return bar
 
-    def reach(self, finished: int) -> None:
-        """So many units are done."""
+    def reach(self, finished: int, left: float | None = None) -> None:
+        """So many units are done, and the rest takes `left` seconds; None: as long each as those before."""
         now = time.monotonic()
         if finished and not self.first:
             self.first, self.start = finished, now  # what came before is mostly the start of the workers
-        each = (now - self.start) / max(finished - self.first, 1)
-        if not self.expected and finished - self.first >= self.total / 25:
+        each = f", {1e3 * self._mean(now, finished):.1f} ms each" if left is None else ""
+        known = finished > 0 and (left is not None or finished - self.first >= self.total / 25)
+        left = self._mean(now, finished) * (self.total - finished) if left is None else left
+        if known and not self.expected:
             self.expected = True
-            if each * self.total >= WORTH_SAYING:
-                self.line(f"expected: {duration(each * self.total)}, {each * 1e3:.1f} ms each")
+            if now - self.start + left >= WORTH_SAYING:
+                self.line(f"expected: {duration(now - self.start + left)}{each}")
             self.next_line = now + 10
         if self.bar is not None:
-            self.bar.update(self.task, completed=finished)
+            about = f" · about {duration(left)} left" if self.expected else ""
+            self.bar.update(self.task, completed=finished, left=about)
         elif self.expected and now >= self.next_line and finished < self.total:
-            left = each * (self.total - finished)
             self.line(f"{finished}/{self.total} {self.unit}, about {duration(left)} left")
             self.next_line = now + max(10.0, left / 10)
+
+    def _mean(self, now: float, finished: int) -> float:
+        """Seconds a unit since the first."""
+        return (now - self.start) / max(finished - self.first, 1)
 
     def line(self, text: str) -> None:
         """Print one line of the stage, above the bar."""

@@ -174,7 +174,7 @@ def main(
     cells, groups = plan.cells(bundle), plan.groups
     console.say(
         "evaluate",
-        f"{benchmark} imb{imbalance:g} {bundle or ''}: {len(cells)} cells; shot groups by "
+        f"{benchmark} imb{imbalance:g}{f' {bundle}' if bundle else ''}: {len(cells)} cells; shot groups by "
         f"{groups.convention}, thresholds {groups.many_above:g} and {groups.few_below:g}",
     )
     reports = []

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from longtail.jobs import FAILED, read_failure
-from longtail.programme import Budget, Pace, Step, choose
+from longtail.pace import Pace
+from longtail.programme import Budget, Step, choose
 from stages import console, paths
 from stages.training import (
     bring,
@@ -94,14 +95,16 @@ def train(
             left = budget.left - RESERVE
             while len(running) < count and (step := choose(waiting, finished, begun, pace, left)):
                 waiting.remove(step)
-                plan, cell = step.cells[0]
-                job = make_job(plan, cell, inputs[cell.imbalance], find_weights(plan))
+                job = make_job(step.plan, step.cell, inputs[step.cell.imbalance], find_weights(step.plan))
                 job = replace(job, device=device, decoders=decoders(device, count))
                 running[workers.submit(job, paths.finished(step.fingerprint))] = (step, time.monotonic())
             if not running:
                 break
             done, _ = wait(running, timeout=0.25, return_when=FIRST_COMPLETED)
-            shown.reach(workers.iterations)
+            under_way, reached = [step for step, _ in running.values()], workers.reached
+            pace.watch(under_way, reached, time.monotonic())
+            open_time = pace.left([*under_way, *waiting], reached, count)
+            shown.reach(sum(reached.values()), None if open_time is None else min(open_time, budget.left))
             for future in done:
                 future.result()
                 if paths.finished(running[future][0].fingerprint).is_dir():  # not so after a signal
@@ -124,8 +127,7 @@ def _fail_heads_on(
 ) -> None:
     """The heads on features that failed have failed, and wait no longer."""
     for head in [head for head in waiting if head.features == step.fingerprint]:
-        plan, cell = head.cells[0]
-        fail_heads([make_job(plan, cell, inputs[cell.imbalance])])
+        fail_heads([make_job(head.plan, head.cell, inputs[head.cell.imbalance])])
         settle(head, groups)
         waiting.remove(head)
 

@@ -43,8 +43,9 @@ def main(
         write_json(paths.report(benchmark, "metrics.json"), tables.metrics(filled[0]))
     print(f"\n{headline(filled[0])}\n")
     first = results / paths.report(benchmark, f"table{filled[0].layout.number}.md")
+    more = f" and {len(filled) - 1} more" if len(filled) > 1 else ""
     failed = f"; {len(failures)} cells FAILED" if failures else ""
-    console.done("tabulate", f"{first} and {len(filled) - 1} more{failed}")
+    console.done("tabulate", f"{first}{more}{failed}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longtail.errors import MachineError
+from longtail.pace import Pace
 from stages import console
 
 if TYPE_CHECKING:
@@ -134,20 +135,20 @@ class Workers:
         self._reached, self._signalled = context.RawArray("L", jobs), context.RawValue("i", 0)
         self._before = _note_signals(self._signalled)
         self._parent = os.getppid()
-        self._futures: list[Future[None]] = []
+        self._futures: dict[str, Future[None]] = {}
         start = (inputs, self._reached, self._signalled)
         self._pool = ProcessPoolExecutor(count, context, _start_worker, start)
 
     def submit(self, job: Job, finished: Path) -> Future[None]:
         """Train `job` into the folder `finished`, as soon as a worker is free."""
         future = self._pool.submit(_train_in_worker, job, finished, len(self._futures))
-        self._futures.append(future)
+        self._futures[job.fingerprint] = future
         return future
 
     @property
-    def iterations(self) -> int:
-        """Done of all jobs."""
-        return sum(self._reached)
+    def reached(self) -> dict[str, int]:
+        """Iterations done of each job so far, by its fingerprint."""
+        return dict(zip(self._futures, self._reached, strict=False))  # the places of jobs to come are empty
 
     @property
     def signalled(self) -> int:
@@ -168,7 +169,7 @@ class Workers:
             if error is not None:
                 self.stop()
             if self._signalled.value:
-                _end(self._futures)
+                _end([*self._futures.values()])
             self._pool.shutdown()
         finally:
             for number, handler in self._before.items():
@@ -189,6 +190,7 @@ def train_all(stage: str, jobs: list[tuple[Job, Path]], own: int, inputs: CellIn
     first = jobs[0][0]
     methods = {job.method for job, _ in jobs}
     by_imbalance = {first.cell.imbalance: inputs}
+    pace, works = Pace(), [job for job, _ in jobs]
     with (
         console.progress(stage, total, "iterations") as shown,
         Workers(workers, len(jobs), first.device, methods, by_imbalance) as pool,
@@ -197,14 +199,15 @@ def train_all(stage: str, jobs: list[tuple[Job, Path]], own: int, inputs: CellIn
         needed, running = set(futures[:own]), set(futures)
         while running and not pool.signalled:
             done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
-            shown.reach(pool.iterations)
+            pace.watch(works, pool.reached, time.monotonic())
+            shown.reach(sum(pool.reached.values()), pace.left(works, pool.reached, workers))
             for future in done:
                 error = future.exception()
                 if error is not None and (future in needed or isinstance(error, BrokenProcessPool)):
                     raise error
     if pool.signalled:
         cells = f", {len(jobs)} cells" if len(jobs) > 1 else ""
-        raise console.Stopped(pool.signalled, f"iteration {pool.iterations} of {total}{cells}")
+        raise console.Stopped(pool.signalled, f"iteration {sum(pool.reached.values())} of {total}{cells}")
 
 
 def _end(futures: list[Future[None]]) -> None:

@@ -160,6 +160,17 @@ def test_progress_off_a_terminal_is_plain_lines_that_grow_rare(monkeypatch, caps
     assert "\x1b" not in out
 
 
+def test_who_knows_better_than_the_mean_says_how_long_the_rest_takes(monkeypatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with console.progress("reproduce", 1000, "iterations") as shown:
+        for finished in range(101):
+            now[0] = 0.25 * finished
+            shown.reach(finished, 3600.0 - now[0] if finished > 10 else None)
+    lines = [line.partition(" ")[2].strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["expected: 60.0 min", "51/1000 iterations, about 59.8 min left"]
+
+
 def test_what_is_over_at_once_gets_no_line(monkeypatch, capsys) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

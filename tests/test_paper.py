@@ -15,10 +15,10 @@ from longtail.atomic import write_json
 from longtail.benchmarks import IMAGENET_LT, PLACES_LT, Benchmark
 from longtail.intervals import mean_interval
 from longtail.layouts import read_layouts
-from longtail.paper import Comparison, paper_numbers, read_paper_numbers
+from longtail.paper import Comparison, paper_numbers, read_paper_numbers, verdict_notes
 from longtail.plans import BundleMembers, Member, ShotGroupsPlan, TablesPlan, write_plan
 from longtail.reports import CellReport, DisjointSets, ImageSet, Scores, ShotGroups
-from longtail.table_text import markdown
+from longtail.table_text import headline, markdown
 from longtail.tables import SPLITS, Table, fill, long_csv, metrics
 from stages import paths
 
@@ -226,6 +226,22 @@ def test_three_columns_for_each_imbalance_that_the_paper_has():
     upper, _, lower, *_ = rows_of(markdown(made_up(3)))
     assert upper[1::3] == ["Many", "Med", "Few", "All"]
     assert lower[1:] == three * 4
+
+
+def test_at_an_imbalance_that_the_paper_lacks_nothing_is_counted():
+    assert verdict_notes([]) == ["The paper prints no number at what is shown here."]
+    assert verdict_notes([Comparison(None, None, False)]) == verdict_notes([])
+    assert "Of its 1 numbers" in verdict_notes([Comparison(Decimal("50.0"), None, False)])[0]
+
+
+def test_the_terminal_tells_networks_apart():
+    first = headline(made_up(2)).splitlines()[0]
+    assert re.split(r"\s{2,}", first.strip()) == [
+        "resnet10 All",
+        "resnet10 Few",
+        "resnet50 All",
+        "resnet50 Few",
+    ]
 
 
 def test_a_row_has_the_papers_number_ours_and_the_verdict():

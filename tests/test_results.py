@@ -1,0 +1,29 @@
+"""What is committed under results/ is still understood."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.report_fixtures import run_stage
+
+FOLDERS = sorted(path for path in (Path(__file__).parents[1] / "results").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_committed_results_make_the_committed_tables_anew(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "results"
+    shutil.copytree(folder, copy)
+    made = 0
+    for reports in sorted((copy / "reports").iterdir()):
+        before = {path: path.read_bytes() for path in (*reports.glob("table*"), reports / "metrics.json")}
+        for path in before:
+            path.unlink()
+        words = ("--benchmark", reports.name, "--partial", "--results", "results")
+        found = run_stage(tmp_path, "tabulate", *words)
+        assert found.code == 0, found.stderr
+        assert {path: path.read_bytes() for path in before} == before
+        made += len(before)
+    assert made > 1
