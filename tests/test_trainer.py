@@ -208,7 +208,7 @@ def test_each_step_has_the_learning_rate_of_its_iteration_and_the_history_the_la
 
     def watched(model, batch: Batch, meta: Batch | None, moment: Moment) -> dict[str, Tensor]:
         assert all(value.grad is None for value in model.parameters())
-        seen.append(moment.learning_rate)
+        seen.append(float(moment.learning_rate))
         return backward(model, batch, meta, moment)
 
     trainer.method.backward = watched

@@ -80,9 +80,9 @@ def test_epsilon_is_minus_the_gradient_of_double_backward() -> None:
     trainer.method.backward(model, data.train_batch(0), data.meta_batch(0), LATE)
     found = [value.grad for value in model.parameters() if value.grad is not None]
 
-    exact = reference.epsilon_gradient(LATE.learning_rate)
+    exact = reference.epsilon_gradient(float(LATE.learning_rate))
     reference.inner_mean = True
-    wrong = reference.epsilon_gradient(LATE.learning_rate)
+    wrong = reference.epsilon_gradient(float(LATE.learning_rate))
     losses, labels = reference.losses()
     values = list(reference.model.parameters())
     parts = [
@@ -105,7 +105,7 @@ def test_the_history_has_the_norm_of_the_gradient_of_epsilon() -> None:
     reference = Reference(trainer)
     data, model = trainer.data, trainer.model.train()
     scalars = trainer.method.backward(model, data.train_batch(0), data.meta_batch(0), LATE)
-    expected = reference.epsilon_gradient(LATE.learning_rate).norm()
+    expected = reference.epsilon_gradient(float(LATE.learning_rate)).norm()
     torch.testing.assert_close(scalars["grad_norm_meta"], expected, rtol=1e-10, atol=0)
 
 

@@ -103,7 +103,7 @@ def flat(tensors: list[Any]) -> Tensor:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_theta_gets_the_gradient_of_double_backward(name: str) -> None:
     found, reference, _ = theta_gradient(**VARIANTS[name])
-    expected = flat(reference.theta_gradient(MOMENT.learning_rate))
+    expected = flat(reference.theta_gradient(float(MOMENT.learning_rate)))
     assert expected.norm() > 1e-6
     assert distance(found, expected) < 1e-10
 
@@ -111,7 +111,7 @@ def test_theta_gets_the_gradient_of_double_backward(name: str) -> None:
 def test_forgetting_that_the_weights_depend_on_phi_would_be_noticed() -> None:
     found, reference, _ = theta_gradient(detach_input=True)
     reference.settings = reference.settings.model_copy(update={"detach_input": False})
-    assert distance(found, flat(reference.theta_gradient(MOMENT.learning_rate))) > 1e-2
+    assert distance(found, flat(reference.theta_gradient(float(MOMENT.learning_rate)))) > 1e-2
 
 
 def test_a_sum_in_place_of_the_weighted_mean_would_be_noticed() -> None:
