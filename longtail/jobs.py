@@ -111,6 +111,7 @@ class Failure:
     """One line."""
     iteration: int
     """How many iterations were done, the bad one included; 0 where the training never began."""
+    network: str
 
     def write(self, directory: Path, **names: str) -> None:
         """Write into `directory`; `names` are added: what the cell is called."""
@@ -125,7 +126,8 @@ def read_failure(directory: Path) -> Failure | None:
     remedy = "delete its folder, then the cell is trained again"
     found = read_object(path, remedy)
     try:
-        return Failure(str(found["fingerprint"]), str(found["reason"]), int(found["iteration"]))
+        texts = {name: str(found[name]) for name in ("fingerprint", "reason", "network")}
+        return Failure(iteration=int(found["iteration"]), **texts)
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: damaged; {remedy}") from None
 

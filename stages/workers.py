@@ -91,7 +91,7 @@ def train_job(
             return
     except DivergedError as error:
         failed = True
-        Failure(job.fingerprint, str(error), error.iteration).write(partial)
+        Failure(job.fingerprint, str(error), error.iteration, job.plan.network).write(partial)
     move_whole(partial, finished)
     reached(job.training.iterations)
     if job.checkpoint is not None and not failed:
