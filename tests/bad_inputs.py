@@ -168,15 +168,24 @@ def boundless_array(folder: Path) -> None:
         np.lib.format.write_array_header_1_0(file, header)
 
 
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A piece of a PNG file."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+BOMB = b"\x89PNG\r\n\x1a\n" + b"".join(
+    (
+        png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)),
+        png_chunk(b"IDAT", zlib.compress(bytes(1000))),
+        png_chunk(b"IEND", b""),
+    )
+)
+"""A PNG file of a hundred bytes that says it is 60,000 pixels wide and high."""
+
+
 def bomb(folder: Path) -> None:
-    """A PNG file of a kilobyte that says it is 60,000 pixels wide and high."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    (folder / PHOTO).write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    """`BOMB` in the place of a photograph."""
+    (folder / PHOTO).write_bytes(BOMB)
 
 
 def leading_out(folder: Path) -> None:
