@@ -31,9 +31,12 @@ that came."""
 def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: Any) -> None:
     import torch
 
+    from longtail import deterministic
     from longtail.memory import keep_freed_memory
 
     keep_freed_memory()
+    if deterministic.wanted():
+        deterministic.only_deterministic()
     # whatever the number of workers: threads decide the order of sums, and so the last digits
     torch.set_num_threads(1)
     _inherited.update(inputs=inputs, reached=reached, signalled=signalled)
