@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,10 +141,10 @@ def read_facts(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def sums(directory: Path) -> dict[str, str]:
-    """The sha256 of each of `RESULTS` that is there, by name."""
+def sums(directory: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
+    """The sha256 of each of `names` that is there, by name."""
     found = {}
-    for name in RESULTS:
+    for name in names:
         if (directory / name).is_file():
             with (directory / name).open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from longtail.reports import CellReport, FailedReport
 
 REMEDY = "run `dvc repro`"
+PREDICTIONS = "predictions.parquet"
 
 
 def read_facts(folder: Path, name: str) -> dict[str, Any]:
@@ -96,6 +97,16 @@ def read_predictions(
     return labels, logits
 
 
+def check_unchanged(folder: Path, cell: dict[str, Any]) -> None:
+    """Raise InputError unless the predictions in `folder` are, to the byte, those that the training left."""
+    from longtail.errors import InputError
+    from longtail.jobs import sums
+
+    expected = cell["files"].get(PREDICTIONS) if isinstance(cell.get("files"), dict) else None
+    if sums(folder, [PREDICTIONS]).get(PREDICTIONS) != expected:
+        raise InputError(f"{folder / PREDICTIONS}: changed since its training wrote it (sha256); {REMEDY}")
+
+
 def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
     """The report of a cell whose training failed; None where it did not. Raises InputError."""
     import json
@@ -153,8 +164,9 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
     except ValidationError as error:
         raise InputError(f"{folder / 'cell.json'}: disjoint.{one_line(error)}; {REMEDY}") from None
     labels, logits = read_predictions(
-        folder / "predictions.parquet", len(cell["counts"]), cell["fingerprint"], proof.test.sha256
+        folder / PREDICTIONS, len(cell["counts"]), cell["fingerprint"], proof.test.sha256
     )
+    check_unchanged(folder, cell)  # last, for the others say more
     members = shot_groups(cell["counts"], groups.thresholds, groups.convention)
 
     def scores(column: str) -> Scores:

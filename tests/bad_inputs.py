@@ -353,6 +353,8 @@ CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
     (EVALUATE, column(PREDICTIONS, "label", None), (PREDICTIONS,)),
     (EVALUATE, column(PREDICTIONS, "logits", [NAN] * 10), (PREDICTIONS, "row 0 are not finite")),
     (EVALUATE, column(PREDICTIONS, "logits", [0.0]), (PREDICTIONS, "1 logits for an image")),
+    (EVALUATE, column(PREDICTIONS, "image", 1), (PREDICTIONS, "changed since its training wrote it")),
+    (EVALUATE, keys(CELL, files=None), (PREDICTIONS, "changed since its training wrote it")),
     (EVALUATE, column(PREDICTIONS, "hash", "0" * 64), (PREDICTIONS, "the training never saw the test set")),
     (EVALUATE, column(PREDICTIONS, "hash", None), (PREDICTIONS, "the training never saw the test set")),
     (

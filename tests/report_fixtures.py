@@ -22,6 +22,7 @@ from longtail.atomic import write_json
 from longtail.benchmarks import DIGITS_LT
 from longtail.fingerprints import recipe
 from longtail.histories import History
+from longtail.jobs import sums
 from longtail.manifests import set_digest
 from longtail.params import Params
 from longtail.plans import BundlePlan, Cell, plan_bundles, plan_evaluations, plan_tables, write_plan
@@ -147,9 +148,9 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
         "versions": {"torch": "0"},
         "selected_iteration": 100,
     }
-    write_json(folder / "cell.json", record)
-    write_json(folder / "timing.json", {"seconds": 1.5})
     write_predictions(folder / "predictions.parquet", cell)
+    write_json(folder / "cell.json", {**record, "files": sums(folder)})
+    write_json(folder / "timing.json", {"seconds": 1.5})
     write_history(folder / "history.parquet", cell)
 
 
