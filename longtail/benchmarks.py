@@ -49,12 +49,16 @@ class Cosine(Frozen):
     peak: float
 
 
+LARGEST_BATCH = 65_536
+"""Images; some samplers repeat images until a batch is full."""
+
+
 class Training(Frozen):
     """One training: how long, with what batches, optimiser and learning rate."""
 
     iterations: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    meta_batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=LARGEST_BATCH)
+    meta_batch_size: int = Field(ge=1, le=LARGEST_BATCH)
     sampler: Literal["shuffled", "class_aware", "class_aware_short"]
     augment: str
     second_augment: str

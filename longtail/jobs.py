@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ class Failure:
     """One line."""
     iteration: int
     """How many iterations were done, the bad one included; 0 where the training never began."""
+    network: str
 
     def write(self, directory: Path, **names: str) -> None:
         """Write into `directory`; `names` are added: what the cell is called."""
@@ -125,7 +127,8 @@ def read_failure(directory: Path) -> Failure | None:
     remedy = "delete its folder, then the cell is trained again"
     found = read_object(path, remedy)
     try:
-        return Failure(str(found["fingerprint"]), str(found["reason"]), int(found["iteration"]))
+        texts = {name: str(found[name]) for name in ("fingerprint", "reason", "network")}
+        return Failure(iteration=int(found["iteration"]), **texts)
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: damaged; {remedy}") from None
 
@@ -138,10 +141,10 @@ def read_facts(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def sums(directory: Path) -> dict[str, str]:
-    """The sha256 of each of `RESULTS` that is there, by name."""
+def sums(directory: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
+    """The sha256 of each of `names` that is there, by name."""
     found = {}
-    for name in RESULTS:
+    for name in names:
         if (directory / name).is_file():
             with (directory / name).open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -186,21 +186,22 @@ def check_disjoint(
             )
 
 
+def set_digest(hashes: Iterable[str]) -> str:
+    """Hex sha256 of a set of images, given by their content hashes: sorted, one a line."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
 def disjoint_proof(
     train: NDArray[np.str_], meta: NDArray[np.str_], test: NDArray[np.str_], shared: Iterable[str] = ()
 ) -> dict[str, Any]:
     """How many images each set has, the hash of its content hashes, and how many test images they share.
 
     `shared` counts contents of training or meta set that are test images as well: 0 unless `duplicates: keep`
-    allowed them. Anyone can compute the rest again: sha256 of a set's hashes, sorted, one a line. Raises
-    InputError as `check_disjoint`.
+    allowed them. Anyone can compute the rest again: see `set_digest`. Raises InputError as `check_disjoint`.
     """
     check_disjoint(train, meta, test, shared)
     proof: dict[str, Any] = {
-        name: {
-            "images": len(hashes),
-            "sha256": hashlib.sha256("\n".join(sorted(hashes.tolist())).encode()).hexdigest(),
-        }
+        name: {"images": len(hashes), "sha256": set_digest(hashes.tolist())}
         for name, hashes in (("train", train), ("meta", meta), ("test", test))
     }
     proof["shared"] = len(np.intersect1d(np.concatenate([train, meta]), test))

@@ -13,9 +13,9 @@ from pydantic import Field, ValidationError
 
 from longtail.atomic import write_json
 from longtail.benchmarks import Benchmark, Frozen, ShotThresholds, Training, scaled
-from longtail.code import EVALUATION_CODE, LIBRARY, code_digests, training_code
+from longtail.code import EVALUATION_CODE, LIBRARY, NETWORK_CODE, code_digests, training_code
 from longtail.epochs import network_training
-from longtail.errors import InputError, one_line
+from longtail.errors import InputError, found_value, one_line
 from longtail.fingerprints import recipe
 from longtail.json_files import read_object
 from longtail.layouts import read_layouts
@@ -26,9 +26,9 @@ from longtail.presets.preset import nearest
 HEADS = "-heads"
 
 
-def bundle_name(benchmark: Benchmark, network: str, variant: str) -> str:
+def bundle_name(of: Benchmark | TablesPlan, network: str, variant: str) -> str:
     """The bundle of a variant's networks: the variant, after the network's name where there are several."""
-    return variant if len(benchmark.networks) == 1 else f"{network}-{variant}"
+    return variant if len(of.networks) == 1 else f"{network}-{variant}"
 
 
 def represented(bundle: str) -> str:
@@ -331,6 +331,11 @@ def read_bundle(path: Path) -> BundlePlan:
     remedy = "`dvc repro plan` makes it anew"
     if (f"imb{plan.imbalance:g}", f"{plan.bundle}.json") != path.parts[-2:]:
         raise InputError(f"{path}: the plan of {plan.bundle} at imbalance {plan.imbalance:g}; {remedy}")
+    if plan.network not in NETWORK_CODE:
+        known = ", ".join(NETWORK_CODE)
+        raise InputError(
+            f"{path}: network {found_value(plan.network)} is not known (valid: {known}); {remedy}"
+        )
     heads = {name: head.settings for name, head in plan.heads.items()}
     for name, settings in {plan.method: plan.settings, **heads}.items():
         if name not in METHODS:

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from longtail.benchmarks import Frozen
-from longtail.errors import InputError, one_line
+from longtail.errors import InputError, found_value, one_line
 from longtail.jobs import FAILED
 from longtail.json_files import read_object
 from longtail.plans import ShotGroupsPlan, TablesPlan
+from longtail.presets import METHODS
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -90,6 +91,7 @@ class FailedReport(Frozen):
     recipe: str
     benchmark: str
     imbalance: float
+    network: str
     variant: str
     head: str | None
     seed: int
@@ -103,6 +105,21 @@ def read_report(path: Path) -> CellReport | FailedReport:
         return (FailedReport if "failed" in found else CellReport).model_validate(found)
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}; run `dvc repro`") from None
+
+
+def check_settings(path: Path, report: CellReport) -> None:
+    """Raise InputError unless the settings of `report`, read from `path`, are those of a method."""
+    name = report.head or report.method
+    if name not in METHODS:
+        raise InputError(f"{path}: method {found_value(name)} is not known; run `dvc repro`")
+    known = METHODS[name].settings
+    missing = {info.alias or field for field, info in known.model_fields.items()} - set(report.settings)
+    if missing:
+        raise InputError(f"{path}: settings of {name}: no '{min(missing)}' in them; run `dvc repro`")
+    try:
+        known.model_validate(report.settings)
+    except ValidationError as error:
+        raise InputError(f"{path}: settings of {name}: {one_line(error)}; run `dvc repro`") from None
 
 
 LISTED = 10
@@ -125,9 +142,9 @@ def read_reports(
 
     Both functions map (imbalance, bundle, member) to a path. Raises InputError where a report is missing or
     damaged, is of another cell, of other settings or code than planned, or of another training than the
-    model beside it, or grouped its classes unlike the plan, and where the cells of one imbalance did not
-    learn from the same images. With `partial`, cells without a report, or with one of other settings or code
-    than planned, are left out.
+    model beside it, has settings that its method cannot have, or grouped its classes unlike the plan, and
+    where the cells of one imbalance did not learn from the same images. With `partial`, cells without a
+    report, or with one of other settings or code than planned, are left out.
     """
     reports: list[CellReport] = []
     failures: list[FailedReport] = []
@@ -150,6 +167,7 @@ def read_reports(
             if isinstance(report, FailedReport):
                 failures.append(report)
                 continue
+            check_settings(path, report)
             if any(getattr(report.groups, field) != value for field, value in plan.groups):
                 raise InputError(
                     f"{path}: shot groups by '{report.groups.convention}' (many > "

@@ -10,7 +10,7 @@ from longtail.layouts import COPIED, NOT_YET, Row
 from longtail.paper import FAILED, LAMBDA, NOT_RUN, label_notes, verdict_notes
 from longtail.presets import METHODS
 from longtail.reports import CellReport
-from longtail.tables import HEADINGS, SPLITS, Column, Entry, Table, select_failed
+from longtail.tables import HEADINGS, SPLITS, Column, Entry, Table
 
 SYMBOLS = {"(dagger)": "†", "(asterisk)": "\\*", "lambda=": "λ = "}
 """How markdown shows what labels spell out."""
@@ -67,7 +67,7 @@ def column_cells(table: Table, row: Row, column: Column, entry: Entry | None) ->
             return [empty, *[""] * (len(splits) - 1)]
         return [number(entry[split], table.seeds) for split in splits]
     printed = table.printed_splits(column)
-    nothing = table.empty(row, column) if select_failed(table.failures, row, column.imbalance) else NOT_RUN
+    nothing = table.empty(row, column) if table.failed(row, column) else NOT_RUN
     if not printed:
         return [number(entry["all"], table.seeds) if entry else nothing]
     cells = []
@@ -226,7 +226,7 @@ def headline(table: Table) -> str:
             row
             for row in group.rows
             if any(table.entries[group.name, row.label])
-            or any(select_failed(table.failures, row, column.imbalance) for column in table.columns)
+            or any(table.failed(row, column) for column in table.columns)
         ]
         if filled:
             lines.append([group.name, *[""] * (len(lines[0]) - 1)])

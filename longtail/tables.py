@@ -6,12 +6,15 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from longtail.intervals import Interval, mean_interval
 from longtail.layouts import COPIED, NOT_YET, Row, TableLayout
 from longtail.paper import NOT_RUN, Comparison, Numbers, paper_numbers
-from longtail.plans import TablesPlan
+from longtail.plans import TablesPlan, bundle_name, represented
 from longtail.reports import CellReport, FailedReport, Scores
+
+Report = TypeVar("Report", CellReport, FailedReport)
 
 SPLITS = ("all", "many", "medium", "few")
 HEADINGS = {"all": "All", "many": "Many", "medium": "Med", "few": "Few"}
@@ -64,15 +67,19 @@ class Table:
         """Why nothing stands in a place."""
         if row.copied:
             return COPIED
-        planned = count_planned(self.plan, row, column.imbalance)
-        if failed := len(select_failed(self.failures, row, column.imbalance)):
+        planned = count_planned(self.plan, row, column)
+        if failed := len(self.failed(row, column)):
             return f"failed ({failed} of {planned})"
         return NOT_RUN if planned else NOT_YET
+
+    def failed(self, row: Row, column: Column) -> list[FailedReport]:
+        """The seeds of a place that failed."""
+        return select(self.failures, row, column.imbalance, column.network)
 
     def compare(self, row: Row, column: Column, split: str, entry: Entry | None) -> Comparison:
         """The paper's number in that place beside that of `entry`."""
         paper = self.paper.get((row.label, column.imbalance, column.network, split))
-        failed = bool(select_failed(self.failures, row, column.imbalance))
+        failed = bool(self.failed(row, column))
         return Comparison(paper, entry[split] if entry else None, self.plan.shortened, failed)
 
     def printed_splits(self, column: Column) -> list[str]:
@@ -81,10 +88,8 @@ class Table:
         return [split for split in self.layout.splits if split in printed]
 
 
-def select(
-    reports: Sequence[CellReport], row: Row, imbalance: float, network: str | None = None
-) -> list[CellReport]:
-    """The seeds of `row` at `imbalance`."""
+def select(reports: Sequence[Report], row: Row, imbalance: float, network: str | None = None) -> list[Report]:
+    """The seeds of `row` at `imbalance`, trained or failed; with one network, or any."""
     return [
         report
         for report in reports
@@ -94,18 +99,15 @@ def select(
     ]
 
 
-def select_failed(failures: Sequence[FailedReport], row: Row, imbalance: float) -> list[FailedReport]:
-    """The seeds of `row` at `imbalance` that failed."""
-    place = (row.variant, row.head, imbalance)
-    return [failure for failure in failures if (failure.variant, failure.head, failure.imbalance) == place]
-
-
-def count_planned(plan: TablesPlan, row: Row, imbalance: float) -> int:
-    """How many seeds of `row` at `imbalance` are planned."""
+def count_planned(plan: TablesPlan, row: Row, column: Column) -> int:
+    """How many seeds of `row` in `column` are planned."""
+    if row.variant is None:
+        return 0
+    named = bundle_name(plan, column.network, row.variant)
     return sum(
         member.head == row.head
         for bundle in plan.bundles
-        if (bundle.variant, bundle.imbalance) == (row.variant, imbalance)
+        if (represented(bundle.bundle), bundle.imbalance) == (named, column.imbalance)
         for member in bundle.members
     )
 
@@ -140,9 +142,9 @@ def fill(
             found: list[list[CellReport]] = []
             for column in columns:
                 cells = select(reports, row, column.imbalance, column.network)
-                bad = select_failed(failures, row, column.imbalance)
+                bad = select(failures, row, column.imbalance, column.network)
                 failed |= {failure.cell: failure for failure in bad}
-                wanted = count_planned(plan, row, column.imbalance)
+                wanted = count_planned(plan, row, column)
                 planned, absent = planned + wanted, absent + wanted - len(cells) - len(bad)
                 found.append([] if bad else cells)
             place = (group.name, row.label)

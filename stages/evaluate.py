@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from longtail.reports import CellReport, FailedReport
 
 REMEDY = "run `dvc repro`"
+PREDICTIONS = "predictions.parquet"
 
 
 def read_facts(folder: Path, name: str) -> dict[str, Any]:
@@ -40,8 +41,14 @@ def read_facts(folder: Path, name: str) -> dict[str, Any]:
     return cell
 
 
-def read_predictions(path: Path, classes: int, fingerprint: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Labels [N], and by column name the logits [N, C] of last and selected weights. Raises InputError."""
+def read_predictions(
+    path: Path, classes: int, fingerprint: str, images: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Labels [N], and by column name the logits [N, C] of last and selected weights.
+
+    Raises InputError where they are not those of the training `fingerprint`, or of the test `images`; see
+    `longtail.manifests.set_digest`.
+    """
     import json
 
     import numpy as np
@@ -50,6 +57,7 @@ def read_predictions(path: Path, classes: int, fingerprint: str) -> tuple[np.nda
 
     from longtail.accuracy import check_predictions
     from longtail.errors import InputError
+    from longtail.manifests import set_digest
 
     if not path.is_file():
         raise InputError(f"{path}: no such file, the test images are not predicted; {REMEDY}")
@@ -60,9 +68,15 @@ def read_predictions(path: Path, classes: int, fingerprint: str) -> tuple[np.nda
         raise InputError(f"{path}: truncated or not a file of predictions; {REMEDY}") from None
     if found != fingerprint:
         raise InputError(f"{path}: of training {found[:12]}, its cell.json says {fingerprint[:12]}; {REMEDY}")
-    missing = {"label", "logits", "logits_selected"} - set(table.column_names)
+    missing = {"hash", "label", "logits", "logits_selected"} - set(table.column_names)
     if missing:
         raise InputError(f"{path}: no column '{min(missing)}'; {REMEDY}")
+    predicted = set_digest(str(content) for content in table["hash"].to_pylist())
+    if predicted != images:
+        raise InputError(
+            f"{path}: of images {predicted[:12]}, its cell.json proves that the training never saw the test "
+            f"set {images[:12]}; {REMEDY}"
+        )
     logits = {}
     try:
         # DLPack, for pyarrow's own to_numpy imports pandas; it refuses nulls
@@ -83,6 +97,16 @@ def read_predictions(path: Path, classes: int, fingerprint: str) -> tuple[np.nda
     return labels, logits
 
 
+def check_unchanged(folder: Path, cell: dict[str, Any]) -> None:
+    """Raise InputError unless the predictions in `folder` are, to the byte, those that the training left."""
+    from longtail.errors import InputError
+    from longtail.jobs import sums
+
+    expected = cell["files"].get(PREDICTIONS) if isinstance(cell.get("files"), dict) else None
+    if sums(folder, [PREDICTIONS]).get(PREDICTIONS) != expected:
+        raise InputError(f"{folder / PREDICTIONS}: changed since its training wrote it (sha256); {REMEDY}")
+
+
 def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
     """The report of a cell whose training failed; None where it did not. Raises InputError."""
     import json
@@ -96,11 +120,12 @@ def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
     path = folder / FAILED
     if not path.is_file():
         return None
+    copied = ("iteration", "cell", "fingerprint", "recipe", "network", "variant")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         report = FailedReport(
             failed=found["reason"],
-            **{name: found[name] for name in ("iteration", "cell", "fingerprint", "recipe", "variant")},
+            **{name: found[name] for name in copied},
             **{name: getattr(cell, name) for name in ("benchmark", "imbalance", "head", "seed")},
         )
     except ValidationError as error:
@@ -126,7 +151,7 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
     from longtail.calibration import expected_calibration_error
     from longtail.errors import InputError, one_line
     from longtail.profiles import shot_groups
-    from longtail.reports import CellReport, Scores, ShotGroups
+    from longtail.reports import CellReport, DisjointSets, Scores, ShotGroups
 
     cell = read_facts(folder, name)
     scored = {*Scores.model_fields, "groups", "selected"}
@@ -134,9 +159,14 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
     missing = [field for field in copied if field not in cell]
     if missing:
         raise InputError(f"{folder / 'cell.json'}: no '{missing[0]}' in it; {REMEDY}")
+    try:
+        proof = DisjointSets.model_validate(cell["disjoint"])
+    except ValidationError as error:
+        raise InputError(f"{folder / 'cell.json'}: disjoint.{one_line(error)}; {REMEDY}") from None
     labels, logits = read_predictions(
-        folder / "predictions.parquet", len(cell["counts"]), cell["fingerprint"]
+        folder / PREDICTIONS, len(cell["counts"]), cell["fingerprint"], proof.test.sha256
     )
+    check_unchanged(folder, cell)  # last, for the others say more
     members = shot_groups(cell["counts"], groups.thresholds, groups.convention)
 
     def scores(column: str) -> Scores:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("params.`benchmark`", "params.`imbalance`", "params.`variant`", "params.`seed`")
 PAGE = "Trained cells as models of MLflow (python -m stages.export --mlflow)."
+AGAIN = "the cell is as it was; run the same command again"
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "torch")
 """The packages that a logged model needs."""
 
@@ -64,15 +65,16 @@ def copy_cell(folder: Path, weights: str, target: Path) -> Path:
 
 def log_model(model: Path, weights: Weights) -> None:
     """Log the cell in `model` as a pyfunc model, and say how to load it. Raises InputError."""
+    from stages.tracking import QUIET, Tracker, database, locked, patiently, server, store_uri
+
+    root, address = paths.tracking_root(), server()
+    store, where = address or store_uri(root), address or str(database(root))
     from longtail.predictors import find_features, load_predictor
 
     predictor = load_predictor(model, weights)
     facts = predictor.facts
     _announce(predictor)
-    from stages.tracking import QUIET, Tracker, database, locked, store_uri
-
     os.environ.update({**QUIET, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"})
-    root = paths.tracking_root()
     with (
         tempfile.TemporaryDirectory() as place,
         locked(root, lambda: console.say("export", "waiting for another process that tracks")),
@@ -80,20 +82,32 @@ def log_model(model: Path, weights: Weights) -> None:
         artifacts = {"cell": copy_cell(model, weights, Path(place) / "cell")}
         if (below := find_features(model, facts)) is not None:
             artifacts["features"] = copy_cell(below, facts.settings["start"], Path(place) / "features")
-        experiment = Tracker(root).experiment(f"{facts.benchmark} · Models", PAGE, COLUMNS)
-        address = _log(predictor, artifacts, experiment, store_uri(root))
+        experiment = patiently(
+            where,
+            lambda: Tracker(root, address).experiment(f"{facts.benchmark} · Models", PAGE, COLUMNS),
+            lambda reason: console.say("export", f"waiting: {reason}"),
+            AGAIN,
+        )
+        logged = _log(predictor, artifacts, experiment, store, where)
     console.say(
         "export", f"signature: uint8 images {predictor.image_shape} to class, probability, probabilities"
     )
     console.say("export", "load it with")
-    print(
-        f"import mlflow; mlflow.set_tracking_uri('{store_uri(root)}'); "
-        f"model = mlflow.pyfunc.load_model('{address}')"
-    )
-    console.done("export", f"{address} in {database(root)}; `python -m stages.ui` shows it")
+    print(f"import mlflow; mlflow.set_tracking_uri('{store}'); model = mlflow.pyfunc.load_model('{logged}')")
+    console.done("export", f"{logged} in {where}; `python -m stages.ui` shows it")
 
 
-def _log(predictor: Predictor, artifacts: dict[str, Path], experiment: str, store: str) -> str:
+def _log(predictor: Predictor, artifacts: dict[str, Path], experiment: str, store: str, where: str) -> str:
+    """The address of the logged model. Raises InputError where MLflow at `where` fails in the middle."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _logged(predictor, artifacts, experiment, store)
+    except MlflowException as error:
+        raise InputError(f"{where}: {' '.join(str(error).split())[:200]}; {AGAIN}") from None
+
+
+def _logged(predictor: Predictor, artifacts: dict[str, Path], experiment: str, store: str) -> str:
     import warnings
 
     import mlflow
@@ -150,7 +164,7 @@ def main(
     model: Annotated[Path, typer.Option(help="The folder of a trained cell, models/.../seed1.")],
     onnx: Annotated[Path | None, typer.Option(help="Write an ONNX file here.")] = None,
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Log a pyfunc model to the repository's MLflow.")
+        bool, typer.Option("--mlflow", help="Log a pyfunc model to MLflow, as `stages.track` does.")
     ] = False,
     weights: Annotated[
         str, typer.Option(help="last, or selected: best on the meta set of all epochs.")

@@ -70,8 +70,8 @@ def main(
         layouts = read_layouts().of(benchmark).figures
         report_path, model_path = (bind(path, benchmark) for path in (paths.cell_report, paths.model))
         found, failures = read_reports(plan, report_path, model_path, partial)
-        lost = {(failure.imbalance, failure.variant, failure.head) for failure in failures}
-        reports = [r for r in found if (r.imbalance, r.variant, r.head) not in lost]
+        lost = {(failure.imbalance, failure.network, failure.variant, failure.head) for failure in failures}
+        reports = [r for r in found if (r.imbalance, r.network, r.variant, r.head) not in lost]
         console.say("plot", f"{benchmark}: {len(layouts)} figures from {len(reports)} cells")
         for failure in failures:
             console.say("plot", f"{failure.cell} FAILED: left out, with the other seeds of its curve")

@@ -16,7 +16,7 @@ from longtail.json_files import read_object
 from longtail.layouts import Layouts, TableLayout
 from longtail.plans import TablesPlan
 from longtail.reports import CellReport, FailedReport
-from longtail.tables import fill, select, select_failed
+from longtail.tables import fill, select
 from stages import paths
 from stages.tracking import Record, digest
 
@@ -108,6 +108,7 @@ def failed_record(bundle: str, member: str, failure: FailedReport) -> Record:
         },
         tags={"variant": failure.variant, "reason": failure.failed, "iteration": str(failure.iteration)},
         params={
+            "network": failure.network,
             "head": failure.head or "none",
             "imbalance": f"{failure.imbalance:g}",
             "seed": str(failure.seed),
@@ -157,7 +158,8 @@ def table_records(
             for column in columns:
                 network = [column.network] if layout.columns == "networks" else []
                 sound = select(reports, row, column.imbalance, column.network)
-                for report in (*sound, *select_failed(failures, row, column.imbalance)):
+                failed = select(failures, row, column.imbalance, column.network)
+                for report in (*sound, *failed):
                     cell = cells[report.cell]
                     place = {"table": str(layout.number), "row_group": group.name, "row": row.label}
                     name = " · ".join([row.label, *network, cell.name])

@@ -174,15 +174,35 @@ def server() -> str | None:
     return address
 
 
+def check_writable(path: Path) -> None:
+    """Begin to write into the database, and leave it as it is.
+
+    MLflow would retry for minutes, or show a traceback. Raises sqlite3's errors, and InputError where the
+    file or its folder, which gets a journal, may not be written.
+    """
+    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {version}")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            if "readonly" not in str(error):
+                raise
+            reason = "it, or its folder, may not be written; see that both may"
+            raise InputError(f"{path}: {reason}, then run the same command again") from None
+
+
 def is_temporary(error: BaseException) -> bool:
     """Whether it is worth trying again: a locked database, a server that is away."""
     return any(words in str(error) for words in ("is locked", "API request to", "Connection aborted"))
 
 
-def patiently(place: str, action: Callable[[], T], on_wait: Callable[[str], None]) -> T:
+def patiently(place: str, action: Callable[[], T], on_wait: Callable[[str], None], remedy: str = LATER) -> T:
     """What `action` returns, which is called again for PATIENCE seconds while it fails for a time.
 
-    `action` must take up what it left. Raises InputError where MLflow refuses, or stays away.
+    `action` must take up what it left. Raises InputError, which ends with `remedy`, where MLflow refuses, or
+    stays away.
     """
     os.environ.update(QUIET)  # MLflow looks at it where it is first imported
     from mlflow.exceptions import MlflowException
@@ -194,7 +214,7 @@ def patiently(place: str, action: Callable[[], T], on_wait: Callable[[str], None
         except (MlflowException, sqlite3.OperationalError) as error:
             reason = " ".join(str(error).split())[:200]
             if not is_temporary(error) or time.monotonic() >= end:
-                raise InputError(f"{place}: {reason}; {LATER}") from None
+                raise InputError(f"{place}: {reason}; {remedy}") from None
             if pause == 0.25:
                 on_wait(reason)
             time.sleep(pause)
@@ -223,10 +243,7 @@ class Tracker:
         if database(root).is_file() and not database(root).stat().st_size:
             raise InputError(f"{database(root)}: empty; {REMEDY}")
         try:
-            with closing(
-                sqlite3.connect(database(root), timeout=1)
-            ) as connection:  # MLflow would retry for minutes
-                connection.execute("PRAGMA schema_version")
+            check_writable(database(root))
             self.client = MlflowClient(store_uri(root))
             known = self.client.search_experiments(max_results=1)
         except sqlite3.DatabaseError as error:

@@ -200,7 +200,8 @@ def fail_heads(jobs: Iterable[Job]) -> None:
         below = read_failure(job.features) if job.features is not None else None
         if below is not None and not _finished(job).is_dir():
             partial = own_temporary(_finished(job))
-            Failure(job.fingerprint, f"its features failed: {below.reason}", 0).write(partial)
+            reason = f"its features failed: {below.reason}"
+            Failure(job.fingerprint, reason, 0, job.plan.network).write(partial)
             move_whole(partial, _finished(job))
 
 

@@ -1,4 +1,4 @@
-"""MLflow's pages of this repository, on this machine only."""
+"""MLflow's pages of this repository, on this machine only; or where they are, if a server has them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ HOST = "127.0.0.1"
 def main(
     port: Annotated[int, typer.Option(help="Where to listen on 127.0.0.1.", min=1, max=65535)] = 5000,
 ) -> None:
-    """Serve MLflow on 127.0.0.1 until Ctrl-C."""
+    """Serve MLflow on 127.0.0.1 until Ctrl-C; where MLFLOW_TRACKING_URI is a server, say so and leave."""
     from longtail.errors import InputError
     from stages import tracking
 
+    if server := tracking.server():
+        here = f"unset {tracking.SERVER} for those of {paths.tracking_root()}"
+        console.done("ui", f"{server} has the pages, as `stages.track` writes there; {here}")
+        return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -32,9 +32,12 @@ that came."""
 def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: Any) -> None:
     import torch
 
+    from longtail import deterministic
     from longtail.memory import keep_freed_memory
 
     keep_freed_memory()
+    if deterministic.wanted():
+        deterministic.only_deterministic()
     # whatever the number of workers: threads decide the order of sums, and so the last digits
     torch.set_num_threads(1)
     _inherited.update(inputs=inputs, reached=reached, signalled=signalled)
@@ -92,7 +95,7 @@ def train_job(
             return
     except DivergedError as error:
         failed = True
-        Failure(job.fingerprint, str(error), error.iteration).write(partial)
+        Failure(job.fingerprint, str(error), error.iteration, job.plan.network).write(partial)
     move_whole(partial, finished)
     reached(job.training.iterations)
     if job.checkpoint is not None and not failed:

@@ -30,7 +30,9 @@ MODEL = "models/digits-lt/imb50/cross_entropy/seed1"
 CELL, HISTORY, TIMING = f"{MODEL}/cell.json", f"{MODEL}/history.parquet", f"{MODEL}/timing.json"
 LAST, SELECTED = f"{MODEL}/weights.safetensors", f"{MODEL}/selected.safetensors"
 PREDICTIONS = f"{MODEL}/predictions.parquet"
-REPORT = "reports/digits-lt/cells/imb50/cross_entropy/seed1.json"
+REPORT, OURS = (
+    f"reports/digits-lt/cells/imb50/{name}/seed1.json" for name in ("cross_entropy", "difficulty_net")
+)
 PHOTO = "photos/common/000.png"
 DATABASE = "mlruns/mlflow.db"
 
@@ -166,15 +168,24 @@ def boundless_array(folder: Path) -> None:
         np.lib.format.write_array_header_1_0(file, header)
 
 
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A piece of a PNG file."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+BOMB = b"\x89PNG\r\n\x1a\n" + b"".join(
+    (
+        png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)),
+        png_chunk(b"IDAT", zlib.compress(bytes(1000))),
+        png_chunk(b"IEND", b""),
+    )
+)
+"""A PNG file of a hundred bytes that says it is 60,000 pixels wide and high."""
+
+
 def bomb(folder: Path) -> None:
-    """A PNG file of a kilobyte that says it is 60,000 pixels wide and high."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    (folder / PHOTO).write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    """`BOMB` in the place of a photograph."""
+    (folder / PHOTO).write_bytes(BOMB)
 
 
 def leading_out(folder: Path) -> None:
@@ -310,7 +321,15 @@ CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
     (REPRESENT, keys(PLAN, code={"../x.py": "1"}), (PLAN, "../x.py")),
     (REPRESENT, keys(PLAN, mean=[1, 2, 3, 4]), (PLAN, "mean: found [1, 2, 3, 4]")),
     (REPRESENT, keys(PLAN, std=[0.0]), (PLAN, "std.0: found 0.0")),
+    (REPRESENT, keys(PLAN, network="nothing"), (PLAN, "network 'nothing' is not known", "digits_resnet")),
+    (RETRAIN, keys(HEADS, network="nothing"), (HEADS, "network 'nothing' is not known")),
     (REPRESENT, keys(PLAN, training={"batch_size": 0}), (PLAN, "training.batch_size: found 0")),
+    (REPRESENT, keys(PLAN, training={"batch_size": 10**9}), (PLAN, "training.batch_size: found 1000000000")),
+    (
+        REPRESENT,
+        keys(PLAN, training={"meta_batch_size": 10**9}),
+        (PLAN, "training.meta_batch_size: found 10"),
+    ),
     (REPRESENT, keys(PLAN, training={"iterations": -1}), (PLAN, "training.iterations: found -1")),
     (EVALUATE, copied(TABLES, EVALUATION), (EVALUATION, "imbalance: missing")),
     ("tabulate", keys(TABLES, bundles=[]), (TABLES, "bundles: found []")),
@@ -334,6 +353,17 @@ CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
     (EVALUATE, column(PREDICTIONS, "label", None), (PREDICTIONS,)),
     (EVALUATE, column(PREDICTIONS, "logits", [NAN] * 10), (PREDICTIONS, "row 0 are not finite")),
     (EVALUATE, column(PREDICTIONS, "logits", [0.0]), (PREDICTIONS, "1 logits for an image")),
+    (EVALUATE, column(PREDICTIONS, "image", 1), (PREDICTIONS, "changed since its training wrote it")),
+    (EVALUATE, keys(CELL, files=None), (PREDICTIONS, "changed since its training wrote it")),
+    (EVALUATE, column(PREDICTIONS, "hash", "0" * 64), (PREDICTIONS, "the training never saw the test set")),
+    (EVALUATE, column(PREDICTIONS, "hash", None), (PREDICTIONS, "the training never saw the test set")),
+    (
+        EVALUATE,
+        keys(CELL, disjoint={"test": {"images": 1, "sha256": "0" * 64}}),
+        (PREDICTIONS, "000000000000"),
+    ),
+    (EVALUATE, keys(CELL, disjoint=[]), (CELL, "disjoint")),
+    (EVALUATE, keys(CELL, disjoint={"test": 7}), (CELL, "disjoint.test: found 7")),
     (EVALUATE, keys(CELL, counts=[0] * 10), (CELL, "counts [0, 0")),
     (EVALUATE, keys(CELL, counts=["a"] * 10), (CELL, "counts ['a'")),
     (EVALUATE, keys(CELL, class_names=["a"]), (CELL, "class_names are not 10")),
@@ -345,6 +375,20 @@ CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
     ("tabulate", keys(REPORT, accuracy=[]), (REPORT, "accuracy: found []")),
     ("tabulate", keys(REPORT, accuracy={"all": 1e308}), (REPORT, "accuracy.all: found 1e+308")),
     ("tabulate", keys(REPORT, seed="x"), (REPORT, "seed: found 'x'")),
+    ("tabulate", keys(REPORT, method="nothing"), (REPORT, "method 'nothing' is not known")),
+    (
+        "tabulate",
+        keys(OURS, settings={"lambda": "x"}),
+        (OURS, "settings of difficulty_net: lambda: found 'x'"),
+    ),
+    (
+        "tabulate",
+        keys(OURS, settings={"lambda": [1]}),
+        (OURS, "settings of difficulty_net: lambda: found [1]"),
+    ),
+    ("tabulate", keys(OURS, settings={}), (OURS, "settings of difficulty_net: no ")),
+    ("plot", keys(OURS, settings={"lambda": "x"}), (OURS, "lambda: found 'x'")),
+    ("track", keys(OURS, settings={"lambda": "x"}), (OURS, "lambda: found 'x'")),
     ("tabulate", keys(REPORT, fingerprint="0" * 64), (REPORT, "another training")),
     ("tabulate", keys(REPORT, cell="other", seed=7), (REPORT, "is of cell 'other'")),
     # MLflow's database

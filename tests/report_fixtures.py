@@ -22,6 +22,8 @@ from longtail.atomic import write_json
 from longtail.benchmarks import DIGITS_LT
 from longtail.fingerprints import recipe
 from longtail.histories import History
+from longtail.jobs import sums
+from longtail.manifests import set_digest
 from longtail.params import Params
 from longtail.plans import BundlePlan, Cell, plan_bundles, plan_evaluations, plan_tables, write_plan
 from longtail.profiles import exponential_profile
@@ -32,6 +34,7 @@ BENCHMARK = DIGITS_LT.name
 CLASSES = 10
 EPOCHS = 12
 SET_SIZES = {"train": 314, "meta": 100, "test": 500}
+TEST_HASHES = [f"{index:064x}" for index in range(SET_SIZES["test"])]
 
 
 def params(
@@ -70,20 +73,20 @@ def lists(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     return pa.array(list(values), type=pa.list_(kind))
 
 
-def write_predictions(path: Path, cell: Cell, per_class: int = 50, **metadata: Any) -> None:
+def write_predictions(path: Path, cell: Cell) -> None:
     """Logits that favour the true class, less so in smaller classes."""
     rng = generator(cell)
-    labels = np.repeat(np.arange(CLASSES), per_class)
+    labels = np.repeat(np.arange(CLASSES), SET_SIZES["test"] // CLASSES)
     skill = np.log(np.array(counts(cell.imbalance)))[labels] * (
         0.6 if cell.variant == "cross_entropy" else 0.8
     )
     columns: dict[str, Any] = {"image": pa.array(np.arange(len(labels))), "label": pa.array(labels)}
-    columns["hash"] = pa.array([f"{index:064x}" for index in range(len(labels))])
+    columns["hash"] = pa.array(TEST_HASHES)
     for name in ("logits", "logits_selected"):
         logits = rng.normal(size=(len(labels), CLASSES))
         logits[np.arange(len(labels)), labels] += skill
         columns[name] = lists(logits, pa.float32())
-    write_parquet(path, columns, {"fingerprint": fingerprint(cell), "cell": cell.name, **metadata})
+    write_parquet(path, columns, {"fingerprint": fingerprint(cell), "cell": cell.name})
 
 
 def write_history(path: Path, cell: Cell) -> None:
@@ -135,6 +138,7 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
         "class_names": [str(index) for index in range(CLASSES)],
         "disjoint": {
             **{name: {"images": size, "sha256": "3" * 64} for name, size in SET_SIZES.items()},
+            "test": {"images": SET_SIZES["test"], "sha256": set_digest(TEST_HASHES)},
             "shared": 0,
         },
         "manifests": {"train": "0" * 64, "meta": "1" * 64, "pool": "2" * 64},
@@ -144,9 +148,9 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
         "versions": {"torch": "0"},
         "selected_iteration": 100,
     }
-    write_json(folder / "cell.json", record)
-    write_json(folder / "timing.json", {"seconds": 1.5})
     write_predictions(folder / "predictions.parquet", cell)
+    write_json(folder / "cell.json", {**record, "files": sums(folder)})
+    write_json(folder / "timing.json", {"seconds": 1.5})
     write_history(folder / "history.parquet", cell)
 
 
@@ -155,7 +159,7 @@ def fail(folder: Path, bundle: str, member: str, reason: str, imbalance: float =
     model = folder / paths.model(BENCHMARK, imbalance, bundle, member)
     cell = json.loads((model / "cell.json").read_text())
     shutil.rmtree(model)
-    names = {name: cell[name] for name in ("cell", "fingerprint", "variant", "recipe")}
+    names = {name: cell[name] for name in ("cell", "fingerprint", "network", "variant", "recipe")}
     write_json(model / "failed.json", {**names, "reason": reason, "iteration": 57})
 
 

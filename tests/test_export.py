@@ -7,10 +7,11 @@ import os
 import re
 import subprocess
 import sys
-import warnings
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ import pytest
 from longtail import exports
 from longtail.errors import InputError
 from longtail.predictors import load_predictor
+from stages import tracking
 from stages.export import main
+from tests.mlflow_servers import free_port, mlflow_server
 from tests.trained_cells import train, unseen_images
 
 
@@ -128,25 +131,28 @@ json.dump(
 """
 
 
-def test_a_logged_model_loads_by_the_printed_line_without_the_repository_and_predicts_the_same(
-    head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to work in, and MLflow as it was afterwards."""
     import mlflow
 
-    from stages.tracking import QUIET
+    from stages.tracking import IMPATIENT, QUIET
 
-    for name in (*QUIET, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "MLFLOW_TRACKING_URI"):
+    names = (*QUIET, *IMPATIENT, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "MLFLOW_TRACKING_URI")
+    for name in names:
         monkeypatch.setenv(name, os.environ.get(name, ""))  # put back after the test
+    for name in IMPATIENT:
+        monkeypatch.delenv(name)  # empty is no number
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
     before = mlflow.get_tracking_uri()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        main(model=head, mlflow=True)
+    yield tmp_path
     mlflow.set_tracking_uri(before)
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("import mlflow"))
-    images = unseen_images()[:40]
-    np.save("images.npy", images)
+
+
+def answer_of_a_loaded_model(line: str) -> dict[str, Any]:
+    """What the model says of the test images in a Python of its own, without the repository."""
+    np.save("images.npy", unseen_images()[:40])
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", LOAD.format(line=line)],
@@ -156,14 +162,59 @@ def test_a_logged_model_loads_by_the_printed_line_without_the_repository_and_pre
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    answer = json.loads(Path("answer.json").read_text())
-    expected = load_predictor(head).probabilities(images)
+    return json.loads(Path("answer.json").read_text())
+
+
+def the_line_that_loads(output: str) -> str:
+    (line,) = (line for line in output.splitlines() if line.startswith("import mlflow"))
+    return line
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow and what it stands on
+def test_a_logged_model_loads_by_the_printed_line_without_the_repository_and_predicts_the_same(
+    head: Path, clean: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(model=head, mlflow=True)
+    answer = answer_of_a_loaded_model(the_line_that_loads(capsys.readouterr().out))
+    expected = load_predictor(head).probabilities(unseen_images()[:40])
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
     assert answer["class"] == [str(index) for index in expected.argmax(axis=1)]
     np.testing.assert_allclose(answer["probability"], expected.max(axis=1), atol=1e-6)
     assert answer["inputs"] == [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 8, 8, 1]}}]
     assert answer["outputs"] == ["class", "probability", "probabilities"]
     assert "expected shape (-1, 8, 8, 1)" in answer["refused"]
-    assert Path(answer["library"]).is_relative_to(tmp_path / "mlruns")
-    kept = {path.suffix for path in (tmp_path / "mlruns").rglob("*") if "artifacts" in path.parts}
+    assert Path(answer["library"]).is_relative_to(clean / "mlruns")
+    kept = {path.suffix for path in (clean / "mlruns").rglob("*") if "artifacts" in path.parts}
     assert not kept & {".pkl", ".pt", ".pth", ".pickle"}
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow and what it stands on
+def test_a_model_goes_to_the_server_that_the_variable_names(
+    head: Path, clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with mlflow_server(clean / "server", port):
+        main(model=head, mlflow=True)
+    output = capsys.readouterr().out
+    assert f"mlflow.set_tracking_uri('{address}')" in the_line_that_loads(output)
+    assert f" in {address}; `python -m stages.ui` shows it" in output
+    logged = {path.read_bytes() for path in (clean / "server" / "artifacts").rglob("*.safetensors")}
+    assert (head / "weights.safetensors").read_bytes() in logged
+    assert len(logged) == 2, "the head and the features that it stands on"
+    assert not (clean / "mlruns" / "mlflow.db").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow and what it stands on
+def test_a_server_that_is_away_is_one_line_that_says_what_to_do(
+    head: Path, clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE", 0.0)
+    address = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(InputError, match=rf"^{address}: API request .*; .* run the same command again$"):
+        main(model=head, mlflow=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
+    with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI=sqlite:///elsewhere\.db: give the http"):
+        main(model=head, mlflow=True)

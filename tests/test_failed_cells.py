@@ -51,7 +51,7 @@ def test_a_failed_cell_is_a_result_and_the_others_of_its_bundle_are_trained(
         assert (path / "cell.json").is_file() is not path.name.startswith("crt")
     assert [path.name for path in (heads / "crt-seed1").iterdir()] == ["failed.json"]
     found = json.loads((heads / "crt-seed1" / "failed.json").read_text())
-    assert set(found) == {"cell", "fingerprint", "variant", "recipe", "reason", "iteration"}
+    assert set(found) == {"cell", "fingerprint", "network", "variant", "recipe", "reason", "iteration"}
     assert (found["cell"], found["variant"]) == ("imb50-cross_entropy-crt-seed1", "cross_entropy")
     assert len(found["fingerprint"]) == 64
     # the first step goes astray, and the loss of the second shows it where the weights do not

@@ -13,10 +13,10 @@ import report_fixtures as fixtures
 
 from longtail.layouts import read_layouts
 from longtail.paper import Comparison, verdict_notes
-from longtail.plans import read_tables_plan
-from longtail.reports import read_reports
+from longtail.plans import BundleMembers, Member, read_tables_plan
+from longtail.reports import CellReport, FailedReport, read_report, read_reports
 from longtail.table_text import markdown
-from longtail.tables import fill
+from longtail.tables import fill, long_csv
 from stages import paths
 
 REASON = "not finite by iteration 57 at learning rate 0.2: train_loss nan"
@@ -95,6 +95,42 @@ def test_beside_the_paper_a_failed_place_has_a_verdict_of_its_own() -> None:
         "Of its 2 numbers: 1 failed, 1 not run."
         in verdict_notes([lost, Comparison(paper=Decimal("44.7"), ours=None, shortened=False)])[0]
     )
+
+
+def test_of_two_networks_the_one_that_failed_is_marked_and_the_other_has_its_number(folder: Path) -> None:
+    known = read_report(folder / paths.cell_report(fixtures.BENCHMARK, 50, "difficulty_net", "seed1"))
+    assert isinstance(known, CellReport)
+    networks = ["resnet10", "resnet50"]
+    one = known.model_copy(update={"benchmark": "imagenet-lt", "network": "resnet10", "imbalance": 256.0})
+    failure = FailedReport(
+        failed=REASON,
+        iteration=57,
+        head=None,
+        network="resnet50",
+        cell="imb256-resnet50-difficulty_net-seed1",
+        **{name: getattr(one, name) for name in ("benchmark", "imbalance", "variant", "seed")},
+        **{name: getattr(one, name) for name in ("fingerprint", "recipe")},
+    )
+    member = Member(member="seed1", head=None, seed=1, recipe=one.recipe)
+    bundles = [
+        BundleMembers(
+            imbalance=256, bundle=f"{name}-difficulty_net", variant="difficulty_net", members=[member]
+        )
+        for name in networks
+    ]
+    plan = read_tables_plan(folder / paths.tables_plan(fixtures.BENCHMARK)).model_copy(
+        update={"benchmark": "imagenet-lt", "imbalances": [256.0], "networks": networks, "bundles": bundles}
+    )
+    layout = next(found for found in read_layouts().of("imagenet-lt").tables if found.columns == "networks")
+    table = fill(layout, plan, [one], [failure])
+    assert (table.planned, table.absent) == (2, 0)
+    ours = [row for row in csv.DictReader(long_csv(table).splitlines()) if row["row"] == "Ours"]
+    last = {row["network"]: row for row in ours if (row["split"], row["weights"]) == ("all", "last")}
+    assert last["resnet10"]["status"] == ""
+    assert float(last["resnet10"]["mean"]) == pytest.approx(one.accuracy["all"], abs=1e-4)
+    assert (last["resnet50"]["status"], last["resnet50"]["mean"]) == ("failed (1 of 1)", "")
+    (line,) = [line for line in markdown(table).splitlines() if line.startswith("| Ours  ")]
+    assert line.count("failed (1 of 1)") == 1
 
 
 def test_a_table_of_which_everything_failed_says_so(tmp_path: Path) -> None:

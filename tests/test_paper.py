@@ -17,6 +17,7 @@ from longtail.intervals import mean_interval
 from longtail.layouts import read_layouts
 from longtail.paper import Comparison, paper_numbers, read_paper_numbers, verdict_notes
 from longtail.plans import BundleMembers, Member, ShotGroupsPlan, TablesPlan, write_plan
+from longtail.presets import VARIANTS
 from longtail.reports import CellReport, DisjointSets, ImageSet, Scores, ShotGroups
 from longtail.table_text import headline, markdown
 from longtail.tables import SPLITS, Table, fill, long_csv, metrics
@@ -372,9 +373,11 @@ def test_the_stage_writes_them(tmp_path):
     ]
     plan = table.plan.model_copy(update={"bundles": bundles})
     write_plan(tmp_path / paths.tables_plan(benchmark), plan)
+    settings = VARIANTS["ldam"].resolve("ldam", benchmark, {}, 0.3)
     for found in table.reports:
         path = paths.cell_report(benchmark, found.imbalance, "ldam", f"seed{found.seed}")
-        write_json(tmp_path / path, found.model_dump(mode="json"))
+        whole = found.model_copy(update={"method": "ldam", "settings": settings})
+        write_json(tmp_path / path, whole.model_dump(mode="json"))
     result = fixtures.run_stage(tmp_path, "tabulate", "--benchmark", benchmark)
     assert result.code == 0, result.stderr
     text = (tmp_path / paths.report(benchmark, "table1.md")).read_text(encoding="utf-8")

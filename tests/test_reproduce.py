@@ -185,7 +185,7 @@ def test_a_failed_training_is_told_and_not_tried_again(tmp_path: Path) -> None:
     marks = {step.name: step.fingerprint for step in planned(tmp_path)}
     folder = tmp_path / "work" / marks["imb50-cross_entropy-seed1"] / "finished"
     folder.mkdir(parents=True)
-    failure = {"fingerprint": folder.parent.name, "reason": "not finite", "iteration": 3}
+    failure = {"fingerprint": folder.parent.name, "reason": "not finite", "iteration": 3, "network": "x"}
     (folder / "failed.json").write_text(json.dumps(failure))
     for _ in range(2):
         done = reproduce(tmp_path, *words)

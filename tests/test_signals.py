@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import family, gone
 from tests.stage_runs import DATA, environment, stages
 
 PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1, 2]\nschedule: {fraction: 1.0}\n"
@@ -31,11 +32,11 @@ def stage(folder: Path, *words: str, threads: int = 1) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True, check=False)
 
 
-def weights(folder: Path) -> dict[str, bytes]:
+def weights(folder: Path, seeds: tuple[str, ...] = ("seed1", "seed2")) -> dict[str, bytes]:
     files = ("weights.safetensors", "selected.safetensors", "history.parquet", "predictions.parquet")
     return {
         f"{seed}/{name}": (folder / MODELS / seed / name).read_bytes()
-        for seed in ("seed1", "seed2")
+        for seed in seeds
         for name in (*files, "cell.json")
     }
 
@@ -66,38 +67,10 @@ def expected(undisturbed: Path) -> dict[str, bytes]:
     return weights(undisturbed)
 
 
-def family(process: int) -> list[int]:
-    """A process and all below it."""
-    found = [process]
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == process:
-            found += family(int(path.parent.name))
-    return found
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(processes: list[int]) -> bool:
-    deadline = time.monotonic() + 10
-    while any(map(alive, processes)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(map(alive, processes))
-
-
-def begun(folder: Path) -> subprocess.Popen[str]:
-    """A training in a process group of its own, once both cells have a first checkpoint."""
-    command = [sys.executable, "-m", *REPRESENT]
-    process = subprocess.Popen(
-        command,
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """A module of Python in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *words],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -105,8 +78,13 @@ def begun(folder: Path) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def begun(folder: Path, words: tuple[str, ...] = REPRESENT, cells: int = 2) -> subprocess.Popen[str]:
+    """The training, or what runs it, once all cells have a first checkpoint."""
+    process = start(folder, *words)
     deadline = time.monotonic() + 60
-    while len(list(folder.glob("work/*/checkpoint.pt"))) < 2 and process.poll() is None:
+    while len(list(folder.glob("work/*/checkpoint.pt"))) < cells and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return process
@@ -233,3 +211,92 @@ def test_work_of_another_fingerprint_is_never_taken(undisturbed: Path, tmp_path:
     assert done.returncode == 2
     assert "of another training (seed " in done.stderr
     assert json.loads((other / "finished" / "cell.json").read_text())["fingerprint"] == one.name
+
+
+PIPELINE = f"""
+stages:
+  represent:
+    cmd: python -m {" ".join(REPRESENT)} --seed 1
+    deps: [data/digits-lt/plan/imb50/{METHOD}.json]
+    outs: [{MODELS}]
+"""
+LONG = 1e6
+"""Seconds of training that no test takes: a training that has them began with the checkpoint that has."""
+
+
+def lengthened(folder: Path) -> int:
+    """Write into the checkpoint that its training took `LONG` longer; the iterations done."""
+    import torch
+
+    from longtail.checkpoints import Checkpoints, read_checkpoint
+
+    (path,) = folder.glob("work/*/checkpoint.pt")
+    found = read_checkpoint(path, torch.device("cpu"))
+    state = found["state"]
+    longer = {**state, "seconds": state["seconds"] + LONG}
+    Checkpoints(path, found["fingerprint"], found["facts"]).save(longer)
+    return state["iteration"]
+
+
+def with_worker(process: subprocess.Popen[str]) -> list[int]:
+    """All processes of a pipeline whose stage has just started its worker: it minds signals by then."""
+    deadline = time.monotonic() + 60
+    while len(found := family(process.pid)) < 3 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def test_dvc_repro_and_exp_run_go_on_after_a_signal(
+    planned: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "copy"
+    shutil.copytree(planned, folder)
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    (folder / ".gitignore").write_text("/data\n/models\n/work\n")
+    for words in (
+        ["git", "init", "-q"],
+        ["git", "config", "user.name", "A"],
+        ["git", "config", "user.email", "a@b.c"],
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        [sys.executable, "-m", "dvc", "config", "core.analytics", "false"],
+        ["git", "add", "-A"],
+        ["git", "commit", "-qm", "planned"],
+    ):
+        subprocess.run(words, cwd=folder, env=environment(), check=True, capture_output=True)
+
+    # SIGTERM to dvc alone, in the middle: the stage notices that nobody waits for it
+    process = begun(folder, ("dvc", "repro"), cells=1)
+    everyone = with_worker(process)
+    to_the_stage(process, signal.SIGTERM)
+    assert gone(everyone)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    assert "stopped: by SIGTERM at iteration" in err
+    assert not (folder / MODELS).exists()
+    first = lengthened(folder)
+    assert 0 < first < 150
+
+    # Ctrl-C, which goes to all, before the training has got anywhere
+    process = start(folder, "dvc", "repro")
+    everyone = with_worker(process)
+    to_all(process, signal.SIGINT)
+    assert gone(everyone)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode > 0
+    assert "stopped: by SIGINT at iteration" in err
+    assert "Traceback" not in err
+    assert not (folder / MODELS).exists()
+    assert first <= lengthened(folder) < 150
+
+    done = stage(folder, "dvc", "exp", "run")
+    assert done.returncode == 0, done.stderr
+    took = json.loads((folder / MODELS / "seed1" / "timing.json").read_text())["seconds"]
+    assert took > 2 * LONG, "anew, and not from the checkpoint"
+    assert weights(folder, ("seed1",)) == {
+        name: content for name, content in expected.items() if name.startswith("seed1/")
+    }
+    assert "didn't change, skipping" in stage(folder, "dvc", "repro").stdout

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +17,7 @@ import pytest
 import report_fixtures as fixtures
 
 from stages import paths, tracking
+from tests.mlflow_servers import free_port, mlflow_server
 
 # MLflow and sqlalchemy deprecate each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -175,41 +174,54 @@ def test_killed_in_the_middle_it_goes_on_without_doubling_anything(reports: Path
     assert results(reports) == before
 
 
-@contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[None]:
-    """A real one, on this machine, with a database of its own."""
-    folder.mkdir(exist_ok=True)
-    words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    words += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
-    words += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log").open("a") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *words],
-            env={**os.environ, **tracking.QUIET},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+WITHOUT_RIGHTS = """
+import ctypes, os, sys
+for right in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    if os.geteuid() == 0 and ctypes.CDLL(None).prctl(24, right, 0, 0, 0):  # PR_CAPBSET_DROP
+        raise SystemExit(77)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Runs Python for a root who minds permissions as others do."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root minds permissions by what Linux offers for it")
+@pytest.mark.parametrize(
+    ("there", "closed", "named"),
+    [
+        (True, "mlflow.db", "mlruns/mlflow.db: it, or its folder, may not be written"),
+        (True, ".", "mlruns/mlflow.db: it, or its folder, may not be written"),
+        (False, ".", "mlruns/track.lock: Permission denied"),
+    ],
+)
+def test_a_database_or_a_folder_that_may_not_be_written_is_one_line(
+    reports: Path, there: bool, closed: str, named: str
+) -> None:
+    root = reports / "mlruns"
+    if there:
+        with tracking.locked(root):
+            tracking.create_database(root)
+    root.mkdir(exist_ok=True)
+    before = {path.name: path.read_bytes() for path in root.iterdir()}
+    place = root / closed
+    mode = place.stat().st_mode
+    place.chmod(mode & 0o555)
+    command = [sys.executable, "-c", WITHOUT_RIGHTS, "-m", "stages.track"]
+    around = {**os.environ, "PYTHONPATH": str(fixtures.ROOT)}
     try:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield
+        ran = subprocess.run(command, cwd=reports, env=around, capture_output=True, text=True, check=False)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        place.chmod(mode)
+    if ran.returncode == 77:
+        pytest.skip("root keeps all rights here")
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1), ran.stderr
+    assert named in ran.stderr
+    assert {path.name: path.read_bytes() for path in root.iterdir()} == before
 
 
 def test_a_server_that_is_stopped_and_started_during_a_run_ends_up_with_every_run_once(
     reports: Path, tmp_path: Path
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     before = results(reports)
     address = f"http://127.0.0.1:{port}"
     database = tmp_path / "server" / "server.db"
@@ -236,10 +248,25 @@ def test_a_server_that_is_stopped_and_started_during_a_run_ends_up_with_every_ru
     assert results(reports) == before
 
 
-def test_an_address_that_is_no_servers_is_refused(reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["track", "ui"])
+def test_an_address_that_is_no_servers_is_refused(
+    reports: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///somewhere")
-    ran = fixtures.run_stage(reports, "track")
+    ran = fixtures.run_stage(reports, command)
     assert ran.code == 2
     assert ran.stderr == (
         "error: MLFLOW_TRACKING_URI=file:///somewhere: give the http://... of a server, or unset it\n"
     )
+
+
+def test_ui_says_which_server_has_the_pages_and_starts_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.ui.os.execv", lambda *words: pytest.fail(f"it started {words}"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
+    ran = fixtures.run_stage(tmp_path, "ui")
+    assert (ran.code, ran.stderr, ran.stdout.count("\n")) == (0, "", 1)
+    assert "done: http://tracking.example:5000 has the pages" in ran.stdout
+    assert "unset MLFLOW_TRACKING_URI for those of " in ran.stdout
+    assert not list(tmp_path.iterdir()), "no database was made"
