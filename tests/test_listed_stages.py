@@ -137,7 +137,13 @@ def test_a_training_says_whether_it_waits_for_images(imagenet: tuple[Path, dict[
     assert "step" in line
     timing = root / f"models/imagenet-lt/imb{IMBALANCE}/resnet10-difficulty_net/seed1/timing.json"
     found = json.loads(timing.read_text())
-    assert set(found) == {"seconds", "loader_images_per_second", "step_images_per_second", "waited"}
+    assert set(found) == {
+        "seconds",
+        "loader_images_per_second",
+        "step_images_per_second",
+        "waited",
+        "recorded",
+    }
     assert 0 < found["waited"] < 1
 
 

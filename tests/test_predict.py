@@ -6,9 +6,7 @@ import csv
 import json
 import shutil
 import struct
-import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -312,16 +310,3 @@ def test_an_error_is_one_line_and_exit_code_2(
         console.run(main)
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: missing.png: no such file; --skip-bad goes on with the others\n"
-
-
-@pytest.mark.parametrize("name", ["predict", "export"])
-def test_help_answers_at_once_and_without_torch(name: str) -> None:
-    program = f"import sys, stages.{name}; assert not {{'torch', 'PIL', 'mlflow', 'onnx'}} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
-    seconds: list[float] = []
-    while len(seconds) < 5 and min(seconds, default=1.0) >= 0.7:  # the best of five: the machine is shared
-        start = time.monotonic()
-        words = [sys.executable, "-m", f"stages.{name}", "--help"]
-        assert b"Usage" in subprocess.run(words, cwd=ROOT, capture_output=True, check=True).stdout
-        seconds.append(time.monotonic() - start)
-    assert min(seconds) < 0.7

@@ -304,23 +304,6 @@ def test_a_broken_or_foreign_database_is_named(tracked: Path, tmp_path: Path) ->
         Tracker(tmp_path)
 
 
-@pytest.mark.parametrize("stage", ["track", "ui"])
-def test_help_is_quick_and_imports_no_mlflow(tmp_path: Path, stage: str) -> None:
-    code = (
-        f"import sys; sys.argv = ['{stage}', '--help']\n"
-        f"from stages import console, {stage}\n"
-        f"try:\n    console.run({stage}.main)\nexcept SystemExit as leave:\n"
-        "    assert not leave.code\n"
-        "heavy = {'mlflow', 'torch', 'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(fixtures.ROOT)}
-    subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True)
-    start = time.monotonic()
-    assert start_stage(tmp_path, stage, "--help").communicate()[0]
-    assert time.monotonic() - start < 0.7
-
-
 @pytest.fixture
 def port() -> Iterator[int]:
     """A port of 127.0.0.1 that is taken."""
