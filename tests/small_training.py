@@ -84,7 +84,8 @@ def make_trainer(
         else:
             network = chosen.adapt(network)
     train, meta = make_images(COUNTS, 2, dtype, noise), make_images(META_COUNTS, 3, dtype, noise)
+    data = TrainingData(train, meta, training, chosen, seed)
     if device is not None:
         network = network.to(device)
-        train, meta = (Images(own.raw.to(device), own.labels.to(device)) for own in (train, meta))
-    return Trainer(network, chosen, TrainingData(train, meta, training, chosen, seed), training, CLASSES)
+        data.train, data.meta = (Images(own.raw.to(device), own.labels.to(device)) for own in (train, meta))
+    return Trainer(network, chosen, data, training, CLASSES)
