@@ -79,12 +79,12 @@ class _Replay:
         first, *second = self.batches
         self.scalars, self.replay = record(lambda: iterate(first, second[0] if second else None, moment))
 
-    def __call__(self, batch: Batch, meta: Batch | None, rate: float) -> Scalars:
+    def __call__(self, batch: Batch, meta: Batch | None, rate: Tensor) -> Scalars:
         for own, given in zip(self.batches, (batch, meta), strict=False):
             assert given is not None
             own.images.copy_(given.images)
             own.labels.copy_(given.labels)
-        self.rate.fill_(rate)
+        self.rate.copy_(rate)
         self.replay()
         return {name: value.clone() for name, value in self.scalars.items()}
 
@@ -109,7 +109,8 @@ class Replays:
         return self.refusal or f"iterations of {len(self.replays)} shapes"
 
     def __call__(self, batch: Batch, meta: Batch | None, moment: Moment) -> Scalars:
-        """One iteration, recorded or not."""
+        """One iteration, recorded or not; the learning rate of `moment` is a tensor on the device."""
+        assert isinstance(moment.learning_rate, Tensor)
         shapes = tuple(own.images.shape for own in (batch, meta) if own is not None)
         if shapes not in self.replays and self.plain[shapes] >= PLAIN_FIRST and self.refusal is None:
             try:
@@ -117,6 +118,6 @@ class Replays:
             except RuntimeError as error:
                 self.refusal = " ".join(str(error).split())
         if shapes in self.replays:
-            return self.replays[shapes](batch, meta, float(moment.learning_rate))
+            return self.replays[shapes](batch, meta, moment.learning_rate)
         self.plain[shapes] += 1
         return self.iterate(batch, meta, moment)

@@ -175,7 +175,11 @@ class Trainer:
         return learning_rate(self.training, max(iteration, 0), self.data.batches_per_epoch)
 
     def _step(self) -> dict[str, Tensor]:
-        rate = self._rate(self.iteration)
+        rate: float | Tensor = self._rate(self.iteration)
+        if (
+            self.replays is not None
+        ):  # also where one is not replayed: the same arithmetic, and so the same bytes
+            rate = torch.full((), rate, device=self.data.train.labels.device)
         batch = self.data.train_batch(self.iteration)
         meta = self.data.meta_batch(self.iteration) if self.method.uses_meta_batch else None
         moment = Moment(self.iteration, self.training.iterations, rate, self.optimiser)
