@@ -176,9 +176,7 @@ class Trainer:
 
     def _step(self) -> dict[str, Tensor]:
         rate: float | Tensor = self._rate(self.iteration)
-        if (
-            self.replays is not None
-        ):  # also where one is not replayed: the same arithmetic, and so the same bytes
+        if self.replays is not None:  # also where it is not replayed: the same arithmetic, the same bytes
             rate = torch.full((), rate, device=self.data.train.labels.device)
         batch = self.data.train_batch(self.iteration)
         meta = self.data.meta_batch(self.iteration) if self.method.uses_meta_batch else None

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from longtail.method import Moment
 from longtail.methods.dro_lt import DROLT
 from longtail.presets import METHODS
 from longtail.trainer import Trainer
@@ -57,11 +58,11 @@ def test_a_read_and_a_stray_tensor_are_noticed(monkeypatch: pytest.MonkeyPatch) 
     made = trainer("focal", monkeypatch)
     losses = made.method.sample_losses
 
-    def reads(logits: Tensor, *given: object) -> Tensor:
-        return losses(logits, *given) * float(logits.sum())  # type: ignore[arg-type]
+    def reads(logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+        return losses(logits, labels, moment) * float(logits.sum())
 
-    def strays(logits: Tensor, *given: object) -> Tensor:
-        return losses(logits, *given) * torch.ones(len(logits))  # type: ignore[arg-type]
+    def strays(logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+        return losses(logits, labels, moment) * torch.ones(len(logits))
 
     for wrong, complaint in ((reads, r"item\(\) cannot be called on meta"), (strays, "meta.*cpu|cpu.*meta")):
         made.method.sample_losses = wrong

@@ -26,8 +26,8 @@ OTHERS = {"balms", "cb_da", "dro_lt", "eql", "ldam", "mixup", "paco", "tau_norm"
 """Some draw anew in each iteration, some change their rule within a training, some train nothing."""
 
 
-def trainer(name: str, recorded: bool = False, **settings: Any) -> Trainer:
-    made = make_trainer(name, settings, schedule=SCHEDULE, iterations=18)
+def trainer(name: str, recorded: bool = False, schedule: Steps = SCHEDULE, **settings: Any) -> Trainer:
+    made = make_trainer(name, settings, schedule=schedule, iterations=18)
     if recorded:
         made.replays = Replays(made._iterate, tape_recorder)
     return made
@@ -78,11 +78,12 @@ def test_so_are_the_variants_of_difficulty_net(settings: dict[str, Any]) -> None
 
 
 def test_a_training_goes_on_from_a_state_in_the_middle_of_an_epoch() -> None:
-    whole, begun = trainer("difficulty_net", recorded=True), trainer("difficulty_net", recorded=True)
+    """At any learning rates: what is replayed in one of the two runs need not be in the other."""
+    rates = Steps(start=0.1, peak=0.2, warmup=7, milestones=(13,))
+    whole, begun, resumed = (trainer("difficulty_net", True, rates) for _ in range(3))
     running = begun.iterations()
     for _ in range(11):
         next(running)
-    resumed = trainer("difficulty_net", recorded=True)
     resumed.load_state(begun.state())
     assert same(*states(whole, resumed))
 
