@@ -9,6 +9,7 @@ not looked at. Heads stand on the cross-entropy features of the same seed.
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from pathlib import Path
 from statistics import mean
@@ -78,6 +79,7 @@ def meta_accuracies(
 
 def main() -> None:
     """Print the table and write it to `benchmarks/results/digits_settings.md`."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     torch.set_num_threads(1)
     params = read_params()
     plain = planned(params, HEAD_FEATURES, {})

@@ -8,6 +8,7 @@ back, hash, rename; larger networks are saved without a training, with momentum 
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from dataclasses import replace
@@ -58,6 +59,7 @@ def seconds_of_a_save(network: nn.Module, path: Path) -> tuple[float, int]:
 
 def main() -> None:
     """Print the figures and write them to `benchmarks/results/saving.md`."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     torch.set_num_threads(1)
     inputs = digits()
     lines = [

@@ -25,6 +25,11 @@ class Stopped(BaseException):
         self.number, self.where = number, where
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _stop(number: int, frame: object) -> None:
     raise Stopped(number)
 

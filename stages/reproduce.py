@@ -67,7 +67,8 @@ def main(
         if paths.finished(step.fingerprint).is_dir():
             settle(step, groups)
     open_steps = [step for step in steps if not paths.finished(step.fingerprint).is_dir()]
-    console.say("reproduce", f"{benchmark}: {len(steps)} trainings, {len(open_steps)} to do; {budget}")
+    trainings = console.counted(len(steps), "training")
+    console.say("reproduce", f"{benchmark}: {trainings}, {len(open_steps)} to do; {budget}")
     device = choose_device(device)
     if open_steps:
         inputs = read_all(plans, imbalances)

@@ -185,7 +185,7 @@ def _announce(
     )
     console.say(
         stage,
-        f"{len(cells)} cells ({len(open_cells)} to train) x {iterations} iterations of "
+        f"{console.counted(len(cells), 'cell')} ({len(open_cells)} to train) x {iterations} iterations of "
         f"{trainings[0].batch_size}, {plan.network} on {device}, {workers} at once",
     )
 
@@ -265,7 +265,8 @@ def _conclude(stage: str, folder: Path, work: dict[Cell, Job], trained: int) -> 
     failures = {cell: failure for cell, job in work.items() if (failure := read_failure(_finished(job)))}
     sound = [meta_accuracy(_finished(job)) for cell, job in work.items() if cell not in failures]
     mean = f", meta accuracy {100 * sum(sound) / len(sound):.1f} %" if sound else ""
-    text = f"{folder}: {trained} cells trained, {len(work) - trained} taken from work/{mean}"
+    new = console.counted(trained, "cell")
+    text = f"{folder}: {new} trained, {len(work) - trained} taken from work/{mean}"
     if not failures:
         console.done(stage, text)
         return

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from longtail.errors import MachineError
 from longtail.pace import Pace
 from stages import console
+from stages.parents import forebears
 
 if TYPE_CHECKING:
     from longtail.jobs import CellInputs, Job
@@ -137,7 +138,7 @@ class Workers:
         # without locks: each job has a place of its own, and a killed worker could take a lock with it
         self._reached, self._signalled = context.RawArray("L", jobs), context.RawValue("i", 0)
         self._before = _note_signals(self._signalled)
-        self._parent = os.getppid()
+        self._forebears = forebears()
         self._futures: dict[str, Future[None]] = {}
         start = (inputs, self._reached, self._signalled)
         self._pool = ProcessPoolExecutor(count, context, _start_worker, start)
@@ -156,7 +157,7 @@ class Workers:
     @property
     def signalled(self) -> int:
         """The signal that came, or 0."""
-        if "DVC_ROOT" in os.environ and os.getppid() != self._parent:
+        if "DVC_ROOT" in os.environ and forebears() != self._forebears:
             self.stop()  # dvc was killed, and nobody waits for this stage
         return self._signalled.value
 

@@ -68,7 +68,7 @@ def statuses(path: Path) -> dict[str, str]:
 
 def test_with_no_time_left_nothing_is_trained_and_what_is_there_is_tabulated(folder: Path) -> None:
     said = (folder / "first").read_text()
-    assert "digits-lt: 1 trainings, 1 to do; no limit" in said
+    assert "digits-lt: 1 training, 1 to do; no limit" in said
     assert "reproduce    imb50-cross_entropy-seed1: 0.0 min, meta accuracy " in said
     assert "done: 1 of 1 cells finished" in said
     found = statuses(folder / "first.csv")
@@ -211,7 +211,7 @@ def test_other_settings_are_another_programme(folder: Path, tmp_path: Path) -> N
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("results"))
     (copy / "params.yaml").write_text(PARAMS.replace("0.3", "0.6"))
     said = lines(reproduce(copy, *WORDS, "--only", "difficulty_net", "--seed", "1"))
-    assert any("1 trainings, 1 to do; no limit" in line for line in said)
+    assert any("1 training, 1 to do; no limit" in line for line in said)
     found = statuses(copy / "reports/digits-lt/table1.csv")
     assert found["Ours"] == "1"  # seed 2 is there, but with another lambda
     report = json.loads((copy / "reports/digits-lt/cells/imb50/difficulty_net/seed2.json").read_text())

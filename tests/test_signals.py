@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.parents import parent_of_shell
 from tests.processes import family, gone
 from tests.stage_runs import DATA, environment, stages
 
@@ -240,16 +241,30 @@ def lengthened(folder: Path) -> int:
 
 def with_worker(process: subprocess.Popen[str]) -> list[int]:
     """All processes of a pipeline whose stage has just started its worker: it minds signals by then."""
-    deadline = time.monotonic() + 60
-    while len(found := family(process.pid)) < 3 and process.poll() is None:
+    deadline, found = time.monotonic() + 60, [process.pid]
+    while process.poll() is None:
+        found = family(process.pid)
+        if sum(parent_of_shell(own) is None for own in found) >= 3:  # dvc, the stage, its worker
+            break
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return found
 
 
+@pytest.mark.parametrize(("around", "shells"), [("{}; true", 1), ('sh -c "{}; true"; true', 2)])
+def test_a_process_knows_who_started_it_through_shells_that_wait(around: str, shells: int) -> None:
+    program = f"{sys.executable} -c 'from stages.parents import forebears; print(*forebears())'"
+    command = ["sh", "-c", around.format(program)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    found = [int(word) for word in done.stdout.split()]
+    assert (len(found), found[-1]) == (shells + 1, os.getpid())
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])  # dash waits for the stage, bash becomes it
 def test_dvc_repro_and_exp_run_go_on_after_a_signal(
-    planned: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    planned: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str
 ) -> None:
+    monkeypatch.setenv("SHELL", shutil.which(shell) or "/bin/sh")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)

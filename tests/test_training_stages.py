@@ -67,7 +67,7 @@ def test_a_finished_cell_that_was_damaged_is_named_and_trained_anew(
     done = stage(folder, "stages.represent", "50", "cross_entropy")
     assert done.returncode == 0, done.stderr
     assert f"{name} damaged; the cell is trained anew" in done.stdout
-    assert "1 cells trained, 1 taken from work/" in done.stdout
+    assert "1 cell trained, 1 taken from work/" in done.stdout
     before, after = (
         {key: value for key, value in contents(root / MODELS).items() if not key.endswith("timing.json")}
         for root in (trained, folder)
@@ -119,7 +119,7 @@ def test_other_variants_are_trained_ahead_where_that_is_asked_for(
     ahead = stage(folder, *REPRESENT).stdout
     # focal and Difficulty-Net, two seeds each; lambda = 0.3 is the same training
     assert "4 cells of other variants are trained ahead of their stages" in ahead
-    assert "cross_entropy: 1 cells trained, 1 taken from work/" in ahead
+    assert "cross_entropy: 1 cell trained, 1 taken from work/" in ahead
     assert len(list((folder / "work").glob("*/finished"))) == 6
     assert [path.name for path in (folder / "models/digits-lt/imb50").iterdir()] == ["cross_entropy"]
     assert (folder / MODELS / "seed1" / "weights.safetensors").read_bytes() == (
