@@ -51,7 +51,7 @@ class Moment:
     iterations: int
     """Of the whole training."""
     learning_rate: float | Tensor
-    """Of the step to come; a tensor without axes where the step is recorded (`longtail.graphs`)."""
+    """Of the step to come; a tensor without axes where a GPU may record the step (`longtail.graphs`)."""
     optimiser: SGD | None = None
     """The one that takes the step, for methods that look ahead with its momentum."""
 
