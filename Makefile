@@ -31,7 +31,7 @@ lint: $(BIN)/installed-dev ## Check style and types.
 	@ruff check . && ruff format --check . && pyright
 
 ui: $(BIN)/installed ## Show the runs in the MLflow UI on 127.0.0.1.
-	@python -m stages.ui
+	@longtail ui
 
 clean: ## Remove what the stages made (the work folder and MLflow's runs stay).
 	rm -rf data models reports

@@ -19,9 +19,9 @@ import torch
 from benchmarks.iteration import trainer
 from benchmarks.machine import described
 from benchmarks.roofline import waited
-from longtail.graphs import cuda_recorder, own_stream
-from longtail.memory import keep_freed_memory
-from longtail.precision import products
+from longtail.running.process import keep_freed_memory
+from longtail.training.graphs import cuda_recorder, own_stream
+from longtail.training.precision import products
 
 RESULTS = Path(__file__).parent / "results"
 METHOD = "difficulty_net"

@@ -27,8 +27,8 @@ from torch import Tensor
 from torchvision import transforms
 
 from benchmarks.machine import described
-from longtail.augment import HOLE, cifar, crop_flip
 from longtail.randomness import generator, global_draws
+from longtail.training.augment.batch import HOLE, cifar, crop_flip
 
 RESULTS = Path(__file__).parent / "results" / "augment.md"
 BATCH = 128

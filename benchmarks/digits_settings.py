@@ -18,13 +18,14 @@ from typing import Any
 import torch
 
 from benchmarks.machine import described
-from longtail.benchmarks import DIGITS_LT
-from longtail.cells import build_trainer, train_cell
-from longtail.jobs import CellInputs, Job
-from longtail.params import Params, read_params
-from longtail.plans import BundlePlan, plan_bundles
-from longtail.presets import METHODS
-from stages.training import read_inputs
+from longtail.config.benchmarks import DIGITS_LT
+from longtail.config.params import Params, read_params
+from longtail.config.presets import METHODS
+from longtail.pipeline.bundles import read_inputs
+from longtail.planning.planner import plan_bundles
+from longtail.planning.plans import BundlePlan
+from longtail.running.cells import build_trainer, train_cell
+from longtail.running.jobs import CellInputs, Job
 
 RESULTS = Path(__file__).parent / "results" / "digits_settings.md"
 IMBALANCE = 50

@@ -5,7 +5,7 @@
 
 Cross-entropy and Difficulty-Net train ResNet-32 on noise in the shape of CIFAR-100-LT at imbalance 100:
 sampling, AutoAugment and Cutout, meta batches, both optimisers. On a GPU each is measured plain and replayed
-from CUDA graphs (`longtail.graphs`), in turns, without the measurements at the end of each epoch.
+from CUDA graphs (`longtail.training.graphs`), in turns, without the measurements at the end of each epoch.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import torch
 from benchmarks.loop import made_up
 from benchmarks.machine import described
 from benchmarks.roofline import waited
-from longtail.benchmarks import CIFAR100_LT
-from longtail.graphs import Record, Replays, cuda_recorder, own_stream
-from longtail.memory import keep_freed_memory
-from longtail.method import Task
+from longtail.config.benchmarks import CIFAR100_LT
+from longtail.config.presets import METHODS
+from longtail.data.profiles import exponential_profile
 from longtail.methods import build_method
 from longtail.networks import build_network
-from longtail.precision import PRECISIONS, products, rounded
-from longtail.presets import METHODS
-from longtail.profiles import exponential_profile
-from longtail.trainer import Trainer
-from longtail.training_data import TrainingData
+from longtail.running.process import keep_freed_memory
+from longtail.training.batches import TrainingData
+from longtail.training.graphs import Record, Replays, cuda_recorder, own_stream
+from longtail.training.method import Task
+from longtail.training.precision import PRECISIONS, products, rounded
+from longtail.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results"
 TRAINED = ("cross_entropy", "difficulty_net")

@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import described
-from longtail.benchmarks import DIGITS_LT
-from longtail.fingerprints import fingerprint
-from longtail.jobs import CellInputs, Job
-from longtail.manifests import draw_meta, draw_train
-from longtail.params import Params
-from longtail.plans import plan_bundles
-from longtail.pools import draw_pool
-from longtail.sources import SOURCES
-from stages.workers import train_job
+from longtail.config.benchmarks import DIGITS_LT
+from longtail.config.params import Params
+from longtail.data.manifests import draw_meta, draw_train
+from longtail.data.pools import draw_pool
+from longtail.data.sources import SOURCES
+from longtail.pipeline.workers import train_job
+from longtail.planning.fingerprints import fingerprint
+from longtail.planning.planner import plan_bundles
+from longtail.running.jobs import CellInputs, Job
 
 RESULTS = Path(__file__).parent / "results" / "kills.md"
 IMBALANCE = 50.0
@@ -120,8 +120,9 @@ def _at(call: int, function: Callable[..., Any], before: Callable[..., None]) ->
 
 def set_trap(point: str, draws: random.Random, seconds: float) -> None:
     """In the process that is to die: wait for it at `point`; an undisturbed training takes `seconds`."""
-    from longtail import cells, checkpoints, optimisers, trainer
-    from stages import workers
+    from longtail.pipeline import workers
+    from longtail.running import cells, checkpoints
+    from longtail.training import optimisers, trainer
 
     def die(*arguments: Any) -> None:
         _die()
@@ -254,7 +255,7 @@ def main() -> None:
     """Print the table and write it to `benchmarks/results/kills.md`."""
     import torch
 
-    from longtail.tangents import load_forward_mode
+    from longtail.meta.tangents import load_forward_mode
 
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--kills", type=int, default=25, help="of each kind of training (default 25)")

@@ -19,16 +19,16 @@ import numpy as np
 import torch
 
 from benchmarks.machine import described
-from longtail.benchmarks import CIFAR100_LT
-from longtail.memory import keep_freed_memory
-from longtail.method import Task
+from longtail.config.benchmarks import CIFAR100_LT
+from longtail.config.presets import METHODS
+from longtail.data.profiles import exponential_profile
 from longtail.methods import build_method
 from longtail.networks import build_network
-from longtail.precision import products
-from longtail.presets import METHODS
-from longtail.profiles import exponential_profile
-from longtail.trainer import Trainer
-from longtail.training_data import Images, TrainingData
+from longtail.running.process import keep_freed_memory
+from longtail.training.batches import Images, TrainingData
+from longtail.training.method import Task
+from longtail.training.precision import products
+from longtail.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "loop.md"
 TARGET = 0.9

@@ -8,7 +8,7 @@ from datetime import date
 
 import torch
 
-from stages.devices import processor
+from longtail.pipeline.devices import processor
 
 
 def described() -> str:

@@ -28,8 +28,8 @@ from torch import Tensor
 from benchmarks.machine import described
 from benchmarks.meta_ways import WAYS, Setting
 from benchmarks.roofline import Rates, Work, table, waited
-from longtail.memory import keep_freed_memory
-from longtail.tangents import load_forward_mode
+from longtail.meta.tangents import load_forward_mode
+from longtail.running.process import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results"
 PLAIN, OWN, LIBRARIES = "cross-entropy", "Difficulty-Net, exact", ("higher", "TorchOpt")

@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from longtail.difficulty_net import class_weights, driver_loss
-from longtail.method import Batch, Method, Moment, Task
+from longtail.config.presets import METHODS
+from longtail.meta.difficulty_net import class_weights, driver_loss
 from longtail.methods import build_method
 from longtail.methods.difficulty_net import DifficultyNetMethod
 from longtail.networks import build_network
-from longtail.optimisers import SGD
-from longtail.presets import METHODS
 from longtail.randomness import generator
+from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.optimisers import SGD
 
 CLASSES = 100
 RATE = 0.1

@@ -24,10 +24,10 @@ from typing import Any
 import yaml
 
 from benchmarks.machine import described
-from longtail.atomic import write_json
-from longtail.plans import Cell, read_tables_plan
-from stages import paths
-from stages.evaluate import report_on
+from longtail.files import write_json
+from longtail.pipeline import paths
+from longtail.planning.plans import Cell, read_tables_plan
+from longtail.reporting.evaluation import report_on
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "pipeline_cost.md"

@@ -20,11 +20,11 @@ from torch import nn
 
 from benchmarks.kills import digits, job_of
 from benchmarks.machine import described
-from longtail.cells import build_trainer
-from longtail.checkpoints import Checkpoints, Pace
-from longtail.jobs import Job
 from longtail.networks import build_network
-from longtail.trainer import Trainer, copied
+from longtail.running.cells import build_trainer
+from longtail.running.checkpoints import Checkpoints, Pace
+from longtail.running.jobs import Job
+from longtail.training.trainer import Trainer, copied
 
 RESULTS = Path(__file__).parent / "results" / "saving.md"
 

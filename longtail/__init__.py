@@ -8,34 +8,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longtail.difficulty_net import DifficultyNet as DifficultyNet
-    from longtail.difficulty_net import class_weights as class_weights
-    from longtail.difficulty_net import driver_loss as driver_loss
+    from longtail.config.presets import METHODS as METHODS
     from longtail.errors import InputError as InputError
-    from longtail.meta_gradient import weight_gradient as weight_gradient
-    from longtail.method import Batch as Batch
-    from longtail.method import Method as Method
-    from longtail.method import Moment as Moment
+    from longtail.meta.difficulty_net import DifficultyNet as DifficultyNet
+    from longtail.meta.difficulty_net import class_weights as class_weights
+    from longtail.meta.difficulty_net import driver_loss as driver_loss
+    from longtail.meta.meta_gradient import weight_gradient as weight_gradient
+    from longtail.meta.tangents import Forward as Forward
+    from longtail.meta.tangents import call_without_trace as call_without_trace
     from longtail.own_loop import EpochBatches as EpochBatches
     from longtail.own_loop import make_method as make_method
     from longtail.own_loop import shot_group_accuracy as shot_group_accuracy
-    from longtail.presets import METHODS as METHODS
-    from longtail.samplers import ClassAwareSampler as ClassAwareSampler
-    from longtail.samplers import ShuffledSampler as ShuffledSampler
-    from longtail.tangents import Forward as Forward
-    from longtail.tangents import call_without_trace as call_without_trace
-    from longtail.trainer import class_accuracy as class_accuracy
+    from longtail.training.method import Batch as Batch
+    from longtail.training.method import Method as Method
+    from longtail.training.method import Moment as Moment
+    from longtail.training.samplers import ClassAwareSampler as ClassAwareSampler
+    from longtail.training.samplers import ShuffledSampler as ShuffledSampler
+    from longtail.training.trainer import class_accuracy as class_accuracy
 
 _PUBLIC = {
-    "difficulty_net": ["DifficultyNet", "class_weights", "driver_loss"],
+    "meta.difficulty_net": ["DifficultyNet", "class_weights", "driver_loss"],
     "errors": ["InputError"],
-    "meta_gradient": ["weight_gradient"],
-    "method": ["Batch", "Method", "Moment"],
+    "meta.meta_gradient": ["weight_gradient"],
+    "training.method": ["Batch", "Method", "Moment"],
     "own_loop": ["EpochBatches", "make_method", "shot_group_accuracy"],
-    "presets": ["METHODS"],
-    "samplers": ["ClassAwareSampler", "ShuffledSampler"],
-    "tangents": ["Forward", "call_without_trace"],
-    "trainer": ["class_accuracy"],
+    "config.presets": ["METHODS"],
+    "training.samplers": ["ClassAwareSampler", "ShuffledSampler"],
+    "meta.tangents": ["Forward", "call_without_trace"],
+    "training.trainer": ["class_accuracy"],
 }
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
 

@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.accuracy import group_accuracy
-from longtail.benchmarks import ShotThresholds
+from longtail.config.benchmarks import ShotThresholds
+from longtail.config.presets import METHODS
+from longtail.config.presets.preset import nearest
 from longtail.errors import InputError
-from longtail.method import Method, Task
 from longtail.methods import build_method
-from longtail.presets import METHODS
-from longtail.presets.preset import nearest
-from longtail.profiles import shot_groups
-from longtail.samplers import Sampler
+from longtail.reporting.accuracy import group_accuracy, shot_groups
+from longtail.training.method import Method, Task
+from longtail.training.samplers import Sampler
 
 
 def make_method(
@@ -86,7 +85,7 @@ def shot_group_accuracy(
     """Accuracy in percent: all, and many-, medium- and few-shot classes by their training `counts` [C].
 
     `logits` [N, C], `labels` [N]; None for a group without images. The defaults are those of Kang et al.,
-    ICLR 2020; see `longtail.profiles.shot_groups`. Raises ValueError where logits are not finite.
+    ICLR 2020; see `longtail.data.profiles.shot_groups`. Raises ValueError where logits are not finite.
     """
     thresholds = ShotThresholds(many_above=many_above, few_below=few_below)
     groups = shot_groups([int(count) for count in counts], thresholds, convention)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stages import console, paths
+from longtail.pipeline import console, paths
 
 
 def main(
@@ -14,13 +14,13 @@ def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
     """Write data/<benchmark>/imb<R>/meta.parquet: the same images at every imbalance."""
-    from longtail.params import read_params
+    from longtail.config.params import read_params
 
     params = read_params()
     chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
 
-    from longtail.manifests import check_disjoint, draw_meta, read_manifest, write_manifest
-    from longtail.pools import read_pool
+    from longtail.data.manifests import check_disjoint, draw_meta, read_manifest, write_manifest
+    from longtail.data.pools import read_pool
 
     pool = read_pool(paths.pool(benchmark))
     train = read_manifest(paths.train_manifest(benchmark, imbalance), "train", pool, imbalance)

@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from stages import console, paths
+from longtail.pipeline import console, paths
 
 
 def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
     """Write data/<benchmark>/plan: everything that decides each cell, and the cells of the tables."""
-    from longtail.params import read_params
-    from longtail.plans import plan_bundles, plan_evaluations, plan_tables, write_plan
-    from stages.listed import with_weights
+    from longtail.config.params import read_params
+    from longtail.pipeline.inputs import with_weights
+    from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
+    from longtail.planning.plans import write_plan
 
     params = read_params()
     chosen = params.benchmark(benchmark)

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stages import console, paths
+from longtail.pipeline import console, paths
 from stages.tabulate import PARTIAL, RESULTS
 
 if TYPE_CHECKING:
-    from longtail.figures.study import Study
-    from longtail.layouts import FigureLayout
+    from longtail.config.layouts import FigureLayout
+    from longtail.reporting.figures.study import Study
 
 
 def curves_rows(study: Study) -> list[list[Any]]:
     """Loss, entropy and meta accuracy (0..1) by iteration: means over seeds of every planned row."""
     import numpy as np
 
-    from longtail.figures.study import CURVES, stacked
-    from longtail.layouts import Row
+    from longtail.config.layouts import Row
+    from longtail.reporting.figures.study import CURVES, stacked
 
     rows: list[list[Any]] = [["cell", "variant", "head", "imbalance", "iteration", *CURVES]]
     several = len(study.plan.networks) > 1
@@ -58,12 +58,12 @@ def main(
     results: Annotated[Path, typer.Option(help=RESULTS)] = Path(),
 ) -> None:
     """Write reports/<benchmark>/figure1..4 as svg, png and csv, and curves.csv."""
-    from longtail import figures
-    from longtail.atomic import atomic_path
-    from longtail.figures.drawing import csv_text
-    from longtail.layouts import read_layouts
-    from longtail.plans import read_tables_plan
-    from longtail.reports import read_reports
+    from longtail.config.layouts import read_layouts
+    from longtail.files import atomic_path
+    from longtail.planning.plans import read_tables_plan
+    from longtail.reporting import figures
+    from longtail.reporting.figures.drawing import csv_text
+    from longtail.reporting.reports import read_reports
 
     with paths.within(results):
         plan = read_tables_plan(paths.tables_plan(benchmark))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from longtail.errors import InputError
-from stages import console, paths
+from longtail.pipeline import console, paths
 
 if TYPE_CHECKING:
-    from longtail.benchmarks import Benchmark
-    from longtail.params import Params
-    from longtail.pools import Pool
-    from longtail.sources.own import OwnImages
+    from longtail.config.benchmarks import Benchmark
+    from longtail.config.params import Params
+    from longtail.data.pools import Pool
+    from longtail.data.sources.own import OwnImages
 
 SHOWN = 3
 """How many duplicates are shown."""
@@ -29,13 +31,11 @@ def main(
 
     Images of official lists stay files, and the pool says where they lie.
     """
-    from longtail.params import read_params
+    from longtail.config.params import read_params
 
     params = read_params()
     chosen = params.benchmark(benchmark)
     if chosen.source == "listed":
-        from stages.listed import prepare_listed
-
         prepare_listed(chosen, params, verify)
         return
     if verify:
@@ -43,9 +43,9 @@ def main(
 
     import numpy as np
 
-    from longtail.atomic import atomic_path
-    from longtail.pools import arranged, draw_pool, without_duplicates, write_pool
-    from longtail.sources import SOURCES
+    from longtail.data.pools import arranged, draw_pool, without_duplicates, write_pool
+    from longtail.data.sources import SOURCES
+    from longtail.files import atomic_path
 
     if chosen.source == "own":
         reader = _find_own(chosen, params)
@@ -118,11 +118,9 @@ def _origin(benchmark: str, images: dict[str, str], bundled: bool) -> str | None
 
 def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
     """A person's images: where they are, and that every class has enough. Raises InputError."""
-    from pathlib import Path
-
-    from longtail.image_files import shown
-    from longtail.params import DOWNLOAD
-    from longtail.sources.own import WANTED, find_own
+    from longtail.config.params import DOWNLOAD
+    from longtail.data.image_files import shown
+    from longtail.data.sources.own import WANTED, find_own
 
     where = params.images.get(chosen.name)
     if where in (None, DOWNLOAD):
@@ -147,9 +145,9 @@ def _show_tail(pool: Pool, chosen: Benchmark, params: Params) -> None:
     """
     import numpy as np
 
-    from longtail.manifests import tail_rows
-    from longtail.profiles import shot_groups
-    from longtail.sources.own import check_classes
+    from longtail.data.manifests import tail_rows
+    from longtail.data.sources.own import check_classes
+    from longtail.reporting.accuracy import shot_groups
 
     meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
     classes = len(pool.class_names)
@@ -177,7 +175,7 @@ def duplicates_line(pool: Pool, wanted: str) -> str:
     """One line on the images that are both in the source and in the test set."""
     import numpy as np
 
-    from longtail.image_files import shown
+    from longtail.data.image_files import shown
 
     groups = []
     for content in pool.shared[:SHOWN].tolist():
@@ -192,6 +190,59 @@ def duplicates_line(pool: Pool, wanted: str) -> str:
         f"{int(among.sum()) - source} test images; duplicates: {wanted}, {what}): {'; '.join(groups)}"
         + ("; ..." if len(pool.shared) > SHOWN else "")
     )
+
+
+def prepare_listed(chosen: Benchmark, params: Params, verify: bool) -> None:
+    """Write data/<benchmark>/pool.parquet. Raises InputError where an image is missing or cannot be used."""
+    from longtail.data.image_files import shown
+    from longtail.data.pools import without_duplicates, write_pool
+    from longtail.data.sources.listed import content_hashes, find_listed, listed_pool
+    from longtail.errors import InputError
+
+    assert chosen.totals is not None
+    root = params.image_root(chosen.name)
+    folder = params.list_folder(chosen.name)
+    if params.split == "file_order":
+        raise InputError(
+            f"params.yaml: split: file_order: the lists of {chosen.name} say themselves which images train; "
+            f"write `split: content`"
+        )
+    lists = find_listed(folder, root, chosen.totals)
+    sizes = [len(part.path) for part in lists.sets]
+    console.say(
+        "prepare",
+        f"{chosen.name}: lists in {shown(folder)}: {sizes[0]} training, {sizes[1]} val and {sizes[2]} test "
+        f"images of {len(lists.counts)} classes, n_max {lists.counts[0]}, n_min {lists.counts[-1]}; all are "
+        f"below {shown(root)}" + (", without class folders in val" if lists.flat_val else ""),
+    )
+    if verify:
+        _verify([file for part in lists.sets for file in part.files], root)
+    with console.progress("prepare", sum(sizes), "images") as progress:
+        hashes = content_hashes(lists, progress.reach)
+    pool = listed_pool(
+        lists,
+        hashes,
+        benchmark=chosen.name,
+        data_seed=params.data_seed,
+        image_shape=chosen.image_shape,
+    )
+    if len(pool.shared):
+        console.say("prepare", duplicates_line(pool, params.duplicates))
+    if params.duplicates == "exclude":
+        pool = without_duplicates(pool)
+    write_pool(paths.pool(chosen.name), pool)
+    counts = ", ".join(f"{len(pool.rows(split))} {split}" for split in ("source", "val", "test"))
+    console.done("prepare", f"{counts} images (pool {pool.fingerprint[:12]})")
+
+
+def _verify(files: list[Path], root: Path) -> None:
+    """Decode all images. Raises InputError with the number of bad ones and the first five."""
+    from longtail.data.image_roots import verify
+    from longtail.data.sources.listed import check_decoded
+
+    with console.progress("prepare", len(files), "images decoded") as progress:
+        bad = verify(files, os.cpu_count() or 1, progress.reach)
+    check_decoded(root, bad, len(files))
 
 
 if __name__ == "__main__":

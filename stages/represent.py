@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stages import console
+from longtail.pipeline import console
 
 
 def main(
@@ -26,7 +26,7 @@ def main(
     ] = False,
 ) -> None:
     """Train the representation: models/<benchmark>/imb<R>/<variant>/seed<S>."""
-    from stages.training import run_bundle
+    from longtail.pipeline.bundles import run_bundle
 
     run_bundle("represent", benchmark, imbalance, variant, seed or [], device, jobs)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stages import console
+from longtail.pipeline import console
 
 
 def main(
@@ -26,7 +26,7 @@ def main(
     ] = False,
 ) -> None:
     """Train heads on a variant's features: models/<benchmark>/imb<R>/<variant>-heads/<head>-seed<S>."""
-    from stages.training import run_bundle
+    from longtail.pipeline.bundles import run_bundle
 
     run_bundle("retrain", benchmark, imbalance, f"{variant}-heads", seed or [], device, jobs)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stages import console, paths
+from longtail.pipeline import console, paths
 
 
 def main(
@@ -18,7 +18,7 @@ def main(
     Where the images have a long tail of their own, that is thinned in this way, n_max being each class's own
     number; imbalance 1 leaves it as it is. Official lists are taken as they are, at their imbalance.
     """
-    from longtail.params import read_params
+    from longtail.config.params import read_params
 
     params = read_params()
     chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
@@ -26,10 +26,10 @@ def main(
 
     import numpy as np
 
+    from longtail.data.manifests import draw_train, tail_rows, write_manifest
+    from longtail.data.pools import read_pool
+    from longtail.data.profiles import exponential_profile, natural_profile
     from longtail.errors import InputError
-    from longtail.manifests import draw_train, tail_rows, write_manifest
-    from longtail.pools import read_pool
-    from longtail.profiles import exponential_profile, natural_profile
 
     pool = read_pool(paths.pool(benchmark))
     classes = len(pool.class_names)

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from stages import console, paths
+from longtail.pipeline import console, paths
 
 PARTIAL = "Fill in what is there, and say so, where cells are not run or are of another plan."
-RESULTS = "A folder that `stages.reproduce --results` made, in place of this one."
+RESULTS = "A folder that `longtail.commands.reproduce --results` made, in place of this one."
 
 
 def main(
@@ -20,12 +20,12 @@ def main(
     results: Annotated[Path, typer.Option(help=RESULTS)] = Path(),
 ) -> None:
     """Write reports/<benchmark>/table1..5.md and .csv, and metrics.json for `dvc metrics`."""
-    from longtail import tables
-    from longtail.atomic import write_json, write_text
-    from longtail.layouts import read_layouts
-    from longtail.plans import read_tables_plan
-    from longtail.reports import read_reports
-    from longtail.table_text import headline, markdown
+    from longtail.config.layouts import read_layouts
+    from longtail.files import write_json, write_text
+    from longtail.planning.plans import read_tables_plan
+    from longtail.reporting import tables
+    from longtail.reporting.reports import read_reports
+    from longtail.reporting.table_text import headline, markdown
 
     with paths.within(results):
         plan = read_tables_plan(paths.tables_plan(benchmark))

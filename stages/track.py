@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stages import console, paths
+from longtail.pipeline import console, paths
 
 if TYPE_CHECKING:
-    from stages.tracking import Record, Tracker
+    from longtail.pipeline.tracking import Record, Tracker
 
 PAGE = """{title}. One run per row, column and seed; `acc_...` and `ece` are percent on the test images.
 
@@ -89,11 +89,11 @@ def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
     """Log every table's rows, with curves and per-class reports, to MLflow; what is there already stays."""
-    from longtail.layouts import read_layouts
-    from longtail.plans import read_tables_plan
-    from longtail.reports import read_reports
-    from stages.records import cell_records, reports_record, table_records
-    from stages.tracking import Tracker, database, locked, patiently, server
+    from longtail.config.layouts import read_layouts
+    from longtail.pipeline.records import cell_records, reports_record, table_records
+    from longtail.pipeline.tracking import Tracker, database, locked, patiently, server
+    from longtail.planning.plans import read_tables_plan
+    from longtail.reporting.reports import read_reports
 
     plan = read_tables_plan(paths.tables_plan(benchmark))
     layouts = read_layouts().of(benchmark)
@@ -130,7 +130,8 @@ def main(
         f"{total - logged.new - logged.mended} there already",
     ]
     console.done(
-        "track", f"{total} runs in {len(pages)} experiments: {', '.join(parts)}; `python -m stages.ui`"
+        "track",
+        f"{total} runs in {len(pages)} experiments: {', '.join(parts)}; `longtail ui`",
     )
 
 

@@ -24,7 +24,7 @@ from longtail import (
     make_method,
     shot_group_accuracy,
 )
-from tests.small_training import make_images
+from tests.support.small_training import make_images
 
 ROOT = Path(__file__).parents[1]
 COUNTS = [60, 25, 10, 4]

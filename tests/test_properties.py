@@ -14,14 +14,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from longtail.config.params import Params, read_params
+from longtail.data.manifests import draw_meta, draw_train, read_manifest, write_manifest
+from longtail.data.pools import Pool, draw_pool, read_pool, write_pool
+from longtail.data.profiles import exponential_profile, natural_profile
+from longtail.data.sources import Source
 from longtail.errors import InputError
-from longtail.json_files import read_object
-from longtail.manifests import draw_meta, draw_train, read_manifest, write_manifest
-from longtail.params import Params, read_params
-from longtail.plans import plan_bundles
-from longtail.pools import Pool, draw_pool, read_pool, write_pool
-from longtail.profiles import exponential_profile, natural_profile
-from longtail.sources import Source
+from longtail.files import read_object
+from longtail.planning.planner import plan_bundles
 
 within = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import report_fixtures as fixtures
-import trained_cells
 
-from longtail.sources.original import unpickled
-from stages import tracking, ui
+from longtail.commands import ui
+from longtail.data.sources.original import unpickled
+from longtail.pipeline import tracking
+from tests.support import report_fixtures as fixtures
+from tests.support import trained_cells
 
 # MLflow and sqlalchemy deprecate each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -24,8 +25,8 @@ ROOT = fixtures.ROOT
 SOURCES = sorted(
     path for part in ("longtail", "stages", "benchmarks") for path in (ROOT / part).rglob("*.py")
 )
-PICKLES = {"longtail/sources/original.py"}
-"""Behind a checksum: see `test_a_pickle_that_would_run_something_is_refused` and tests/test_sources.py."""
+PICKLES = {"longtail/data/sources/original.py"}
+"""Behind a checksum: `test_a_pickle_that_would_run_something_is_refused`, tests/data/test_sources.py."""
 
 
 def dangers(code: str) -> list[str]:
@@ -88,7 +89,7 @@ def test_nothing_that_is_loaded_can_run() -> None:
 def test_the_loader_of_params_is_a_safe_one() -> None:
     import yaml
 
-    from longtail.params import _Loader
+    from longtail.config.params import _Loader
 
     assert issubclass(_Loader, yaml.SafeLoader)
 
@@ -132,7 +133,7 @@ def test_the_weights_of_a_trained_cell_are_safetensors_and_nothing_of_it_is_a_pi
 
 def test_mlflow_is_served_to_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr("stages.ui.os.execv", lambda _, words: started.append(words))
+    monkeypatch.setattr("longtail.commands.ui.os.execv", lambda _, words: started.append(words))
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with tracking.locked(tmp_path / "mlruns"):
         tracking.create_database(tmp_path / "mlruns")

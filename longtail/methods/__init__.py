@@ -1,12 +1,12 @@
-"""Methods by name, one file each; see `longtail.method` for what a method may decide."""
+"""Methods by name, one file each; see `longtail.training.method` for what a method may decide."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
-from longtail.method import Method, Task
-from longtail.presets import METHODS
+from longtail.config.presets import METHODS
+from longtail.training.method import Method, Task
 
 
 def find_method(name: str) -> type[Method]:

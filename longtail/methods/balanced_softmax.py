@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.method import Method, Moment, Task
+from longtail.training.method import Method, Moment, Task
 
 
 def balanced_softmax_losses(logits: Tensor, labels: Tensor, log_counts: Tensor) -> Tensor:

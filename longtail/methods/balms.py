@@ -12,7 +12,8 @@ p_n proportional to rho of its class, rho_c = sigmoid(u_c), and u is meta-learne
 
 At first rho = r / (r_min + r_max), r_c = pi_c^(-kappa). As all images of a class share one rho, s_b depends
 on the noise through its maximum and its log-sum-exp by class alone: gradients pass through [B, C] numbers,
-not [B, N]. The release differentiates twice; `longtail.meta_gradient` gives the same in one tangent pass.
+not [B, N]. The release differentiates twice; `longtail.meta.meta_gradient` gives the same in one tangent
+pass.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.heads import WithHead, fresh
-from longtail.meta_gradient import weight_gradient
-from longtail.method import Batch, Moment, Task
+from longtail.config.presets.balms import Settings
+from longtail.meta.meta_gradient import weight_gradient
+from longtail.meta.tangents import Forward, call_without_trace
 from longtail.methods.balanced_softmax import BalancedSoftmax
-from longtail.optimisers import Adam
-from longtail.presets.balms import Settings
+from longtail.networks.heads import WithHead, fresh
 from longtail.randomness import generator, global_draws
-from longtail.samplers import Sampler
-from longtail.tangents import Forward, call_without_trace
-from longtail.transfers import sent
+from longtail.training.method import Batch, Moment, Task
+from longtail.training.optimisers import Adam
+from longtail.training.samplers import Sampler
+from longtail.training.transfers import sent
 
 
 def initial_logits(counts: Tensor, kappa: float) -> Tensor:

@@ -9,8 +9,8 @@ l_i = cross-entropy, each iteration:
 3. phi:         SGD on (1/B) sum_i (w_{y_i} + eps_i) l_i(phi)
 
 As in the authors' release, the loss of step 1 is a sum and that of step 3 a mean, and eps is neither clipped
-nor normalised. The gradient of step 2 is exact (`longtail.meta_gradient`), as there, without its double
-backward. Settings, defaults and where they come from: `longtail/presets/cb_da.py`.
+nor normalised. The gradient of step 2 is exact (`longtail.meta.meta_gradient`), as there, without its double
+backward. Settings, defaults and where they come from: `longtail/config/presets/cb_da.py`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from longtail.meta_gradient import meta_cross_entropy, weight_gradient
-from longtail.method import Batch, Method, Moment, Task
+from longtail.config.presets.cb_da import Settings
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
+from longtail.meta.tangents import Forward
 from longtail.methods.class_balanced import effective_number_weights
-from longtail.presets.cb_da import Settings
-from longtail.tangents import Forward
+from longtail.training.method import Batch, Method, Moment, Task
 
 if TYPE_CHECKING:
-    from longtail.training_data import TrainingData
+    from longtail.training.image_sets import ImageSet
 
 
 class CBDA(Method):
@@ -43,7 +43,7 @@ class CBDA(Method):
         self.deciding = True
         self.knows_epochs = False
 
-    def start_epoch(self, model: nn.Module, data: TrainingData) -> None:
+    def start_epoch(self, model: nn.Module, train: ImageSet, meta: ImageSet) -> None:
         """The next step decides for its whole epoch, as in the authors' release."""
         self.deciding = self.knows_epochs = True
 

@@ -12,7 +12,7 @@ four decreasing ones but names this one alone: 1 - a^2, (1 - a)^2 and exp(-a) ar
 difficulties are relative, as Difficulty-Net's, but nothing is learned.
 
 In the release of Difficulty-Net the dynamic tau lacks the factor 2 and the -1, and the difficulties go in
-already scaled to sum C. Settings and defaults: `longtail/presets/cdb_ce.py`.
+already scaled to sum C. Settings and defaults: `longtail/config/presets/cdb_ce.py`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.method import Method, Moment, Task
-from longtail.presets.cdb_ce import Settings
+from longtail.config.presets.cdb_ce import Settings
+from longtail.training.method import Method, Moment, Task
 
 
 def relative_difficulty(accuracy: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ sigmoid cross-entropy, or the focal loss in its sigmoid form (`longtail.methods.
 start from biases -log(C - 1), as in their code, which also exempts these biases from weight decay (here
 they decay). The release of Difficulty-Net feeds ratios of frequencies in place of n_c, which with its
 beta = 0.9 comes close to inverse frequency; here n_c are counts, as published. Settings and defaults:
-`longtail/presets/class_balanced.py`.
+`longtail/config/presets/class_balanced.py`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.method import Method, Moment, Task
+from longtail.config.presets.class_balanced import Settings
 from longtail.methods.focal import sigmoid_focal_losses, with_prior_biases
-from longtail.presets.class_balanced import Settings
+from longtail.training.method import Method, Moment, Task
 
 
 def effective_number_weights(counts: Tensor, beta: float) -> Tensor:

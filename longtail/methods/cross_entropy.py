@@ -4,7 +4,7 @@ No settings. The paper's Table 1 has no such row; it is here as the control that
 read against.
 """
 
-from longtail.method import Method
+from longtail.training.method import Method
 
 
 class CrossEntropy(Method):

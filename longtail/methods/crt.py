@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from longtail.heads import ScaledClassifier, fresh
-from longtail.method import Method, Task
-from longtail.presets.crt import Settings
+from longtail.config.presets.crt import Settings
+from longtail.networks.heads import ScaledClassifier, fresh
 from longtail.randomness import global_draws
+from longtail.training.method import Method, Task
 
 
 class CRT(Method):

@@ -6,10 +6,11 @@ Each iteration, with a = accuracies on the meta set (zeros at first, then refres
 2. theta:       Adam on lambda L_dr(a, theta) + L_meta(phi_hat(theta)), one meta batch   Eqs. 7, 8, 10
 3. phi:         SGD on (1/B) sum_i w_{y_i}(new theta) l_i(phi), the batch of 1           Eq. 11
 
-The gradient of step 2 goes through step 1 (`longtail.meta_gradient`). In the authors' release it does
+The gradient of step 2 goes through step 1 (`longtail.meta.meta_gradient`). In the authors' release it does
 not: the weights are rebuilt as a fresh tensor, so theta sees the driver loss alone. That is
 `meta_gradient: detached` here. Also there, "+ Bal. Softmax" multiplies the mean loss by the mean weight:
-`weighting: averaged`. Settings, defaults and where they come from: `longtail/presets/difficulty_net.py`.
+`weighting: averaged`. Settings, defaults and where they come from:
+`longtail/config/presets/difficulty_net.py`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtail.difficulty_net import DifficultyNet, class_weights, driver_loss
-from longtail.meta_gradient import meta_cross_entropy, weight_gradient
-from longtail.method import Batch, Method, Moment, Task
+from longtail.config.presets.difficulty_net import Settings
+from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
+from longtail.meta.tangents import Forward
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
-from longtail.optimisers import Adam
-from longtail.presets.difficulty_net import Settings
 from longtail.randomness import global_draws
-from longtail.tangents import Forward
+from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.optimisers import Adam
 
 
 class DifficultyNetMethod(Method):

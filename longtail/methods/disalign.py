@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.heads import FixedClassifier
-from longtail.method import Method, Moment, Task
-from longtail.presets.disalign import Settings
+from longtail.config.presets.disalign import Settings
+from longtail.networks.heads import FixedClassifier
+from longtail.training.method import Method, Moment, Task
 
 
 def reweighting(counts: Tensor, rho: float) -> Tensor:

@@ -23,10 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.image_sets import ImageSet
-from longtail.method import Batch, Method, Moment, Task
-from longtail.presets.dro_lt import Settings
-from longtail.training_data import TrainingData
+from longtail.config.presets.dro_lt import Settings
+from longtail.training.image_sets import ImageSet
+from longtail.training.method import Batch, Method, Moment, Task
 
 
 def robust_loss(
@@ -75,9 +74,9 @@ class DROLT(Method):
         """The radii eps [C]."""
         return [self.radii]
 
-    def start_epoch(self, model: nn.Module, data: TrainingData[Any]) -> None:
+    def start_epoch(self, model: nn.Module, train: ImageSet, meta: ImageSet) -> None:
         """Measure the centroids."""
-        self.centroids = class_centroids(model, data.train, self.task.classes)
+        self.centroids = class_centroids(model, train, self.task.classes)
 
     def backward(
         self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment

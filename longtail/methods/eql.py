@@ -7,7 +7,7 @@ Jingru Tan et al., "Equalization Loss for Long-Tailed Object Recognition". A rar
 the denominator of another class's image, with probability gamma. The publication does not settle whether
 b is drawn for every element, image or batch: `draw` says it. Its repository holds the detection form
 only; the release of Difficulty-Net has a sum of sigmoid losses with one draw a batch. Settings and
-defaults: `longtail/presets/eql.py`.
+defaults: `longtail/config/presets/eql.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.method import Method, Moment, Task
-from longtail.presets.eql import Settings
+from longtail.config.presets.eql import Settings
 from longtail.randomness import generator
-from longtail.transfers import sent
+from longtail.training.method import Method, Moment, Task
+from longtail.training.transfers import sent
 
 
 def equalization_losses(logits: Tensor, labels: Tensor, spared: Tensor) -> Tensor:

@@ -6,7 +6,7 @@
 Difficulty-Net's authors run the softmax form with gamma = 1 on CIFAR-100-LT and the sigmoid form on
 ImageNet-LT; the sigmoid form is that of Cui et al. (CVPR 2019), with their first biases -log(C - 1). In
 the code of Difficulty-Net no gradient passes through the factor: `factor_gradient: false`. Settings and
-defaults: `longtail/presets/focal.py`.
+defaults: `longtail/config/presets/focal.py`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.method import Method, Moment, Task
-from longtail.presets.focal import Settings
+from longtail.config.presets.focal import Settings
+from longtail.training.method import Method, Moment, Task
 
 
 def faded(log_p: Tensor, gamma: float, factor_gradient: bool) -> Tensor:

@@ -10,7 +10,7 @@ Distribution for Long-tailed Visual Recognition", CVPR 2021. m_c - L_c - kappa L
 Donsker-Varadhan bound, largest where z_c is the log of p(x | c) over a balanced p(x). Defaults are those of
 the release for CIFAR-100-LT at imbalance 100. As there, a class that the batch lacks has m_c = 0 and stays in
 R. The release adds small constants to counts and priors before it divides and takes logarithms; here every
-class has images and there are none. Settings: `longtail/presets/lade.py`.
+class has images and there are none. Settings: `longtail/config/presets/lade.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.method import Method, Moment, Task
+from longtail.config.presets.lade import Settings
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
-from longtail.presets.lade import Settings
+from longtail.training.method import Method, Moment, Task
 
 
 def density_ratio_regulariser(logits: Tensor, labels: Tensor, log_prior: Tensor, kappa: float) -> Tensor:

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.heads import ScaledClassifier
-from longtail.method import Method, Moment, Task
-from longtail.presets.las import Settings
+from longtail.config.presets.las import Settings
+from longtail.networks.heads import ScaledClassifier
+from longtail.training.method import Method, Moment, Task
 
 
 def smoothing_ends(imbalance: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ Label-Distribution-Aware Margin Loss", NeurIPS 2019. theta_k is the angle betwee
 class vector; at test the logits are plain s cos theta. The weights w are 1. With `drw` they are those of the
 effective number of images (`longtail.methods.class_balanced`) from `drw_start` of the training on (Algorithm
 1). Defaults and the division by the sum of the batch's weights are those of the release. Difficulty-Net's
-Table 1 does not say whether its LDAM row has DRW. Settings: `longtail/presets/ldam.py`.
+Table 1 does not say whether its LDAM row has DRW. Settings: `longtail/config/presets/ldam.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.method import Batch, Method, Moment, Task
+from longtail.config.presets.ldam import Settings
 from longtail.methods.class_balanced import effective_number_weights
 from longtail.networks.cosine import CosineClassifier
-from longtail.presets.ldam import Settings
 from longtail.randomness import global_draws
+from longtail.training.method import Batch, Method, Moment, Task
 
 
 def margins(counts: Tensor, max_margin: float) -> Tensor:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from longtail.heads import ScaledClassifier
-from longtail.method import Method
+from longtail.networks.heads import ScaledClassifier
+from longtail.training.method import Method
 
 
 class LWS(Method):

@@ -11,14 +11,15 @@ V has one input, one hidden layer with ReLU, a sigmoid, and biases. Each iterati
 In the authors' class-imbalance release the weights of step 1 depend on phi too, through V's input; in
 their noisy-label release they do not (`detach_input`). With J(l, theta) = sum_i w^_i l_i, step 1 moves phi
 along sum_i c_i grad l_i, c_i = dJ/dl_i, whichever network gave the losses; so
-dL_meta/dtheta = sum_i (dc_i/dtheta) dL_meta/dc_i, and `longtail.meta_gradient` gives the last factor.
+dL_meta/dtheta = sum_i (dc_i/dtheta) dL_meta/dc_i, and `longtail.meta.meta_gradient` gives the last factor.
 Detached, c = w^. Only V, a function of one number, is differentiated twice.
 
 `level: class` is Difficulty-Net's Table 4 #4, "CDB-CE + MWN", in our reading: the paper does not define it.
 d_c = V(a_c) of the class's own accuracy on the meta set, w_c = C d_c / sum d, loss = (1/B) sum_i w_{y_i} l_i.
 
-Where settings come from: `longtail/presets/meta_weight_net.py`. The release divides by the sum of weights,
-guarding against zero; here the quotient is a softmax of log V, the same function, which needs no guard.
+Where settings come from: `longtail/config/presets/meta_weight_net.py`. The release divides by the sum of
+weights, guarding against zero; here the quotient is a softmax of log V, the same function, which needs no
+guard.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.meta_gradient import meta_cross_entropy, weight_gradient
-from longtail.method import Batch, Method, Moment, Task
-from longtail.optimisers import SGD
-from longtail.presets.meta_weight_net import Settings
+from longtail.config.presets.meta_weight_net import Settings
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
+from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
-from longtail.tangents import Forward
+from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.optimisers import SGD
 
 MOMENTUM = 0.9
 """Of Nesterov's SGD on theta."""

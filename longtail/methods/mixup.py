@@ -6,7 +6,7 @@
 Hongyi Zhang, Moustapha Cisse, Yann N. Dauphin and David Lopez-Paz, "mixup: Beyond Empirical Risk
 Minimization", ICLR 2018. One lambda and one permutation a batch, as in their code. It is stage 1 of MiSLAS
 (Zhisheng Zhong, Jiequan Cui, Shu Liu and Jiaya Jia, "Improving Calibration for Long-Tailed Recognition", CVPR
-2021), whose alpha on CIFAR is the default. Settings: `longtail/presets/mixup.py`.
+2021), whose alpha on CIFAR is the default. Settings: `longtail/config/presets/mixup.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor, nn
 
-from longtail.method import Batch, Method, Moment, Task
-from longtail.presets.mixup import Settings
+from longtail.config.presets.mixup import Settings
 from longtail.randomness import generator
-from longtail.transfers import sent
+from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.transfers import sent
 
 
 def draw_share(alpha: float, draws: torch.Generator) -> float:

@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.method import Batch, Method, Moment, Task
+from longtail.config.presets.paco import Settings
 from longtail.methods.balanced_softmax import log_counts
-from longtail.presets.paco import Settings
 from longtail.randomness import global_draws
+from longtail.training.method import Batch, Method, Moment, Task
 
 
 def paco_losses(

@@ -9,8 +9,8 @@ instance sampling: each image equally likely.) An epoch is as long as one pass o
 batches are full.
 
 The class-balanced sampling of their release goes through shuffled lists of classes and of the images of each;
-`longtail.samplers.ClassAwareSampler` does so. Here every draw is independent, as Eq. 1 says. Schedule and
-optimiser are the benchmark's. Settings: `longtail/presets/resampling.py`.
+`longtail.training.samplers.ClassAwareSampler` does so. Here every draw is independent, as Eq. 1 says.
+Schedule and optimiser are the benchmark's. Settings: `longtail/config/presets/resampling.py`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.method import Method, Task
-from longtail.presets.resampling import Settings
+from longtail.config.presets.resampling import Settings
 from longtail.randomness import generator
-from longtail.samplers import Sampler
+from longtail.training.method import Method, Task
+from longtail.training.samplers import Sampler
 
 EXPONENTS = {"class_balanced": 0.0, "square_root": 0.5}
 """q of Eq. 1."""

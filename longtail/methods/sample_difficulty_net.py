@@ -13,7 +13,7 @@ The paper describes this row in a sentence and released no code for it. Certain:
 difficulties out, both terms of Eq. 8. Our reading: the widths, the weights' normalisation, q in place of
 accuracies in the driver's target, and that a last short batch is left out of each epoch, since D has a
 fixed number of inputs. The order of images in a batch is arbitrary, and D is not indifferent to it.
-Settings, defaults and where they come from: `longtail/presets/sample_difficulty_net.py`.
+Settings, defaults and where they come from: `longtail/config/presets/sample_difficulty_net.py`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtail.difficulty_net import DifficultyNet, class_weights, driver_loss
-from longtail.meta_gradient import meta_cross_entropy, weight_gradient
-from longtail.method import Batch, Method, Moment, Task
-from longtail.optimisers import Adam
-from longtail.presets.sample_difficulty_net import Settings
+from longtail.config.presets.sample_difficulty_net import Settings
+from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
+from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
-from longtail.samplers import Sampler
-from longtail.tangents import Forward
+from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.optimisers import Adam
+from longtail.training.samplers import Sampler
 
 
 class FullBatches:

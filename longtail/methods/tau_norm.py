@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.heads import WithHead
-from longtail.method import Batch, Method, Moment, Task
+from longtail.config.presets.tau_norm import Settings
 from longtail.networks.cosine import CosineClassifier
-from longtail.presets.tau_norm import Settings
+from longtail.networks.heads import WithHead
+from longtail.training.method import Batch, Method, Moment, Task
 
 if TYPE_CHECKING:
-    from longtail.training_data import TrainingData
+    from longtail.training.image_sets import ImageSet
 
 GRID = tuple(step / 10 for step in range(21))
 """The candidates for tau."""
@@ -72,14 +72,14 @@ class TauNorm(Method):
         return TauNormalisedClassifier(classifier, self.settings.tau or 0.0)
 
     @torch.no_grad()
-    def start_epoch(self, model: nn.Module, data: TrainingData[Any]) -> None:
+    def start_epoch(self, model: nn.Module, train: ImageSet, meta: ImageSet) -> None:
         """Choose tau on the meta set, unless the settings do; it becomes a buffer of the head."""
         if self.settings.tau is not None:
             return
         assert isinstance(model, WithHead)
         assert isinstance(model.head, TauNormalisedClassifier)
-        features = torch.cat([model.features(images) for images in data.meta.batches()])
-        model.head.tau.copy_(best_tau(model.head.weight, features, data.meta.labels))
+        features = torch.cat([model.features(images) for images in meta.batches()])
+        model.head.tau.copy_(best_tau(model.head.weight, features, meta.labels))
 
     @torch.no_grad()
     def backward(

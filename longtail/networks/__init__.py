@@ -1,22 +1,35 @@
-"""Networks by name. Each has `features(x) -> [B, F]`, a `classifier`, and their composition."""
+"""Networks by name. Each has `features(x) -> [B, F]`, a `classifier`, and their composition.
+
+Importing this costs no torch.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from longtail.errors import InputError
-from longtail.networks.imagenet import resnet10, resnet50, resnet152
-from longtail.networks.residual import cifar_resnet32, digits_resnet
-from longtail.randomness import global_draws
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Where a network is built: a function of the number of classes, in a module of this package."""
+
+    module: str
+    function: str
+
 
 NETWORKS = {
-    "digits_resnet": digits_resnet,
-    "resnet32": cifar_resnet32,
-    "resnet10": resnet10,
-    "resnet50": resnet50,
-    "resnet152": resnet152,
+    "digits_resnet": Architecture("residual", "digits_resnet"),
+    "resnet32": Architecture("residual", "cifar_resnet32"),
+    "resnet10": Architecture("imagenet", "resnet10"),
+    "resnet50": Architecture("imagenet", "resnet50"),
+    "resnet152": Architecture("imagenet", "resnet152"),
 }
-"""The module of each is in `longtail.code.NETWORK_CODE`."""
 
 
 def build_network(name: str, classes: int, seed: int) -> nn.Module:
@@ -26,5 +39,9 @@ def build_network(name: str, classes: int, seed: int) -> nn.Module:
     """
     if name not in NETWORKS:
         raise InputError(f"network '{name}': not known; valid: {', '.join(NETWORKS)}")
+    from longtail.randomness import global_draws
+
+    architecture = NETWORKS[name]
+    build = getattr(import_module(f"{__name__}.{architecture.module}"), architecture.function)
     with global_draws(seed, "initialisation"):
-        return NETWORKS[name](classes)
+        return build(classes)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.method import Moment, Task
 from longtail.methods.balanced_softmax import BalancedSoftmax
-from longtail.trainer import predict
-from tests.methods.losses import CASES, COUNTS, EQUAL, check_gradient, found_losses, log_softmax
-from tests.small_training import make_trainer
+from longtail.training.method import Moment, Task
+from longtail.training.trainer import predict
+from tests.support.losses import CASES, COUNTS, EQUAL, check_gradient, found_losses, log_softmax
+from tests.support.small_training import make_trainer
 
 
 @pytest.mark.parametrize("name", CASES)

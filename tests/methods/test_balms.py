@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.heads import WithHead
-from longtail.image_sets import View
-from longtail.method import Task
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.methods.balms import BALMS, MetaSampler, initial_logits
+from longtail.networks.heads import WithHead
 from longtail.randomness import generator
-from longtail.samplers import ShuffledSampler
-from longtail.trainer import Trainer
-from longtail.training_data import TrainingData
-from tests.methods.heads import (
+from longtail.training.batches import TrainingData
+from longtail.training.image_sets import View
+from longtail.training.method import Task
+from longtail.training.samplers import ShuffledSampler
+from longtail.training.trainer import Trainer
+from tests.support.heads import (
     RATE,
     assert_it_learns_the_class_of_one_image,
     changed,
@@ -30,9 +30,9 @@ from tests.methods.heads import (
     model_of,
     retrain,
 )
-from tests.methods.losses import CASES, check_gradient, found_losses
-from tests.methods.losses import COUNTS as LOSS_TASK
-from tests.small_training import COUNTS, TRAINING, labels_of
+from tests.support.losses import CASES, check_gradient, found_losses
+from tests.support.losses import COUNTS as LOSS_TASK
+from tests.support.small_training import COUNTS, TRAINING, labels_of
 
 LABELS = labels_of(COUNTS)
 LOGITS = torch.tensor([-1.0, 0.5, 0.2, 2.0], dtype=torch.float64)

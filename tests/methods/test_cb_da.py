@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.benchmarks import Steps
-from longtail.method import Batch, Moment
+from longtail.config.benchmarks import Steps
 from longtail.methods.cb_da import CBDA
-from longtail.trainer import Trainer
-from tests.methods.losses import CASES, COUNTS, EQUAL, log_softmax
-from tests.naive_loop import NaiveLoop, distance
-from tests.small_training import CLASSES, make_trainer
-from tests.small_training import COUNTS as SMALL_COUNTS
+from longtail.training.method import Batch, Moment
+from longtail.training.trainer import Trainer
+from tests.support.losses import CASES, COUNTS, EQUAL, log_softmax
+from tests.support.naive_loop import NaiveLoop, distance
+from tests.support.small_training import CLASSES, make_trainer
+from tests.support.small_training import COUNTS as SMALL_COUNTS
 
 LATE = Moment(iteration=90, iterations=100, learning_rate=0.1)
 STEPS = 20

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from longtail.benchmarks import Steps
+from longtail.config.benchmarks import Steps
+from longtail.config.presets import METHODS
+from longtail.config.presets.cdb_ce import Settings
 from longtail.errors import InputError
 from longtail.methods.cdb_ce import CDBCE
-from longtail.presets import METHODS
-from longtail.presets.cdb_ce import Settings
-from tests.methods.losses import CASES, CLASSES, COUNTS, MOMENT, check_gradient, found_losses, log_softmax
-from tests.small_training import make_trainer
+from tests.support.losses import CASES, CLASSES, COUNTS, MOMENT, check_gradient, found_losses, log_softmax
+from tests.support.small_training import make_trainer
 
 FUNCTIONS = {
     "linear": lambda a: 1 - a,

@@ -9,13 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from longtail.benchmarks import Steps
-from longtail.method import Task
+from longtail.config.benchmarks import Steps
+from longtail.config.presets import METHODS
 from longtail.methods.class_balanced import ClassBalanced, effective_number_weights
 from longtail.networks import build_network
-from longtail.presets import METHODS
-from tests.methods.losses import CASES, CLASSES, COUNTS, EQUAL, check_gradient, found_losses, log_softmax
-from tests.small_training import make_trainer
+from longtail.training.method import Task
+from tests.support.losses import CASES, CLASSES, COUNTS, EQUAL, check_gradient, found_losses, log_softmax
+from tests.support.small_training import make_trainer
 
 BETAS = [0.9, 0.99, 0.999, 0.9999]
 N = COUNTS.counts.numpy().astype(float)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.method import Moment
 from longtail.methods.cross_entropy import CrossEntropy
-from tests.methods.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
-from tests.small_training import make_trainer
+from longtail.training.method import Moment
+from tests.support.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
+from tests.support.small_training import make_trainer
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from longtail.methods.crt import CRT
-from tests.methods.heads import changed, reference_logits, retrain
-from tests.methods.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
-from tests.small_training import make_trainer
+from tests.support.heads import changed, reference_logits, retrain
+from tests.support.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
+from tests.support.small_training import make_trainer
 
 
 @pytest.mark.parametrize("name", CASES)

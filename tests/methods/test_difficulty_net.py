@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from longtail.method import Moment
+from longtail.config.presets.difficulty_net import PRESET
 from longtail.methods.difficulty_net import DifficultyNetMethod
-from longtail.presets.difficulty_net import PRESET
-from longtail.trainer import Trainer
-from tests.naive_loop import NaiveAdam, NaiveLoop, distance, plain
-from tests.small_training import CLASSES, COUNTS, make_trainer
+from longtail.training.method import Moment
+from longtail.training.trainer import Trainer
+from tests.support.naive_loop import NaiveAdam, NaiveLoop, distance, plain
+from tests.support.small_training import CLASSES, COUNTS, make_trainer
 
 MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
 

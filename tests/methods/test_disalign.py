@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from longtail.method import Task
 from longtail.methods.disalign import DisAlign, reweighting
-from longtail.samplers import ShuffledSampler
-from tests.methods.heads import (
+from longtail.training.method import Task
+from longtail.training.samplers import ShuffledSampler
+from tests.support.heads import (
     assert_it_learns_the_class_of_one_image,
     changed,
     frozen_features,
@@ -20,7 +20,7 @@ from tests.methods.heads import (
     model_of,
     retrain,
 )
-from tests.methods.losses import CASES, COUNTS, EQUAL, check_gradient, found_losses, log_softmax
+from tests.support.losses import CASES, COUNTS, EQUAL, check_gradient, found_losses, log_softmax
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.method import Moment
 from longtail.methods.dro_lt import DROLT, class_centroids, robust_loss
-from longtail.trainer import Trainer
-from longtail.training_data import Images
-from tests.methods.losses import log_softmax
-from tests.small_training import CLASSES, make_trainer
+from longtail.training.batches import Images
+from longtail.training.method import Moment
+from longtail.training.trainer import Trainer
+from tests.support.losses import log_softmax
+from tests.support.small_training import CLASSES, make_trainer
 
 Array = NDArray[Any]
 Case = tuple[Array, Array, Array, Array, float]
@@ -169,7 +169,7 @@ def test_centroids_are_means_in_evaluation_mode_and_the_model_stays_as_it_was(tr
     trainer.run()
     before = copy.deepcopy(trainer.model.state_dict())
     trainer.model.train(training)
-    method_of(trainer).start_epoch(trainer.model, trainer.data)
+    method_of(trainer).start_epoch(trainer.model, trainer.data.train, trainer.data.meta)
     found = method_of(trainer).centroids
     assert not found.requires_grad
     np.testing.assert_allclose(found, naive_centroids(trainer), rtol=1e-10, atol=1e-12)
@@ -214,7 +214,7 @@ def test_centroids_are_made_anew_each_epoch_and_only_then(monkeypatch: pytest.Mo
 def test_a_step_is_cross_entropy_plus_the_weighted_robust_loss(weight: float) -> None:
     trainer = make_trainer("dro_lt", {**SETTINGS, "weight": weight}, dtype=torch.float64)
     method, batch = method_of(trainer), trainer.data.train_batch(0)
-    method.start_epoch(trainer.model, trainer.data)
+    method.start_epoch(trainer.model, trainer.data.train, trainer.data.meta)
     with torch.no_grad():
         features = copy.deepcopy(trainer.model).features(batch.images)  # type: ignore[operator]
         logits = trainer.model.classifier(features)  # type: ignore[operator]

@@ -9,12 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from longtail.benchmarks import Steps
-from longtail.method import Moment, Task
+from longtail.config.benchmarks import Steps
+from longtail.config.presets import METHODS
 from longtail.methods.eql import EQL
-from longtail.presets import METHODS
 from longtail.randomness import generator
-from tests.methods.losses import (
+from longtail.training.method import Moment, Task
+from tests.support.losses import (
     CASES,
     CLASSES,
     COUNTS,
@@ -24,7 +24,7 @@ from tests.methods.losses import (
     found_losses,
     log_softmax,
 )
-from tests.small_training import make_trainer
+from tests.support.small_training import make_trainer
 
 DRAWS = ["element", "image", "batch"]
 THRESHOLD = 0.05  # of 500, 120, 60, 20, 7, 1 images the last three classes have less

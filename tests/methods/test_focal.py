@@ -9,12 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from longtail.benchmarks import Steps
+from longtail.config.benchmarks import Steps
+from longtail.config.presets import METHODS
 from longtail.methods.focal import Focal, sigmoid_focal_losses, softmax_focal_losses
 from longtail.networks import build_network
-from longtail.presets import METHODS
-from tests.methods.losses import CASES, CLASSES, COUNTS, MOMENT, check_gradient, found_losses, log_softmax
-from tests.small_training import make_trainer
+from tests.support.losses import CASES, CLASSES, COUNTS, MOMENT, check_gradient, found_losses, log_softmax
+from tests.support.small_training import make_trainer
 
 GAMMAS = [0.5, 1.0, 2.0]
 

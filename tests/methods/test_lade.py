@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.benchmarks import Steps
-from longtail.method import Task
+from longtail.config.benchmarks import Steps
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.methods.lade import LADE, density_ratio_regulariser
-from longtail.trainer import predict
-from tests.methods.losses import CASES, CLASSES, COUNTS, EQUAL, MOMENT, check_gradient, log_softmax
-from tests.small_training import make_trainer
+from longtail.training.method import Task
+from longtail.training.trainer import predict
+from tests.support.losses import CASES, CLASSES, COUNTS, EQUAL, MOMENT, check_gradient, log_softmax
+from tests.support.small_training import make_trainer
 
 SETTINGS = {"alpha": 0.3, "kappa": 0.05}
 

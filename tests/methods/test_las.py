@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.method import Task
 from longtail.methods.las import LAS, smoothing, smoothing_ends
-from tests.methods.heads import changed, reference_logits, retrain
-from tests.methods.losses import CASES, CLASSES, COUNTS, EQUAL, check_gradient, found_losses, log_softmax
+from longtail.training.method import Task
+from tests.support.heads import changed, reference_logits, retrain
+from tests.support.losses import CASES, CLASSES, COUNTS, EQUAL, check_gradient, found_losses, log_softmax
 
 SETTINGS = {"smoothing_head": 0.35, "smoothing_tail": 0.05}
 

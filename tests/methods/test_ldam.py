@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from longtail.benchmarks import Steps
-from longtail.method import Moment, Task
+from longtail.config.benchmarks import Steps
 from longtail.methods.ldam import LDAM, margins
 from longtail.networks import build_network
 from longtail.networks.cosine import CosineClassifier
-from longtail.trainer import Trainer, predict
-from tests.methods.losses import CASES, CLASSES, COUNTS, EQUAL, MOMENT, check_gradient, found_losses
-from tests.methods.losses import log_softmax as numpy_log_softmax
-from tests.small_training import CLASSES as FEW
-from tests.small_training import make_trainer
+from longtail.training.method import Moment, Task
+from longtail.training.trainer import Trainer, predict
+from tests.support.losses import CASES, CLASSES, COUNTS, EQUAL, MOMENT, check_gradient, found_losses
+from tests.support.losses import log_softmax as numpy_log_softmax
+from tests.support.small_training import CLASSES as FEW
+from tests.support.small_training import make_trainer
 
 EARLY, LATE = Moment(79, 100, 0.1), Moment(80, 100, 0.1)
 DRW = {"drw": True, "drw_beta": 0.99}

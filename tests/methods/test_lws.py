@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from longtail.methods.lws import LWS
-from tests.methods.heads import changed, reference_logits, retrain
-from tests.methods.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
+from tests.support.heads import changed, reference_logits, retrain
+from tests.support.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.benchmarks import Steps
-from longtail.method import Moment
+from longtail.config.benchmarks import Steps
 from longtail.methods.meta_weight_net import MetaWeightNet
-from longtail.trainer import Trainer
-from tests.methods.losses import CASES, COUNTS, log_softmax
-from tests.naive_loop import NaiveLoop, distance
-from tests.small_training import CLASSES, default_dtype, make_trainer
+from longtail.training.method import Moment
+from longtail.training.trainer import Trainer
+from tests.support.losses import CASES, COUNTS, log_softmax
+from tests.support.naive_loop import NaiveLoop, distance
+from tests.support.small_training import CLASSES, default_dtype, make_trainer
 
 MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
 ACCURACY = torch.tensor([0.9, 0.6, 0.4, 0.1], dtype=torch.float64)

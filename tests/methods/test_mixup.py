@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from longtail.benchmarks import Steps
-from longtail.method import Batch, Moment
+from longtail.config.benchmarks import Steps
 from longtail.methods.mixup import Mixup, draw_share
-from tests.methods.losses import CASES, CLASSES, COUNTS, check_gradient, found_losses, log_softmax
-from tests.small_training import make_trainer
+from longtail.training.method import Batch, Moment
+from tests.support.losses import CASES, CLASSES, COUNTS, check_gradient, found_losses, log_softmax
+from tests.support.small_training import make_trainer
 
 
 def draws(iteration: int, alpha: float = 1.0) -> tuple[float, NDArray[np.int64]]:

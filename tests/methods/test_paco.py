@@ -12,22 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from longtail.method import Batch, Method, Moment, Task
+from longtail.config.presets.paco import PRESET, Settings
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.methods.paco import PaCo, Projection, paco_losses
 from longtail.networks import build_network
-from longtail.presets.paco import PRESET, Settings
-from longtail.trainer import Trainer, predict
-from longtail.training_data import TrainingData
-from tests.methods.losses import COUNTS, MOMENT, log_softmax
-from tests.small_training import (
+from longtail.training.batches import TrainingData
+from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.trainer import Trainer, predict
+from tests.support.losses import COUNTS, MOMENT, log_softmax
+from tests.support.small_training import (
     CLASSES,
     META_COUNTS,
     TRAINING,
     default_dtype,
     make_images,
 )
-from tests.small_training import COUNTS as SMALL_COUNTS
+from tests.support.small_training import COUNTS as SMALL_COUNTS
 
 Array = NDArray[Any]
 Case = tuple[Array, Array, Array, Array, Array, float, float]

@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.benchmarks import Steps
-from longtail.method import Task
+from longtail.config.benchmarks import Steps
 from longtail.methods.resampling import PowerSampler, Resampling
-from tests.methods.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
-from tests.small_training import make_trainer
+from longtail.training.method import Task
+from tests.support.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
+from tests.support.small_training import make_trainer
 
 SAMPLINGS = ("class_balanced", "square_root")
 

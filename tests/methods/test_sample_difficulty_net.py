@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.benchmarks import Steps
-from longtail.method import Batch, Moment
+from longtail.config.benchmarks import Steps
 from longtail.methods.sample_difficulty_net import FullBatches, SampleDifficultyNet
-from longtail.samplers import ClassAwareSampler, ShuffledSampler
-from longtail.trainer import Trainer
-from tests.methods.losses import CASES, COUNTS, log_softmax
-from tests.naive_loop import NaiveAdam, NaiveLoop, distance
-from tests.small_training import CLASSES, default_dtype, make_trainer
+from longtail.training.method import Batch, Moment
+from longtail.training.samplers import ClassAwareSampler, ShuffledSampler
+from longtail.training.trainer import Trainer
+from tests.support.losses import CASES, COUNTS, log_softmax
+from tests.support.naive_loop import NaiveAdam, NaiveLoop, distance
+from tests.support.small_training import CLASSES, default_dtype, make_trainer
 
 MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
 STEPS = 20

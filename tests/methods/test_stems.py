@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+from longtail.config.presets import METHODS, VARIANTS
+from longtail.config.presets.preset import Preset
 from longtail.methods import find_method
-from longtail.presets import METHODS, VARIANTS
-from longtail.presets.preset import Preset
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,8 +17,8 @@ def stems(folder: str, pattern: str) -> set[str]:
 
 
 def preset_modules() -> dict[str, Preset]:
-    names = stems("longtail/presets", "*.py") - {"preset"}
-    return {name: importlib.import_module(f"longtail.presets.{name}").PRESET for name in names}
+    names = stems("longtail/config/presets", "*.py") - {"preset"}
+    return {name: importlib.import_module(f"longtail.config.presets.{name}").PRESET for name in names}
 
 
 def test_code_documentation_presets_and_tests_have_the_same_stems() -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from longtail.methods.tau_norm import GRID, TauNorm, TauNormalisedClassifier, best_tau
-from tests.methods.heads import (
+from tests.support.heads import (
     assert_it_learns_the_class_of_one_image,
     changed,
     frozen_features,
@@ -17,8 +17,8 @@ from tests.methods.heads import (
     model_of,
     retrain,
 )
-from tests.methods.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
-from tests.small_training import make_trainer
+from tests.support.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
+from tests.support.small_training import make_trainer
 
 DRAWS = np.random.default_rng(4)
 
@@ -130,7 +130,7 @@ def test_the_meta_set_passes_the_network_once_in_evaluation_mode(monkeypatch: py
         return features(images)  # type: ignore[operator]
 
     monkeypatch.setattr(network, "features", watched)
-    trainer.method.start_epoch(model, trainer.data)
+    trainer.method.start_epoch(model, trainer.data.train, trainer.data.meta)
     assert sum(seen) == len(trainer.data.meta.labels)
 
 
@@ -159,4 +159,4 @@ def test_it_helps_the_class_of_one_image() -> None:
 def test_networks_as_a_whole_are_not_its_business() -> None:
     trainer = make_trainer("cross_entropy")
     with pytest.raises(AssertionError):
-        TauNorm({}, COUNTS).start_epoch(trainer.model, trainer.data)
+        TauNorm({}, COUNTS).start_epoch(trainer.model, trainer.data.train, trainer.data.meta)

@@ -1,0 +1,131 @@
+"""The pipelines under paper/ and own/: that of the root, for the other benchmarks.
+
+Each runs in the repository's folder (`wdir`), so that paths, `params.yaml` and the stages are the same. Run
+it after a change of dvc.yaml, of the methods or of tables.yaml; a test compares what lies there with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from longtail.pipeline import console
+
+BENCHMARKS = {
+    "cifar100-lt": "paper/cifar100-lt",
+    "cifar10-lt": "paper/cifar10-lt",
+    "imagenet-lt": "paper/imagenet-lt",
+    "places-lt": "paper/places-lt",
+    "own": "own",
+}
+"""The folder of each benchmark's pipeline."""
+ROOT = "digits-lt"
+SCALES = {
+    **dict.fromkeys(("cifar100-lt", "imagenet-lt", "places-lt"), ", at the paper's scale"),
+    "cifar10-lt": ", at the scale of CIFAR-100-LT",
+    "own": " on a person's own images",
+}
+MORE = {"own": ["own.image_size", "own.test_share"], "listed": ["lists"]}
+"""The parameters that decide the pool besides, by source."""
+HEADER = """\
+# {benchmark}: the stages of the root's dvc.yaml{scale}. `longtail pipelines` made this
+# from it: change that one.
+
+"""
+
+
+def pipeline(benchmark: str, root: str) -> str:
+    """The text of a benchmark's dvc.yaml, made from that of the root's."""
+    import yaml
+
+    from longtail.config.benchmarks import find_benchmark
+    from longtail.config.layouts import read_layouts
+    from longtail.planning.plans import bundle_name
+
+    layouts = read_layouts().of(benchmark)
+    chosen = find_benchmark(benchmark)
+    needed = {
+        bundle_name(chosen, network, variant): heads
+        for network in chosen.networks
+        for variant, heads in layouts.needed().items()
+    }
+    up = "/".join([".."] * len(Path(BENCHMARKS[benchmark]).parts))
+    made: dict[str, Any] = yaml.safe_load(root.replace(ROOT, benchmark))
+    made["vars"] = [
+        f"{up}/params.yaml",
+        {"represented": list(needed)},
+        {"retrained": [bundle for bundle, heads in needed.items() if heads]},
+    ]
+    here = {f"table{table.number}" for table in layouts.tables}
+    here |= {f"figure{figure.number}" for figure in layouts.figures}
+    for name, stage in made["stages"].items():
+        stage["cmd"] += f" --benchmark {benchmark}"
+        made["stages"][name] = {"wdir": up, **stage}
+        outs = stage.get("outs", [])
+        stages_outs = [out for out in outs if not _shown(out) or Path(out).stem in here]
+        if outs:
+            made["stages"][name]["outs"] = stages_outs
+    prepare = made["stages"]["prepare"]
+    prepare["params"].append("images")
+    prepare["params"] += MORE.get(chosen.source, [])
+    if chosen.source == "listed":
+        _without_array(made["stages"], benchmark)
+    for plot in made["plots"]:
+        for axes in plot.values():
+            axes["y"] = {f"{up}/{path}": column for path, column in axes["y"].items()}
+    text = yaml.safe_dump(made, sort_keys=False, width=1000)
+    return HEADER.format(benchmark=benchmark, scale=SCALES[benchmark]) + text
+
+
+def read_root(path: Path) -> str:
+    """The text of the root's pipeline. Raises InputError unless it is one."""
+    import yaml
+
+    from longtail.errors import InputError
+
+    remedy = f"`git checkout {path}` brings it back"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run from the folder that holds it")
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
+        whole = all(isinstance(stage["cmd"], str) for stage in found["stages"].values())
+        whole &= bool(found["stages"]["prepare"]["params"] and found["plots"])
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise InputError(f"{path}: not this repository's pipeline ({reason}); {remedy}") from None
+    if not whole:
+        raise InputError(f"{path}: stages without a command, or no plots; {remedy}")
+    return text
+
+
+def _without_array(stages: dict[str, Any], benchmark: str) -> None:
+    """Let the stages use the pool where the images stay files."""
+    array, pool = f"data/{benchmark}/images.npy", f"data/{benchmark}/pool.parquet"
+    stages["prepare"]["outs"].remove(array)
+    for name in ("represent", "retrain"):
+        stages[name]["deps"] = [pool if path == array else path for path in stages[name]["deps"]]
+
+
+def _shown(out: str) -> bool:
+    return Path(out).stem.startswith(("table", "figure"))
+
+
+def main(
+    check: Annotated[bool, typer.Option(help="Write nothing; fail where a pipeline differs.")] = False,
+) -> None:
+    """Write the dvc.yaml of each of these benchmarks into its folder."""
+    from longtail.errors import InputError
+    from longtail.files import write_text
+
+    root = read_root(Path("dvc.yaml"))
+    for benchmark, folder in BENCHMARKS.items():
+        path = Path(folder) / "dvc.yaml"
+        text = pipeline(benchmark, root)
+        if not check:
+            write_text(path, text)
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            raise InputError(f"{path}: not what dvc.yaml makes it; `longtail pipelines` writes it anew")
+    console.done("pipelines", f"{', '.join(BENCHMARKS)} {'as they should be' if check else 'written'}")

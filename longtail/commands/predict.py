@@ -1,0 +1,150 @@
+"""A trained cell applied to image files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from longtail.errors import InputError
+from longtail.pipeline import console
+from longtail.pipeline.devices import choose_device
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from longtail.inference.predictors import Predictor, Weights
+
+BATCH = 64
+"""Images that are decoded, and then go through the network, at once."""
+
+
+def checked_weights(name: str) -> Weights:
+    """`name` where it names weights. Raises InputError."""
+    if name not in ("last", "selected"):
+        raise InputError(f"--weights {name}: no such weights; valid: last, selected")
+    return name
+
+
+class Reading:
+    """Image files as batches of arrays; what cannot be read is an error, or noted in `bad`."""
+
+    def __init__(self, files: list[Path], shape: tuple[int, int, int], skip_bad: bool) -> None:
+        self.files, self.shape, self.skip_bad = files, shape, skip_bad
+        self.bad: list[str] = []
+        self.resized = 0
+
+    def batches(self) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
+        """Paths and their images uint8 [B, H, W, channels]. Raises InputError unless `skip_bad`."""
+        import numpy as np
+
+        for first in range(0, len(self.files), BATCH):
+            images = {}
+            for path in self.files[first : first + BATCH]:
+                image = self._image(path)
+                if image is not None:
+                    images[path] = image
+            if images:
+                yield list(images), np.stack(list(images.values()))
+
+    def _image(self, path: Path) -> NDArray[np.uint8] | None:
+        from longtail.data.image_files import read_image, shown
+
+        try:
+            image, found = read_image(path, self.shape)
+        except InputError as error:
+            if not self.skip_bad:
+                raise InputError(f"{error}; --skip-bad goes on with the others") from None
+            self.bad.append(str(error))
+            return None
+        if found != self.shape[:2]:
+            if not self.resized:
+                size, wanted = ("x".join(map(str, sides)) for sides in (found, self.shape[:2]))
+                console.say("predict", f"{shown(path)} is {size}: resized to {wanted}, as all that differ")
+            self.resized += 1
+        return image
+
+
+def write_csv(path: Path, rows: list[tuple[str, int, str, float]]) -> None:
+    """Write (path, rank from 1, class, probability), whole or not at all. Raises InputError."""
+    import csv
+
+    from longtail.files import atomic_path
+
+    try:
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["path", "rank", "class", "probability"])
+            writer.writerows((*row[:3], f"{row[3]:.6g}") for row in rows)
+    except OSError as error:
+        raise InputError(f"--csv {path}: {error.strerror}; write elsewhere") from None
+
+
+def _announce(predictor: Predictor, count: int, links: int) -> None:
+    shape = "x".join(map(str, predictor.image_shape))
+    console.say(
+        "predict",
+        f"{predictor.name}, {predictor.weights} weights (iteration {predictor.iteration}), "
+        f"{len(predictor.class_names)} classes, {shape}, on {predictor.device}; images: {count}",
+    )
+    if links:
+        console.say("predict", f"symbolic links in folders are not followed: {links} left out")
+
+
+def main(
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.", metavar="IMAGE")],
+    model: Annotated[Path, typer.Option(help="The folder of a trained cell, models/.../seed1.")],
+    top: Annotated[int, typer.Option(help="How many classes to give for each image.", min=1)] = 3,
+    weights: Annotated[
+        str, typer.Option(help="last, or selected: best on the meta set of all epochs.")
+    ] = "last",
+    csv: Annotated[Path | None, typer.Option(help="Write path, rank, class, probability here too.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Go on past images that cannot be read.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Print the most probable classes of images by a trained cell."""
+    chosen = checked_weights(weights)
+    if csv is not None and csv.is_dir():
+        raise InputError(f"--csv {csv}: a folder; give a file")
+    from longtail.data.image_files import find_images, shown
+
+    found = find_images(images)
+    from longtail.inference.predictors import load_predictor
+
+    predictor = load_predictor(model, chosen, choose_device(device))
+    _announce(predictor, len(found.files), len(found.links))
+    names = predictor.class_names
+    reading = Reading(found.files, predictor.image_shape, skip_bad)
+    path_width = max(len(shown(path)) for path in found.files)
+    name_width = max(map(len, names))
+    rows: list[tuple[str, int, str, float]] = []
+    read = 0
+    for paths, batch in reading.batches():
+        probabilities = predictor.probabilities(batch)
+        order = (-probabilities).argsort(axis=1, kind="stable")[:, :top]
+        for path, own, ranked in zip(paths, probabilities, order.tolist(), strict=True):
+            answers = "   ".join(f"{names[i]:<{name_width}} {100 * own[i]:5.1f} %" for i in ranked)
+            print(f"{shown(path):<{path_width}}   {answers}", flush=True)
+            rows += [(str(path), rank, names[i], float(own[i])) for rank, i in enumerate(ranked, start=1)]
+        read += len(paths)
+    for message in reading.bad:
+        console.say("predict", f"left out: {message}")
+    if not read:
+        raise InputError(f"none of {len(found.files)} images could be read; the first: {reading.bad[0]}")
+    parts = [
+        f"{read} image{'s' if read > 1 else ''}",
+        *([f"{len(reading.bad)} left out"] if reading.bad else []),
+    ]
+    parts += [f"{reading.resized} resized"] if reading.resized else []
+    if csv is not None:
+        write_csv(csv, rows)
+        parts.append(str(csv))
+    console.done("predict", ", ".join(parts))

@@ -1,0 +1,58 @@
+"""MLflow's pages of this repository, on this machine only; or where they are, if a server has them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Annotated
+
+import typer
+
+from longtail.pipeline import console, paths
+
+HOST = "127.0.0.1"
+
+
+def main(
+    port: Annotated[int, typer.Option(help="Where to listen on 127.0.0.1.", min=1, max=65535)] = 5000,
+) -> None:
+    """Serve MLflow on 127.0.0.1 until Ctrl-C; where MLFLOW_TRACKING_URI is a server, say so and leave."""
+    from longtail.errors import InputError
+    from longtail.pipeline import tracking
+
+    if server := tracking.server():
+        here = f"unset {tracking.SERVER} for those of {paths.tracking_root()}"
+        console.done("ui", f"{server} has the pages, as `stages.track` writes there; {here}")
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InputError(f"port {port}: {error.strerror}; choose another with --port") from None
+    root = paths.tracking_root()
+    if not tracking.database(root).exists():
+        console.say("ui", "no run is tracked yet; `dvc repro` makes them")
+        with tracking.locked(root):
+            tracking.create_database(root)
+    address = f"http://{HOST}:{port}"
+    console.say("ui", f"{address} (Ctrl-C ends it); choose 'Model training' at its top left, or open")
+    for name, page in tracking.results_pages(root):
+        console.say("ui", f"{name:<30} {address}/{page}")
+    os.environ.update(tracking.QUIET)
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    command += ["--backend-store-uri", tracking.store_uri(root)]
+    command += ["--default-artifact-root", tracking.artifact_uri(root), "--no-serve-artifacts"]
+    os.execv(sys.executable, command)

@@ -1,0 +1,1 @@
+"""What a user chooses and what a benchmark fixes: params.yaml, benchmarks, layouts of tables, presets."""

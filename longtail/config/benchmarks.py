@@ -1,0 +1,380 @@
+"""What a benchmark fixes: its images, its splits, its network and its schedules.
+
+A person's own choices (`params.yaml`) come on top; see `longtail.planning.plans`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from longtail.errors import InputError
+
+
+class Frozen(BaseModel):
+    """An immutable record that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Strict(Frozen):
+    """A record that a person fills in: besides, text is no number and `yes` is not 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Steps(Frozen):
+    """Linear warm-up, then a constant learning rate, multiplied by `factor` at each milestone.
+
+    `warmup` and `milestones` count iterations. The paper's CIFAR-100-LT schedule has this form: 0.1 to 0.2
+    over 400 iterations, then x0.1 at 6,400 and at 9,600 of 12,800 (Tan et al., CVPR 2020).
+    """
+
+    kind: Literal["steps"] = "steps"
+    start: float
+    peak: float
+    warmup: int
+    milestones: tuple[int, ...]
+    factor: float = 0.1
+
+
+class Cosine(Frozen):
+    """Half a cosine from `peak` to 0, one value per epoch: peak/2 (1 + cos(pi e/E))."""
+
+    kind: Literal["cosine"] = "cosine"
+    peak: float
+
+
+LARGEST_BATCH = 65_536
+"""Images; some samplers repeat images until a batch is full."""
+
+
+class Training(Frozen):
+    """One training: how long, with what batches, optimiser and learning rate."""
+
+    iterations: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=LARGEST_BATCH)
+    meta_batch_size: int = Field(ge=1, le=LARGEST_BATCH)
+    sampler: Literal["shuffled", "class_aware", "class_aware_short"]
+    augment: str
+    second_augment: str
+    """Of the second view, for methods that use two."""
+    momentum: float
+    weight_decay: float
+    nesterov: bool
+    schedule: Steps | Cosine
+    backbone_rate: float = 1.0
+    """The learning rate of a network's `backbone`, as a share of the others'; 0: it is frozen."""
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """Of convolutions and matrix products; see `longtail.training.precision`."""
+
+
+def scaled(training: Training, factor: float) -> Training:
+    """`training` with every length multiplied by `factor`, at least one iteration long."""
+
+    def length(iterations: int) -> int:
+        return round(iterations * factor)
+
+    schedule: Steps | Cosine = training.schedule
+    if isinstance(schedule, Steps):
+        schedule = schedule.model_copy(
+            update={
+                "warmup": length(schedule.warmup),
+                "milestones": tuple(length(milestone) for milestone in schedule.milestones),
+            }
+        )
+    return training.model_copy(
+        update={"iterations": max(1, length(training.iterations)), "schedule": schedule}
+    )
+
+
+class ShotThresholds(Frozen):
+    """Training counts that part many-, medium- and few-shot classes.
+
+    many: more than `many_above`; few: less than `few_below` ("kang", as in Kang et al., ICLR 2020), or at
+    most `few_below` ("mislas", as in Zhong et al., CVPR 2021); medium: the rest.
+    """
+
+    many_above: float
+    few_below: float
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The published figures of a benchmark that official lists define: images of each set, classes, and the
+    training images of the largest and smallest class."""
+
+    name: str
+    train: int
+    val: int
+    test: int
+    classes: int
+    largest: int
+    smallest: int
+
+    @property
+    def imbalance(self) -> float:
+        """n_max / n_min."""
+        return self.largest / self.smallest
+
+    def list_name(self, part: str) -> str:
+        """The file of the list of 'train', 'val' or 'test' images: `Places_LT_train.txt`."""
+        return f"{self.name.replace('-', '_')}_{part}.txt"
+
+
+IMAGENET_TOTALS = Totals("ImageNet-LT", 115_846, 20_000, 50_000, classes=1000, largest=1280, smallest=5)
+PLACES_TOTALS = Totals("Places-LT", 62_500, 7_300, 36_500, classes=365, largest=4980, smallest=5)
+
+
+class Benchmark(Frozen):
+    """A data set with a long tail, and how networks are trained on it."""
+
+    name: str
+    source: Literal["digits", "cifar100", "cifar10", "own", "listed"]
+    """own: a person's images; listed: official lists of files, which stay files."""
+    classes: int | None
+    """None: as many as the images that a person gives have."""
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Of each channel, on the scale 0..1."""
+    test_per_class: int | None
+    """None: the test set is the data set's official one, or a share of each class."""
+    test_share: float | None = None
+    """The share of each class's images that the test set takes."""
+    meta_per_class: int
+    tail: Literal["exponential", "natural", "listed"] = "exponential"
+    """natural: the images have a long tail of their own, which imbalance 1 leaves as it is. listed: that of
+    the official list, at its one imbalance."""
+    totals: Totals | None = None
+    """The published figures, where lists define the sets."""
+    n_max: int | None
+    """Images of the largest class, where the tail is made; None: as many as the smallest class has left
+    without the meta set."""
+    groups: ShotThresholds
+    networks: tuple[str, ...]
+    """Each is trained with every variant; the tables of some have a column for each."""
+    pretrained: bool = False
+    """The backbone starts from the weights in a file that a person gives."""
+    represent: Training
+    retrain: Training
+
+    def with_meta_per_class(self, wanted: int | None) -> Benchmark:
+        """The same with `wanted` meta images a class (None: its own), which training has more or less."""
+        if wanted is None:
+            return self
+        if self.n_max is None:
+            return self.model_copy(update={"meta_per_class": wanted})
+        images = self.n_max + self.meta_per_class
+        if wanted >= images:
+            raise InputError(
+                f"meta_per_class {wanted}: {self.name} has {images} images a class besides the test set; "
+                f"give less, so that some are left to train on"
+            )
+        return self.model_copy(update={"meta_per_class": wanted, "n_max": images - wanted})
+
+    def check_imbalance(self, imbalance: float) -> None:
+        """Raise InputError where the sets are those of lists, which have another imbalance."""
+        if self.totals is not None and f"{imbalance:g}" != f"{self.totals.imbalance:g}":
+            raise InputError(
+                f"imbalance {imbalance:g}: the lists of {self.totals.name} have {self.totals.imbalance:g}; "
+                f"write `{self.name}: [{self.totals.imbalance:g}]` under imbalances"
+            )
+
+
+DIGITS_LT = Benchmark(
+    name="digits-lt",
+    source="digits",
+    classes=10,
+    image_shape=(8, 8, 1),
+    mean=(0.3053,),
+    std=(0.3759,),
+    test_per_class=50,
+    meta_per_class=10,
+    n_max=114,  # the smallest class has 174 images
+    groups=ShotThresholds(many_above=60, few_below=20),
+    networks=("digits_resnet",),
+    represent=Training(
+        iterations=150,
+        batch_size=64,
+        meta_batch_size=50,
+        sampler="shuffled",
+        augment="shift",
+        second_augment="shift",
+        momentum=0.9,
+        weight_decay=5e-4,
+        nesterov=False,
+        schedule=Steps(start=0.1, peak=0.2, warmup=8, milestones=(75, 112)),
+    ),
+    retrain=Training(
+        iterations=90,
+        batch_size=64,
+        meta_batch_size=50,
+        sampler="class_aware",
+        augment="shift",
+        second_augment="shift",
+        momentum=0.9,
+        weight_decay=5e-4,
+        nesterov=False,
+        schedule=Cosine(peak=0.05),
+    ),
+)
+
+CIFAR100_LT = Benchmark(
+    name="cifar100-lt",
+    source="cifar100",
+    classes=100,
+    image_shape=(32, 32, 3),
+    mean=(0.50707516, 0.48654887, 0.44091784),
+    std=(0.26733429, 0.25643846, 0.27615047),
+    test_per_class=None,
+    # the authors' code; their text says 10 a class, after Jamal et al., CVPR 2020, which leaves 490
+    meta_per_class=25,
+    n_max=475,
+    groups=ShotThresholds(many_above=100, few_below=20),
+    networks=("resnet32",),
+    represent=Training(
+        iterations=12_800,
+        batch_size=128,
+        meta_batch_size=100,
+        sampler="shuffled",
+        augment="cifar",
+        second_augment="cifar_view",
+        momentum=0.9,
+        weight_decay=1e-4,
+        nesterov=False,
+        schedule=Steps(start=0.1, peak=0.2, warmup=400, milestones=(6_400, 9_600)),
+    ),
+    retrain=Training(
+        # 50 epochs of the authors' class-aware sampler, which gives every class as many images as the
+        # largest: 100 x 475 images are 372 batches of 128 at any imbalance, and 50 x 372 = 18,600
+        iterations=18_600,
+        batch_size=128,
+        meta_batch_size=100,
+        sampler="class_aware",
+        augment="cifar",
+        second_augment="cifar_view",
+        momentum=0.9,
+        weight_decay=1e-4,
+        nesterov=False,
+        schedule=Cosine(peak=0.05),
+    ),
+)
+
+# not in the paper: CIFAR-100-LT with other images. The largest class keeps what 25 meta images leave of 5,000
+CIFAR10_LT = CIFAR100_LT.model_copy(
+    update={
+        "name": "cifar10-lt",
+        "source": "cifar10",
+        "classes": 10,
+        "mean": (0.4914, 0.4822, 0.4465),
+        "std": (0.2470, 0.2435, 0.2616),
+        "n_max": 4_975,
+        # 10 x 4,975 images are 389 batches of 128, and 50 x 389 = 19,450
+        "retrain": CIFAR100_LT.retrain.model_copy(update={"iterations": 19_450}),
+    }
+)
+
+# a person's images: CIFAR-100-LT's training, shorter, and without what was made for 32x32 photographs
+OWN = CIFAR100_LT.model_copy(
+    update={
+        "name": "own",
+        "source": "own",
+        "classes": None,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+        "test_share": 0.2,
+        "meta_per_class": 5,
+        "tail": "natural",
+        "n_max": None,
+        **{
+            stage: scaled(training, 3_000 / training.iterations).model_copy(
+                update={"augment": "crop_flip", "second_augment": "crop_flip"}
+            )
+            for stage, training in (("represent", CIFAR100_LT.represent), ("retrain", CIFAR100_LT.retrain))
+        },
+    }
+)
+
+# 115,846 images are 906 batches of 128
+IMAGENET_LT = Benchmark(
+    name="imagenet-lt",
+    source="listed",
+    classes=IMAGENET_TOTALS.classes,
+    image_shape=(224, 224, 3),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    test_per_class=None,
+    meta_per_class=10,
+    tail="listed",
+    totals=IMAGENET_TOTALS,
+    n_max=None,
+    groups=ShotThresholds(many_above=100, few_below=20),
+    networks=("resnet10", "resnet50"),
+    represent=Training(
+        iterations=163_080,  # 180 epochs: 180 x 906
+        batch_size=128,
+        meta_batch_size=100,
+        sampler="shuffled",
+        augment="photo",
+        second_augment="photo_view",
+        momentum=0.9,
+        weight_decay=5e-4,
+        nesterov=True,
+        schedule=Cosine(peak=0.05),
+    ),
+    retrain=Training(
+        iterations=9_070,  # 10 epochs of one batch more than a pass over the images: 10 x 907
+        batch_size=128,
+        meta_batch_size=100,
+        sampler="class_aware_short",
+        augment="photo",
+        second_augment="photo_view",
+        momentum=0.9,
+        weight_decay=2e-4,
+        nesterov=False,
+        schedule=Cosine(peak=0.05),
+    ),
+)
+
+# 62,500 images are 489 batches of 128, and 245 of 256
+PLACES_LT = IMAGENET_LT.model_copy(
+    update={
+        "name": "places-lt",
+        "classes": PLACES_TOTALS.classes,
+        "totals": PLACES_TOTALS,
+        "networks": ("resnet152",),
+        "pretrained": True,
+        "represent": IMAGENET_LT.represent.model_copy(
+            update={
+                "iterations": 14_670,  # 30 epochs: 30 x 489
+                "nesterov": False,
+                # x0.1 from the tenth and the twentieth epoch on: 9 x 489 and 19 x 489
+                "schedule": Steps(start=0.01, peak=0.01, warmup=0, milestones=(4_401, 9_291)),
+                "backbone_rate": 0.1,
+            }
+        ),
+        "retrain": IMAGENET_LT.retrain.model_copy(
+            update={
+                "iterations": 4_920,  # 20 epochs of one batch more than a pass: 20 x 246
+                "batch_size": 256,
+                "weight_decay": 5e-4,
+                "schedule": Cosine(peak=0.1),
+            }
+        ),
+    }
+)
+
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (DIGITS_LT, CIFAR100_LT, CIFAR10_LT, IMAGENET_LT, PLACES_LT, OWN)
+}
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of that name. Raises InputError."""
+    if name not in BENCHMARKS:
+        raise InputError(f"benchmark '{name}': not known; valid: {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]

@@ -1,0 +1,153 @@
+"""Which rows stand in which table and which curves in which figure, and what fills them: `tables.yaml`."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from longtail.config.benchmarks import Frozen
+from longtail.config.presets import VARIANTS
+from longtail.config.presets.preset import nearest
+from longtail.errors import InputError, one_line
+
+NOT_YET = "not yet"
+COPIED = "copied in the paper, not run here"
+
+
+class Row(Frozen):
+    """One row of a table, or one curve of a figure, in the paper's words.
+
+    `variant` None: no method here fills it yet. `copied`: the paper itself only copied it. `flags`: what the
+    paper ticks in this row, by column.
+    """
+
+    label: str
+    variant: str | None
+    head: str | None = None
+    copied: bool = False
+    flags: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("variant")
+    @classmethod
+    def _variant(cls, value: str | None) -> str | None:
+        return None if value == NOT_YET else value
+
+    @model_validator(mode="after")
+    def _known(self) -> Row:
+        for name, stage in ((self.variant, "represent"), (self.head, "retrain")):
+            known = [variant for variant, preset in VARIANTS.items() if preset.stage == stage]
+            if name is not None and name not in known:
+                raise ValueError(f"no variant '{name}' in stage {stage}: {nearest(name, known)}")
+        if self.variant is None and self.head is not None:
+            raise ValueError("a head needs the variant whose features it stands on")
+        if self.variant is not None and self.copied:
+            raise ValueError("a copied row is not run, so no variant fills it")
+        return self
+
+
+class RowGroup(Frozen):
+    """Rows under one heading."""
+
+    name: str
+    rows: list[Row] = Field(min_length=1)
+
+
+class TableLayout(Frozen):
+    """One table. `columns`: one column group per imbalance; or per network, or a single one with the shot
+    groups first, both at the largest imbalance."""
+
+    number: int = Field(ge=1)
+    benchmarks: tuple[str, ...]
+    """Those of which it is the paper's table."""
+    title: str
+    caption: str
+    columns: Literal["imbalances", "networks", "groups"]
+    groups: list[RowGroup] = Field(min_length=1)
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows in order."""
+        return [row for group in self.groups for row in group.rows]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The columns within a column group, in the paper's order."""
+        first_all = ("all", "many", "medium", "few")
+        return first_all if self.columns != "groups" else (*first_all[1:], "all")
+
+    @property
+    def flags(self) -> list[str]:
+        """The names of the tick columns."""
+        return list(self.rows[0].flags)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TableLayout:
+        for group in self.groups:
+            labels = [row.label for row in group.rows]
+            twice = next((label for label in labels if labels.count(label) > 1), None)
+            if twice:
+                raise ValueError(f"row '{twice}' stands twice under '{group.name}'")
+        for row in self.rows:
+            if list(row.flags) != self.flags:
+                raise ValueError(f"row '{row.label}' has other flags than the first row")
+        return self
+
+
+class FigureLayout(Frozen):
+    """One figure and its curves (in Figure 4, panels), in the order in which they are drawn."""
+
+    number: int = Field(ge=1)
+    benchmarks: tuple[str, ...]
+    """Those of which it is the paper's figure."""
+    title: str
+    curves: list[Row] = Field(min_length=1)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The curves."""
+        return self.curves
+
+
+class Layouts(Frozen):
+    """All tables and figures."""
+
+    tables: list[TableLayout]
+    figures: list[FigureLayout]
+
+    def of(self, benchmark: str) -> Layouts:
+        """Those that show `benchmark`: the paper's own; for data that the paper does not have, all."""
+        if not any(benchmark in part.benchmarks for part in (*self.tables, *self.figures)):
+            return self
+        return Layouts(
+            tables=[table for table in self.tables if benchmark in table.benchmarks],
+            figures=[figure for figure in self.figures if benchmark in figure.benchmarks],
+        )
+
+    def needed(self) -> dict[str, tuple[str, ...]]:
+        """The variants that fill a row or a curve, each with the heads that do so on its features."""
+        rows = [row for part in (*self.tables, *self.figures) for row in part.rows]
+        heads: dict[str, set[str]] = {}
+        for row in rows:
+            if row.variant is not None:
+                heads.setdefault(row.variant, set()).update({row.head} if row.head else {})
+        return {
+            variant: tuple(head for head in VARIANTS if head in heads[variant])
+            for variant in VARIANTS
+            if variant in heads
+        }
+
+
+def read_layouts(path: Path | None = None) -> Layouts:
+    """Read `path`, by default the paper's layouts. Raises InputError."""
+    text = (path or files("longtail.config") / "tables.yaml").read_text(encoding="utf-8")
+    where = path or "longtail/config/tables.yaml"
+    try:
+        return Layouts.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not YAML: {' '.join(str(error).split())}; mend that line") from None
+    except ValidationError as error:
+        raise InputError(f"{where}: {one_line(error)}") from None

@@ -1,0 +1,282 @@
+"""`params.yaml`, read and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from longtail.config.benchmarks import BENCHMARKS, OWN, Benchmark, Strict, find_benchmark, scaled
+from longtail.config.presets import METHODS
+from longtail.config.presets.preset import nearest
+from longtail.errors import InputError, found_value, one_line
+
+DOWNLOAD = "download"
+"""In place of a path: fetch the images."""
+
+LARGEST = 2**20
+"""Bytes of `params.yaml`."""
+
+
+class ScheduleParams(Strict):
+    """Changes to every schedule."""
+
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    length: int | None = Field(default=None, ge=1, le=10**8)
+    """Of the networks' training, in units; None: the benchmark's own number."""
+    unit: Literal["iterations", "epochs"] = "iterations"
+    """Of the networks' length, warm-up and milestones; an epoch is a pass over the training images."""
+    batch_size: int | None = Field(default=None, ge=1, le=10**6)
+    """Images of a training batch of the networks; None: the benchmark's own number."""
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """Of convolutions and matrix products; see `longtail.training.precision`."""
+
+
+class OwnParams(Strict):
+    """What is particular of a person's own images, the benchmark `own`."""
+
+    image_size: int = Field(default=OWN.image_shape[0], ge=8, le=224)
+    """Side of the square that every image becomes, in pixels."""
+    test_share: float = Field(default=OWN.test_share or 0, gt=0, lt=1)
+    """Of each class's images; at least one image a class."""
+    iterations: int = Field(default=OWN.represent.iterations, ge=1, le=10**8)
+    """Of a network, and of a classifier on its features."""
+    augment: Literal["none", "shift", "crop_flip", "cifar"] = "crop_flip"
+    """Of the training images; `cifar` is AutoAugment's CIFAR-10 policy with Cutout."""
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> OwnParams:
+        if self.augment == "cifar" and self.image_size < 32:
+            raise ValueError(f"augment: cifar is for images of 32 pixels and more, not {self.image_size}")
+        return self
+
+    def applied(self, benchmark: Benchmark) -> Benchmark:
+        """`benchmark` with these settings."""
+        views = {"augment": self.augment, "second_augment": self.augment}
+        return benchmark.model_copy(
+            update={
+                "image_shape": (self.image_size, self.image_size, 3),
+                "test_share": self.test_share,
+                **{
+                    stage: scaled(training, self.iterations / training.iterations).model_copy(update=views)
+                    for stage, training in (
+                        ("represent", benchmark.represent),
+                        ("retrain", benchmark.retrain),
+                    )
+                },
+            }
+        )
+
+
+class Params(Strict):
+    """What a person turns; `methods` holds the sections named after methods."""
+
+    lambda_: float = Field(alias="lambda", ge=0, le=1e6, allow_inf_nan=False)
+    imbalances: dict[str, Annotated[list[float], Field(min_length=1, max_length=100)]] = Field(min_length=1)
+    """n_max / n_min of the training sets, by benchmark."""
+    seeds: list[int] = Field(min_length=1, max_length=1000)
+    data_seed: int = Field(0, ge=0, lt=2**63)
+    images: dict[str, str] = Field(default_factory=dict)
+    """Where a benchmark's images are: `download`, or a path (`read_params` makes it one from the working
+    folder)."""
+    lists: dict[str, str] = Field(default_factory=dict)
+    """The folder of the official lists of a benchmark; without it, that of its images."""
+    weights: dict[str, str] = Field(default_factory=dict)
+    """The file of a pretrained backbone, by benchmark; or `download`: torchvision's."""
+    backbone: Literal["tuned", "frozen"] = "tuned"
+    """A pretrained backbone moves, at a lower learning rate, or stays as it is."""
+    duplicates: Literal["exclude", "keep"] = "exclude"
+    """What becomes of images that are identical to a test image."""
+    split: Literal["content", "file_order"] = "content"
+    """How meta and training sets are drawn: by a hash of the images, or by their order in the files."""
+    meta_per_class: int | None = Field(None, ge=1, le=10**6)
+    """None: the benchmark's own number."""
+    shot_groups: Literal["kang", "mislas"] = "kang"
+    schedule: ScheduleParams = ScheduleParams()
+    own: OwnParams = OwnParams()
+    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def benchmark(self, name: str) -> Benchmark:
+        """The benchmark of that name, with a person's settings of it. Raises InputError."""
+        found = find_benchmark(name)
+        if found.pretrained and self.backbone == "frozen":
+            frozen = found.represent.model_copy(update={"backbone_rate": 0.0})
+            found = found.model_copy(update={"represent": frozen})
+        return self.own.applied(found) if found.source == "own" else found
+
+    def image_root(self, benchmark: str) -> Path:
+        """The folder that the paths in a benchmark's lists begin in. Raises InputError."""
+        where = self.images.get(benchmark)
+        if where in (None, DOWNLOAD):
+            found = "missing" if where is None else f"found {DOWNLOAD}, and nothing is fetched"
+            raise InputError(
+                f"params.yaml: images: {benchmark}: {found}; write `images: {{{benchmark}: <folder>}}`, the "
+                f"one that has `train` and `val`"
+            )
+        return Path(where)
+
+    def list_folder(self, benchmark: str) -> Path:
+        """The folder of a benchmark's lists. Raises InputError."""
+        return Path(self.lists[benchmark]) if benchmark in self.lists else self.image_root(benchmark)
+
+    def weights_file(self, benchmark: str) -> Path:
+        """The weights that a benchmark's backbone starts from. Raises InputError."""
+        if benchmark not in self.weights:
+            raise InputError(
+                f"params.yaml: weights: {benchmark}: missing; write `weights: {{{benchmark}: <file>}}`, a "
+                f"state dict of torchvision's {find_benchmark(benchmark).networks[0]}, or `download`"
+            )
+        return Path(self.weights[benchmark])
+
+    def imbalances_of(self, benchmark: str) -> list[float]:
+        """The imbalances that are wanted of a benchmark. Raises InputError."""
+        if benchmark not in self.imbalances:
+            raise InputError(f"params.yaml: imbalances: none of {benchmark}; add `{benchmark}: [100]`, say")
+        for imbalance in self.imbalances[benchmark]:
+            find_benchmark(benchmark).check_imbalance(imbalance)
+        return self.imbalances[benchmark]
+
+    @field_validator("imbalances")
+    @classmethod
+    def _imbalances(cls, chosen: dict[str, list[float]]) -> dict[str, list[float]]:
+        for benchmark, values in chosen.items():
+            if benchmark not in BENCHMARKS:
+                raise ValueError(f"no benchmark '{benchmark}'; {nearest(benchmark, list(BENCHMARKS))}")
+            for value in values:
+                if not 1 <= value <= 1e6:
+                    raise ValueError(f"an imbalance is n_max / n_min, from 1 to 1e6; found {value:g}")
+            if len({f"{value:g}" for value in values}) < len(values):  # the name of their folder
+                raise ValueError("the same imbalance twice (to six digits)")
+        return chosen
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, values: list[int]) -> list[int]:
+        if len(set(values)) < len(values):
+            raise ValueError("the same seed twice")
+        if min(values) < 0 or max(values) >= 2**32:
+            raise ValueError("a seed is 0 or more, and less than 2^32")
+        return values
+
+    @field_validator("images", "lists", "weights")
+    @classmethod
+    def _places(cls, values: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        meant = {
+            "images": list(BENCHMARKS),
+            "lists": [name for name, benchmark in BENCHMARKS.items() if benchmark.source == "listed"],
+            "weights": [name for name, benchmark in BENCHMARKS.items() if benchmark.pretrained],
+        }[str(info.field_name)]
+        for name, where in values.items():
+            if name not in BENCHMARKS:
+                raise ValueError(f"no benchmark '{name}'; {nearest(name, meant)}")
+            if name not in meant:
+                raise ValueError(f"{name} has none; take it out (those that have: {', '.join(meant)})")
+            if not where or not where.isprintable():
+                raise ValueError(f"{name}: write {'download, or ' * (info.field_name == 'images')}a path")
+        return values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as DVC reads and writes it, without what is a mistake in a file of parameters.
+
+    A key that stands twice is refused (YAML keeps the last). 1e-05 is a number, as in YAML 1.2: DVC writes
+    small numbers in this way, PyYAML by itself would find text. An alias is refused: a few lines of them
+    can stand for more values than fit in memory.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise InputError(f"{mark.name}: an alias (line {mark.line + 1}); write the value itself there")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if not isinstance(key, Hashable):
+                continue  # the parent class refuses it, and says where
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                name = node.start_mark.name
+                raise InputError(f"{name}: key {found_value(key)} stands twice (line {line}); keep one")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+BROKEN_VALUES = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What PyYAML lets through besides its own errors: for `2001-99-99`, `!!bool x`, deep nesting."""
+
+
+SECTIONS: dict[str, type[Strict]] = {"schedule": ScheduleParams, "own": OwnParams}
+"""Those of `params.yaml` that are not a method's."""
+
+
+def _check_keys(section: dict[Any, Any], model: type[Strict], where: str) -> None:
+    keys = list(model.model_fields)
+    for key in section:
+        if key not in keys:
+            raise InputError(f"{where}: unknown key {found_value(str(key))}; {nearest(str(key), keys)}")
+
+
+def read_params(path: Path = Path("params.yaml")) -> Params:
+    """Read `path`. Raises InputError naming the key, the value and the remedy."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run from the folder that holds it")
+    try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise InputError(f"{path}: {size:,} bytes, more than {LARGEST:,}; is it the right file?")
+        with path.open(encoding="utf-8") as file:
+            found = yaml.load(file, _Loader)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; make it readable") from None
+    except (yaml.YAMLError, *BROKEN_VALUES) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; mend that line") from None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path}: expected keys with values, found {type(found).__name__}; write `lambda: 0.3` and so on"
+        )
+    keys = [field.alias or name for name, field in Params.model_fields.items() if name != "methods"]
+    for key in found:
+        if key not in keys and key not in METHODS:
+            known = nearest(str(key), [*keys, *METHODS])
+            raise InputError(f"{path}: unknown key {found_value(str(key))}; {known}")
+    if found.get("own", {}) is None:  # all of it commented out
+        del found["own"]
+    for name, model in SECTIONS.items():
+        if isinstance(found.get(name), dict):
+            _check_keys(found[name], model, where=f"{path}: {name}")
+    sections = {name: found.pop(name) for name in list(found) if name in METHODS}
+    sections = {name: {} if section is None else section for name, section in sections.items()}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise InputError(f"{path}: {name}: expected settings with values, found {found_value(section)}")
+        METHODS[name].check(section, where=f"{path}: {name}")
+    written = found.get("imbalances")
+    for benchmark, values in written.items() if isinstance(written, dict) else []:
+        for value in values if isinstance(values, list) else []:
+            if isinstance(value, float) and f"{value:g}" != str(
+                value
+            ):  # DVC names its folder as it is written
+                raise InputError(f"{path}: imbalances.{benchmark}: found {value}; write {value:g}")
+    try:
+        params = Params.model_validate({**found, "methods": sections})
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error)}") from None
+    places = {
+        key: {
+            benchmark: where if where == DOWNLOAD and key != "lists" else str(path.parent / where)
+            for benchmark, where in getattr(params, key).items()
+        }
+        for key in ("images", "lists", "weights")
+    }
+    return params.model_copy(update=places)

@@ -1,0 +1,40 @@
+"""Balanced Meta-Softmax, BALMS (Ren et al., NeurIPS 2020): its second stage."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from longtail.config.benchmarks import Strict
+from longtail.config.presets.preset import Preset
+
+
+class Settings(Strict):
+    """Settings of BALMS; defaults are those of CIFAR in the released code."""
+
+    start: Literal["selected", "last"] = "selected"
+    """Which weights of the representation: best on the meta set (authors' code), or the last."""
+    meta_sampler: bool = True
+    """False: every training image once an epoch, which leaves Balanced Softmax for a new classifier."""
+    meta_set: Literal["training", "held_out"] = "training"
+    """Where meta batches come from. training: class-balanced draws of augmented training images (the
+    release on CIFAR). held_out: the meta set (on ImageNet-LT and Places-LT: its validation list)."""
+    kappa: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Head start of small classes, r_c = pi_c^(-kappa); 0 on CIFAR, 0.1 on ImageNet-LT, 0.3 on Places-LT."""
+    learning_rate: float = Field(0.01, gt=0, allow_inf_nan=False)
+    """Of Adam on the sampler's logits; 0.01 on CIFAR, 0.001 on the others."""
+
+
+PRESET = Preset(
+    name="balms",
+    stage="retrain",
+    summary="a new linear classifier with Balanced Softmax, class sampling rates meta-learned",
+    settings=Settings,
+    # 90 iterations instead of 2,000: too few to get from equal rates to those that small classes need
+    benchmarks={
+        "digits-lt": {"kappa": 0.3},
+        "imagenet-lt": {"kappa": 0.1, "learning_rate": 1e-3, "meta_set": "held_out"},
+        "places-lt": {"kappa": 0.3, "learning_rate": 1e-3, "meta_set": "held_out"},
+    },
+    variants={"balms": {}},
+    training={"sampler": "shuffled"},
+)

@@ -1,0 +1,65 @@
+"""Difficulty-Net (Sinha & Ohashi, WACV 2023)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from longtail.config.benchmarks import Strict
+from longtail.config.presets.preset import Preset
+
+
+class Settings(Strict):
+    """Settings of Difficulty-Net; defaults are those of CIFAR-100-LT in the authors' code."""
+
+    lambda_: float = Field(0.3, alias="lambda", ge=0, le=1e6, allow_inf_nan=False)
+    """Weight of the driver loss in Eq. 8."""
+    loss: Literal["cross_entropy", "balanced_softmax"] = "cross_entropy"
+    """L in Eqs. 5, 9 and 11; the meta loss is plain cross-entropy either way."""
+    difficulty: Literal["relative", "absolute"] = "relative"
+    """relative: d = D(a_1..a_C), Eq. 1. absolute: d_c = D(a_c), one scalar network for all classes."""
+    driver_loss: bool = True
+    """False leaves only the meta loss in Eq. 8."""
+    driver_reduction: Literal["mean", "sum"] = "mean"
+    """Over classes in Eq. 7: the printed formula shows a sum, the authors' code takes the mean."""
+    meta_gradient: Literal["exact", "detached"] = "exact"
+    """exact: Eq. 10 through the inner step. detached: zero, as the authors' release computes it."""
+    weighting: Literal["per_image", "averaged"] = "per_image"
+    """averaged: mean loss times mean weight of the batch, as the authors' release has "+ Bal. Softmax"."""
+    hidden: int = Field(128, ge=1, le=65536)
+    """Width of both hidden layers."""
+    bias: bool = False
+    """Whether the linear layers of D have biases (in the authors' code not on CIFAR)."""
+    learning_rate: float = Field(1e-5, gt=0, allow_inf_nan=False)
+    """Of Adam on theta."""
+    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False)
+    """Of Adam on theta (added to the gradient)."""
+
+
+PRESET = Preset(
+    name="difficulty_net",
+    stage="represent",
+    summary="class weights from difficulties that a small network, meta-learned, predicts from accuracies",
+    settings=Settings,
+    # 150 iterations instead of 12,800: theta must learn within them
+    benchmarks={
+        "digits-lt": {"hidden": 32, "learning_rate": 3e-3},
+        "imagenet-lt": {"hidden": 1024, "bias": True, "learning_rate": 1e-3},
+        "places-lt": {"hidden": 512, "bias": True, "learning_rate": 1e-3},
+    },
+    variants={
+        "difficulty_net": {},
+        "difficulty_net_balanced_softmax": {"loss": "balanced_softmax"},
+        "difficulty_net_detached": {"meta_gradient": "detached"},
+        "difficulty_net_balanced_softmax_released": {
+            "loss": "balanced_softmax",
+            "meta_gradient": "detached",
+            "weighting": "averaged",
+        },
+        "difficulty_net_absolute": {"difficulty": "absolute"},
+        "difficulty_net_lambda_0": {"lambda": 0.0},
+        "difficulty_net_lambda_0.3": {"lambda": 0.3},
+        "difficulty_net_lambda_0.6": {"lambda": 0.6},
+        "difficulty_net_lambda_0.9": {"lambda": 0.9},
+        "difficulty_net_lambda_1": {"lambda": 1.0},
+    },
+)

@@ -1,0 +1,36 @@
+"""Meta-Weight-Net (Shu et al., NeurIPS 2019)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from longtail.config.benchmarks import Strict
+from longtail.config.presets.preset import Preset
+
+
+class Settings(Strict):
+    """Settings of Meta-Weight-Net; defaults are those of the authors' class-imbalance release."""
+
+    level: Literal["sample", "class"] = "sample"
+    """What V weighs: images, by their losses (published), or classes, by their accuracies (our reading of
+    Difficulty-Net's ablation "CDB-CE + MWN")."""
+    detach_input: bool = False
+    """At level sample: whether the losses that go into V are constants in the inner step, as in the authors'
+    noisy-label release."""
+    hidden: int = Field(100, ge=1, le=65536)
+    """Width of V's hidden layer."""
+    learning_rate: float = Field(1e-5, gt=0, allow_inf_nan=False)
+    """Of SGD on theta."""
+    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
+    """Of SGD on theta (added to the gradient)."""
+
+
+PRESET = Preset(
+    name="meta_weight_net",
+    stage="represent",
+    summary="weights of images, a meta-learned function of their losses (of classes: of their accuracies)",
+    settings=Settings,
+    # 150 iterations instead of thousands: with 1e-5 theta would stay where it starts
+    benchmarks={"digits-lt": {"learning_rate": 3e-2}},
+    variants={"meta_weight_net": {}, "cdb_ce_mwn": {"level": "class"}},
+)

@@ -1,0 +1,76 @@
+"""What a preset is: the settings of one method, with the names under which benchmarks run it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from longtail.config.benchmarks import Strict
+from longtail.errors import InputError, found_value, one_line
+
+
+def nearest(word: str, valid: list[str]) -> str:
+    """`did you mean 'x'?`, or the list of valid words when none is near."""
+    # difflib takes the square of the length
+    close = difflib.get_close_matches(word[:100], valid, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"valid: {', '.join(valid)}" if valid else "it has no settings"
+
+
+class NoSettings(Strict):
+    """A method without settings."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The settings of a method.
+
+    `benchmarks` holds what differs from the defaults on a benchmark; `variants` names what the tables
+    run, each with the settings that it fixes.
+    """
+
+    name: str
+    stage: Literal["represent", "retrain"]
+    summary: str
+    settings: type[Strict] = NoSettings
+    benchmarks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """What this method changes in the benchmark's `Training`, such as its sampler."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The settings that a person can turn in the method's own section of `params.yaml`."""
+        names = [info.alias or name for name, info in self.settings.model_fields.items()]
+        return [name for name in names if name != "lambda"]  # lambda stands at the top level
+
+    @property
+    def uses_lambda(self) -> bool:
+        """Whether Eq. 8's lambda is a setting of this method."""
+        return any(info.alias == "lambda" for info in self.settings.model_fields.values())
+
+    def check(self, section: Mapping[str, Any], where: str) -> None:
+        """Raise InputError where `section` (of `params.yaml`) has an unknown key or a bad value."""
+        for key in section:
+            if key == "lambda" and self.uses_lambda:
+                raise InputError(f"{where}.lambda: lambda stands at the top level; move it there")
+            if key not in self.keys:
+                known = nearest(str(key), self.keys)
+                raise InputError(f"{where}: unknown key {found_value(str(key))}; {known}")
+        try:
+            self.settings.model_validate(dict(section))
+        except ValidationError as error:
+            raise InputError(f"{where}.{one_line(error)}") from None
+
+    def resolve(
+        self, variant: str, benchmark: str, section: Mapping[str, Any], lambda_: float
+    ) -> dict[str, Any]:
+        """All settings of `variant`: defaults, the benchmark's, a person's section, the variant's own."""
+        top = {"lambda": lambda_} if self.uses_lambda else {}
+        layers = {**self.benchmarks.get(benchmark, {}), **top, **section, **self.variants[variant]}
+        return self.settings.model_validate(layers).model_dump(by_alias=True)

@@ -1,0 +1,1 @@
+"""From images to manifests: pools, profiles, selection, lists and folders of image files."""

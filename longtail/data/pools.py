@@ -1,0 +1,354 @@
+"""The pool: every image of a benchmark, its class, its content hash, and whether it is a test image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from longtail.data.selection import select
+from longtail.data.source import Source
+from longtail.errors import InputError
+from longtail.files import atomic_path
+
+COLUMNS = {"image": pa.int64(), "label": pa.int64(), "split": pa.string(), "hash": pa.string()}
+FILE_COLUMNS = {"path": pa.string()}
+"""What a pool of files has besides."""
+SPLITS = ("source", "val", "test")
+REMEDY = "`dvc repro prepare` makes it anew"
+METADATA_KEY = b"longtail"
+MOST_ROWS = 50_000_000
+"""Of a table; a small file can say that it holds more than fit in memory."""
+
+Duplicates = Literal["exclude", "keep"]
+Split = Literal["content", "file_order"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """One row per image, sorted by (label, hash, split, image).
+
+    image [N]: its row in the array of images; label [N], 0..C-1; split [N], 'source' or 'test'; hash [N],
+    see `image_hash`. `image_shape` is (H, W, channels). `test_per_class` is None where the test set is the
+    data set's official one, or a share of each class.
+
+    Where images stay files, `path` [N] says where below the root, with `/`; `image` is a number, `hash` the
+    sha256 of the file's bytes, and `image_shape` what a network gets. Official lists name a val set besides:
+    its images have the split 'val', and the meta set is drawn from them instead of from the source.
+
+    `duplicates`: with 'exclude' no content is both in 'source' and in 'test', with 'keep' some may be.
+    `drawn_by`: how meta and training sets are drawn, by image content or in the order of the data set's own
+    files; in the latter case `image` is that order.
+    """
+
+    benchmark: str
+    class_names: tuple[str, ...]
+    data_seed: int
+    test_per_class: int | None
+    duplicates: Duplicates
+    drawn_by: Split
+    image_shape: tuple[int, ...]
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    split: NDArray[np.str_]
+    hash: NDArray[np.str_]
+    path: NDArray[np.str_] | None = None
+    original_label: tuple[int, ...] | None = None
+    """Of each class, in the lists."""
+
+    def rows(self, split: Literal["source", "val", "test"]) -> NDArray[np.int64]:
+        """The rows of one split."""
+        return np.flatnonzero(self.split == split)
+
+    @property
+    def rule(self) -> str:
+        """What decides the meta and training images, in words."""
+        return f"data seed {self.data_seed}" if self.drawn_by == "content" else "in the order of the files"
+
+    @cached_property
+    def shared(self) -> NDArray[np.str_]:
+        """The contents of 'test' that are in another split too, sorted; none where they are excluded."""
+        test = self.split == "test"
+        return np.intersect1d(self.hash[~test], self.hash[test])
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns of its file."""
+        paths = {} if self.path is None else {"path": self.path}
+        return {**{name: getattr(self, name) for name in COLUMNS}, **paths}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 of all but `image`: the same images in another file order are the same pool."""
+        columns = {"label": self.label, "split": self.split, "hash": self.hash}
+        return content_fingerprint(self.header(), columns)
+
+    def files(self, root: Path, images: NDArray[np.int64]) -> tuple[list[Path], list[str]]:
+        """Where these images lie, and the hash of each, where images stay files."""
+        assert self.path is not None, "images of this pool are in an array"
+        row_of = dict(zip(self.image.tolist(), range(len(self.image)), strict=True))
+        rows = [row_of[image] for image in images.tolist()]
+        return [root / str(self.path[row]) for row in rows], self.hash[rows].tolist()
+
+    def header(self) -> dict[str, Any]:
+        """What the file says besides its columns."""
+        return {
+            "kind": "pool",
+            "benchmark": self.benchmark,
+            "class_names": list(self.class_names),
+            "data_seed": self.data_seed,
+            "test_per_class": self.test_per_class,
+            "duplicates": self.duplicates,
+            "drawn_by": self.drawn_by,
+            "image_shape": list(self.image_shape),
+            **({} if self.original_label is None else {"original_label": list(self.original_label)}),
+        }
+
+
+def image_hash(image: NDArray[Any]) -> str:
+    """Hex sha256 of dtype, shape and values: of `uint8|8,8,1|` and the bytes in C order."""
+    return hashlib.sha256(_head(image.dtype, image.shape) + image.tobytes()).hexdigest()
+
+
+@cache  # spelling a dtype takes longer than hashing a small image
+def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    return f"{dtype}|{','.join(map(str, shape))}|".encode()
+
+
+def draw_pool(
+    source: Source,
+    *,
+    benchmark: str,
+    data_seed: int,
+    test_per_class: int | None,
+    test_share: float | None = None,
+    duplicates: Duplicates = "exclude",
+    drawn_by: Split = "content",
+) -> Pool:
+    """Part the images of `source` in test set and source; `Pool.image` is an image's row in `source`.
+
+    The test set is the official one, or, where there is none, `test_per_class` images of every class or
+    `test_share` of them (see `share_sizes`). Raises InputError if a class is too small.
+    """
+    if [test_per_class is None, test_share is None, source.test is None].count(False) != 1:
+        raise ValueError("a test set is drawn where a source has none, and only there")
+    hashes = np.array([image_hash(image) for image in source.images])
+    if source.test is None:
+        classes = len(source.class_names)
+        sizes = np.bincount(source.label, minlength=classes)
+        wanted = [test_per_class or 0] * classes if test_share is None else share_sizes(sizes, test_share)
+        test = select(hashes, source.label, wanted, seed=data_seed, stream="test")
+    else:
+        test = np.flatnonzero(source.test)
+    split = np.full(len(hashes), "source")
+    split[test] = "test"
+    pool = Pool(
+        benchmark=benchmark,
+        class_names=source.class_names,
+        data_seed=data_seed,
+        test_per_class=test_per_class,
+        duplicates="keep",
+        drawn_by=drawn_by,
+        image_shape=source.images.shape[1:],
+        image=np.arange(len(hashes)),
+        label=source.label,
+        split=split,
+        hash=hashes,
+    )
+    pool = sorted_pool(pool)
+    return pool if duplicates == "keep" else without_duplicates(pool)
+
+
+def sorted_pool(pool: Pool) -> Pool:
+    """The pool with its rows sorted by (label, hash, split, image)."""
+    return _of_rows(pool, np.lexsort((pool.image, pool.split, pool.hash, pool.label)))
+
+
+def _of_rows(pool: Pool, rows: NDArray[Any]) -> Pool:
+    return replace(pool, **{name: column[rows] for name, column in pool.columns.items()})
+
+
+def share_sizes(sizes: Iterable[int], share: float) -> list[int]:
+    """How many test images each class gives, of its number of images: `share` of them, rounded, at least 1.
+
+    A half is rounded to the even number.
+    """
+    return [max(1, round(share * int(size))) for size in sizes]
+
+
+def without_duplicates(pool: Pool) -> Pool:
+    """The pool without the images of other splits that are identical to a test image."""
+    stays = (pool.split == "test") | ~np.isin(pool.hash, pool.shared)
+    return replace(_of_rows(pool, stays), duplicates="exclude")
+
+
+def arranged(pool: Pool, images: NDArray[np.uint8]) -> tuple[Pool, NDArray[np.uint8]]:
+    """Pool and images to store.
+
+    Where sets are drawn by content, images stand in the order of the pool: both are then the same whichever
+    source they came from. Otherwise all of them stay in the order of the files.
+    """
+    if pool.drawn_by == "file_order":
+        return pool, images
+    return replace(pool, image=np.arange(len(pool.image))), images[pool.image]
+
+
+def write_pool(path: Path, pool: Pool) -> None:
+    """Write `pool` to `path`, whole or not at all; the same pool gives the same bytes."""
+    write_table(path, pool.columns, {**pool.header(), "fingerprint": pool.fingerprint})
+
+
+def read_pool(path: Path) -> Pool:
+    """Read and check a pool. Raises InputError naming the file, what is wrong with it, and the remedy."""
+    columns, header = read_table(path, "pool", COLUMNS, REMEDY, FILE_COLUMNS)
+    try:
+        pool = Pool(
+            benchmark=header["benchmark"],
+            class_names=tuple(header["class_names"]),
+            data_seed=header["data_seed"],
+            test_per_class=header["test_per_class"],
+            duplicates=header["duplicates"],
+            drawn_by=header["drawn_by"],
+            image_shape=tuple(header["image_shape"]),
+            original_label=tuple(header["original_label"]) if "original_label" in header else None,
+            **columns,
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: its metadata is not that of a pool ({error}); {REMEDY}") from None
+    check_labels(path, pool.label, pool.class_names, REMEDY)
+    strange = sorted(set(pool.split.tolist()) - set(SPLITS))
+    if strange:
+        raise InputError(f"{path}: split '{strange[0]}', expected one of {', '.join(SPLITS)}; {REMEDY}")
+    if len(pool.shared) and pool.duplicates != "keep":
+        raise InputError(
+            f"{path}: {len(pool.shared)} images are in source and test (first {pool.shared[0]}); {REMEDY}"
+        )
+    if len(np.unique(pool.image)) < len(pool.image) or pool.image.min() < 0:
+        raise InputError(f"{path}: an image below 0 or twice; {REMEDY}")
+    check_fingerprint(path, header, {**pool.header(), "fingerprint": pool.fingerprint}, REMEDY)
+    return pool
+
+
+def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
+    """The decoded images, uint8 [N, H, W, channels], `pool.image` pointing at its rows.
+
+    Raises InputError unless every image of the pool is there and has the content that its hash says.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {REMEDY}")
+    try:
+        images = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError) as error:
+        raise InputError(f"{path}: not an array, or a truncated one ({_flat(error)}); {REMEDY}") from None
+    last = int(pool.image.max())
+    fits = (
+        isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == pool.image_shape
+    )
+    if not fits or len(images) <= last:
+        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else "several arrays"
+        shape = "x".join(map(str, pool.image_shape))
+        raise InputError(f"{path}: {found}, expected uint8 of {shape}, {last + 1} images or more; {REMEDY}")
+    wrong = [
+        row
+        for row, content in zip(pool.image.tolist(), pool.hash.tolist(), strict=True)
+        if image_hash(images[row]) != content
+    ]
+    if wrong:
+        raise InputError(
+            f"{path}: {len(wrong)} of {len(pool.image)} images are not those of the pool "
+            f"{pool.fingerprint[:12]} (first: row {wrong[0]}); {REMEDY}"
+        )
+    return images
+
+
+def content_fingerprint(header: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> str:
+    """Hex sha256 of a header and columns, whatever library or version wrote them."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, values in columns.items():
+        digest.update("\n".join([f"\n{name}", *map(str, values.tolist())]).encode())
+    return digest.hexdigest()
+
+
+def write_table(path: Path, columns: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+    """Write columns as parquet with `header` as JSON in the metadata, whole or not at all."""
+    metadata = {METADATA_KEY: json.dumps(header, sort_keys=True).encode()}
+    table = pa.table({name: pa.array(values.tolist()) for name, values in columns.items()})
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+
+
+def read_table(
+    path: Path,
+    kind: str,
+    columns: Mapping[str, pa.DataType],
+    remedy: str,
+    more: Mapping[str, pa.DataType] | None = None,
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Columns and header of a table that `write_table` wrote; it may have the columns `more` besides.
+
+    Raises InputError unless it is a `kind`.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {remedy}")
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows > MOST_ROWS:
+                raise InputError(
+                    f"{path}: {file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}; {remedy}"
+                )
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        size = path.stat().st_size
+        message = f"{path}: not parquet, or truncated ({size} bytes: {_flat(error)}); {remedy}"
+        raise InputError(message) from None
+    try:
+        header = json.loads((table.schema.metadata or {})[METADATA_KEY])
+        found = header["kind"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise InputError(f"{path}: does not say what it is, expected a {kind} table; {remedy}") from None
+    if found != kind:
+        raise InputError(f"{path}: a {found} table, expected a {kind} table; {remedy}")
+    columns = {**columns, **{name: data for name, data in (more or {}).items() if name in table.column_names}}
+    types = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+    wanted = ", ".join(f"{name} {column}" for name, column in columns.items())
+    if types != wanted:
+        raise InputError(f"{path}: columns {types}, expected {wanted}; {remedy}")
+    if not table.num_rows or any(column.null_count for column in table.columns):
+        raise InputError(f"{path}: no rows, or some without a value; {remedy}")
+    try:
+        return {name: np.array(table.column(name).to_pylist()) for name in columns}, header
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: text that is not UTF-8 ({_flat(error)}); {remedy}") from None
+
+
+def check_labels(path: Path, label: NDArray[np.int64], class_names: tuple[str, ...], remedy: str) -> None:
+    """Raise InputError unless the labels are those of the classes and every class has an image."""
+    outside = label[(label < 0) | (label >= len(class_names))]
+    if len(outside):
+        raise InputError(f"{path}: label {outside[0]}, expected 0 to {len(class_names) - 1}; {remedy}")
+    missing = sorted(set(range(len(class_names))) - set(label.tolist()))
+    if missing:
+        raise InputError(
+            f"{path}: class {missing[0]} ('{class_names[missing[0]]}') has no image, as {len(missing)} of "
+            f"{len(class_names)} classes; {remedy}"
+        )
+
+
+def check_fingerprint(path: Path, found: Mapping[str, Any], own: Mapping[str, Any], remedy: str) -> None:
+    """Raise InputError unless the header in the file is the one that its content gives."""
+    if found != own:
+        says, has = str(found.get("fingerprint"))[:12], own["fingerprint"][:12]
+        raise InputError(f"{path}: fingerprint {says}, its content has {has}: it was changed; {remedy}")
+
+
+def _flat(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,316 @@
+"""A person's own images: a folder of class folders, or a list of files with their classes.
+
+Every image becomes a square of one size, uint8 RGB: its shorter side is resized to that size, bilinear with
+antialiasing, and the centre is cut out. Classes stand by descending number of images, those of equal number
+by name, so that class 0 is the largest, as in the other benchmarks.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from longtail.data.image_files import FORMATS, MAX_PIXELS, SUFFIXES, eight_bits, fitted, shown
+from longtail.data.pools import share_sizes
+from longtail.data.source import Reach, Source
+from longtail.errors import InputError
+
+SHOWN = 5
+"""How many faulty files, rows or classes are named."""
+
+LARGEST = 8 * 10**9
+"""Bytes of the array of all images; `prepare` holds it twice."""
+
+WANTED = "give a folder of class folders, or a .csv or .parquet list with the columns path and label"
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """The files of a person's images with their classes; nothing is decoded yet.
+
+    `root`: the folder, or that of the list. `files` [N] lie in it; `label` [N] is in 0..C-1. `others`: files
+    in the class folders that are no images by their names.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    label: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    side: int
+    """Of the squares that the images become, in pixels."""
+    others: int = 0
+    bundled: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many images there are."""
+        return len(self.files)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Images of each class [C], descending."""
+        return np.bincount(self.label, minlength=len(self.class_names)).tolist()
+
+    def check(self, test_share: float, meta_per_class: int) -> None:
+        """Raise InputError where a class cannot give its test and meta images and one to train on, or where
+        the images together are too large.
+        """
+        needs = [test + meta_per_class + 1 for test in share_sizes(self.sizes, test_share)]
+        check_classes(shown(self.root), self.class_names, self.sizes, needs, meta_per_class)
+        total = self.size * self.side**2 * 3
+        if total > LARGEST:
+            fitting = int((LARGEST / (3 * self.size)) ** 0.5)
+            remedy = f"own.image_size: {fitting} or less" if fitting >= 8 else "fewer images"
+            raise InputError(
+                f"{shown(self.root)}: {self.size:,} images x {self.side} x {self.side} x 3 = "
+                f"{total / 1e9:.1f} GB, more than the {LARGEST / 1e9:g} GB that may be held in memory; "
+                f"give {remedy}"
+            )
+
+    def read(self, origin: str | None, downloads: Path, reach: Reach) -> Source:
+        """All images, decoded in as many threads as there are processors; see `Reader`."""
+        images = np.empty((self.size, self.side, self.side, 3), np.uint8)
+        faults: dict[Path, str] = {}
+        executor = ThreadPoolExecutor(os.cpu_count())
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # PIL's, of bombs and of odd metadata
+                decoded = executor.map(partial(_decoded, side=self.side), self.files)
+                for row, (path, image) in enumerate(zip(self.files, decoded, strict=True)):
+                    if isinstance(image, str):
+                        faults[path] = image
+                    else:
+                        images[row] = image
+                    reach(row + 1)
+        finally:
+            executor.shutdown(cancel_futures=True)
+        if faults:
+            named = [f"{_within(path, self.root)} ({fault})" for path, fault in faults.items()]
+            raise InputError(
+                f"{shown(self.root)}: {len(faults)} of {self.size:,} images cannot be read: "
+                f"{_first(named)}; mend or remove them"
+            )
+        return Source(images, self.label, self.class_names)
+
+
+def check_classes(
+    where: str, names: Sequence[str], sizes: Sequence[int], needs: Sequence[int], meta_per_class: int
+) -> None:
+    """Raise InputError, with the counts, where a class has fewer images than it needs."""
+    small = [
+        f"{shown(name)} {size} of {need}"
+        for name, size, need in zip(names, sizes, needs, strict=True)
+        if size < need
+    ]
+    if small:
+        raise InputError(
+            f"{where}: {len(small)} of {len(names)} classes have fewer images than the test set "
+            f"(own.test_share of them), {meta_per_class} for the meta set and 1 to train on: "
+            f"{_first(small)}; add images, leave the classes out, or give a smaller meta_per_class"
+        )
+
+
+def find_own(where: Path, side: int) -> OwnImages:
+    """The images of the folder or list `where`. Raises InputError."""
+    if where.is_dir():
+        pairs, others = _in_folders(where)
+        root = where
+    elif where.is_file():
+        pairs, others = _in_list(where), 0
+        root = where.parent
+    else:
+        raise InputError(f"{shown(where)}: no such file or folder; {WANTED}")
+    counts = Counter(name for _, name in pairs)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    if len(names) < 2:
+        raise InputError(f"{shown(where)}: {len(names)} class with images, 2 or more are needed; {WANTED}")
+    for name in names:
+        if not _is_text(name):
+            raise InputError(f"{shown(where)}: class {shown(name)}: a name that is not UTF-8; rename it")
+    place = {name: c for c, name in enumerate(names)}
+    label = np.array([place[name] for _, name in pairs], np.int64)
+    return OwnImages(root, tuple(path for path, _ in pairs), label, tuple(names), side, others)
+
+
+Pairs = list[tuple[Path, str]]
+"""Files with the names of their classes."""
+
+
+def _in_folders(root: Path) -> tuple[Pairs, int]:
+    """The image files anywhere below each class folder, sorted, and the number of other files there."""
+    real = _real(root)
+    entries = sorted(root.iterdir())
+    _refuse_outside(root, real, entries)
+    loose = [_within(path, root) for path in entries if path.is_file() and _is_image(path)]
+    if loose:
+        raise InputError(
+            f"{shown(root)}: {len(loose)} images lie beside the class folders: {_first(loose)}; move each "
+            f"into the folder of its class"
+        )
+    classes = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
+    pairs: Pairs = []
+    empty, others = [], 0
+    for folder in classes:
+        inside = list(_below(folder))
+        _refuse_outside(root, real, inside)
+        images = sorted(path for path in inside if _is_image(path))
+        others += len(inside) - len(images)
+        pairs += [(path, folder.name) for path in images]
+        if not images:
+            empty.append(shown(folder.name))
+    if empty:
+        raise InputError(
+            f"{shown(root)}: {len(empty)} of {len(classes)} class folders have no image "
+            f"({', '.join(SUFFIXES)}): {_first(empty)}; add images or remove the folders"
+        )
+    return pairs, others
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files below `folder`, and what links to folders there are."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{shown(str(error.filename))}: {error.strerror}; make it readable") from None
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]:
+            yield Path(place, name)
+
+
+def _refuse_outside(root: Path, real: Path, paths: Sequence[Path]) -> None:
+    """Raise InputError for links that lead out of `root`, whose real place is `real`, or to a folder."""
+    links = [path for path in paths if path.is_symlink()]
+    outside = [path for path in links if path.is_dir() or not _real(path).is_relative_to(real)]
+    if outside:
+        raise InputError(
+            f"{shown(root)}: {len(outside)} symbolic links lead out of it or to a folder: "
+            f"{_first([_within(path, root) for path in outside])}; put the files themselves there"
+        )
+
+
+def _in_list(where: Path) -> Pairs:
+    """The files of a list, in its order, with their labels as text."""
+    columns = _columns(where)
+    root, real = where.parent, _real(where.parent)
+    bare = [row for row, pair in enumerate(columns, 1) if None in pair or "" in pair]
+    if bare:
+        raise InputError(
+            f"{shown(where)}: {len(bare)} rows without a path or a label (first: row {bare[0]}); fill them in"
+        )
+    rows = [(str(path), str(label)) for path, label in columns]
+    faults = []
+    for text, _ in rows:
+        fault = _fault(root, real, text)
+        if fault:
+            faults.append(f"{shown(text)} ({fault})")
+    if faults:
+        raise InputError(
+            f"{shown(where)}: {len(faults)} of {len(rows)} paths are not those of files in its folder: "
+            f"{_first(faults)}; mend the list"
+        )
+    pairs = [(root / text, label) for text, label in rows]
+    counts = Counter(Path(os.path.normpath(path)) for path, _ in pairs)
+    twice = [_within(path, Path(os.path.normpath(root))) for path, count in counts.items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{shown(where)}: {len(twice)} paths stand more than once: {_first(twice)}; keep one row of each"
+        )
+    return pairs
+
+
+def _columns(where: Path) -> list[tuple[object, object]]:
+    """The columns path and label of a list."""
+    suffix = where.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise InputError(f"{shown(where)}: neither a folder nor a list; {WANTED}")
+    try:
+        if suffix == ".csv":
+            text = {"path": pa.string(), "label": pa.string()}
+            options = pa_csv.ConvertOptions(column_types=text, include_columns=list(text))
+            table = pa_csv.read_csv(where, convert_options=options)
+        else:
+            table = pq.ParquetFile(where).read(columns=["path", "label"])
+        if set(table.column_names) != {"path", "label"}:
+            raise KeyError("one of them is missing")
+        return list(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True))
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{shown(where)}: not a list with the columns path and label ({reason}); mend it"
+        ) from None
+
+
+def _fault(root: Path, real: Path, text: str) -> str | None:
+    """What is wrong with a path of a list, None: nothing."""
+    if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
+        return "absolute"
+    if ".." in PurePosixPath(text).parts or ".." in PureWindowsPath(text).parts:
+        return "climbs"
+    if "\0" in text or not (root / text).is_file():
+        return "no such file"
+    if not _real(root / text).is_relative_to(real):
+        return "a link that leads out"
+    return None
+
+
+def _decoded(path: Path, side: int) -> NDArray[np.uint8] | str:
+    """The image [side, side, 3], or what is wrong with it."""
+    if not path.is_file():  # a pipe, or a link to nothing
+        return "not a file"
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.height * image.width > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            image.load()
+            return np.asarray(squared(image, side), np.uint8)
+    except Image.DecompressionBombError:
+        return f"more than {MAX_PIXELS:,} pixels"
+    except Image.UnidentifiedImageError:
+        return f"not {', '.join(FORMATS)}, or damaged"
+    except Exception as error:  # decoders fail in many ways
+        return " ".join(str(error).split()) or type(error).__name__
+
+
+def squared(image: Image.Image, side: int) -> Image.Image:
+    """RGB, the shorter side resized to `side`, the centre of `side` x `side` pixels."""
+    return fitted(eight_bits(image).convert("RGB"), side, side)
+
+
+def _real(path: Path) -> Path:
+    # unlike Path.resolve, no error for links that lead in a circle
+    return Path(os.path.realpath(path))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _within(path: Path, root: Path) -> str:
+    return shown(path.relative_to(root))
+
+
+def _first(named: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f", and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    return ", ".join(named[:SHOWN]) + more

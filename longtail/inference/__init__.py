@@ -1,0 +1,1 @@
+"""Trained cells put to use: predictions, ONNX."""

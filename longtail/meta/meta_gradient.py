@@ -1,0 +1,124 @@
+"""The exact gradient of a meta loss through one step of gradient descent, without double backward.
+
+The inner step (Eq. 9) is  phi_hat = phi - (alpha/B) sum_i w_i grad l_i(phi).  The weights enter it linearly,
+so with v = grad L_meta(phi_hat)
+
+    dL_meta/dw_i = -(alpha/B) <grad l_i(phi), v>,
+
+and the inner product is the derivative of the i-th sample's loss along v: one tangent (forward-mode) pass
+gives it for all samples at once. What depends on parameters theta of w follows by the chain rule,
+dL_meta/dtheta = (dw/dtheta)^T dL_meta/dw: the second term of Eq. 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from longtail.meta.tangents import Forward, call_without_trace
+
+
+@dataclass(frozen=True)
+class MetaGradient:
+    """What one look ahead yields."""
+
+    sample_weights: Tensor
+    """dL_meta/dw_i, [B]."""
+    loss: Tensor
+    """L_meta at phi_hat, scalar."""
+
+
+def trained_parameters(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters phi that the inner step moves, by name."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def meta_cross_entropy(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """L_meta of Eq. 8: parameters to the mean cross-entropy on a meta batch, images and labels [M]."""
+    return lambda parameters: F.cross_entropy(call_without_trace(model, parameters, images), labels)
+
+
+def _scaled(tensors: Sequence[Tensor], rates: Sequence[float]) -> list[Tensor]:
+    # where all are 1, as in most trainings, nothing is computed
+    return [own if rate == 1 else own * rate for own, rate in zip(tensors, rates, strict=False)]
+
+
+def _look_ahead(
+    loss: Tensor,
+    values: list[Tensor],
+    step_size: float | Tensor,
+    drift: Sequence[Tensor] | None,
+    rates: Sequence[float] | None,
+) -> list[Tensor]:
+    """phi_hat of Eq. 9. The gradients end with this function: many small blocks between large free ones."""
+    gradients = torch.autograd.grad(loss, values, retain_graph=True, materialize_grads=True)
+    add, mul = torch._foreach_add, torch._foreach_mul  # pyright: ignore[reportPrivateImportUsage]
+    if drift is not None:
+        gradients = add(gradients, list(drift))
+    if rates is not None:
+        gradients = _scaled(gradients, rates)
+    with torch.no_grad():
+        if isinstance(step_size, Tensor):  # as `alpha` it would be read, and the device waited for
+            ahead = add(values, list(mul(list(gradients), -step_size)))
+        else:
+            ahead = add(values, list(gradients), alpha=-step_size)
+    return [value.requires_grad_() for value in ahead]
+
+
+def _gradient(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """The gradient of a loss with respect to leaf tensors made for it.
+
+    Into memory taken beforehand: `torch.autograd.grad` would take it piece by piece while the graph is freed,
+    and the pieces keep the freed memory around them from being joined for the tensors of the next pass.
+    """
+    gradients = [torch.zeros_like(leaf) for leaf in leaves]
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        leaf.grad = gradient
+    loss.backward(inputs=leaves)
+    return gradients
+
+
+def weight_gradient(
+    forward: Forward,
+    losses: Tensor,
+    weights: Tensor,
+    sample_losses: Callable[[Tensor], Tensor],
+    meta_loss: Callable[[Mapping[str, Tensor]], Tensor],
+    step_size: float | Tensor,
+    drift: Sequence[Tensor] | None = None,
+    rates: Sequence[float] | None = None,
+) -> MetaGradient:
+    """dL_meta/dw for per-sample weights w, through one gradient step of size `step_size`.
+
+    Args:
+        forward: the pass of the classifier at phi, in training mode, over the batch.
+        losses: per-sample losses l_i(phi), [B], of its logits, with their graph; the graph is kept, so that
+            the step of phi (Eq. 11) can use it again.
+        weights: w_i, [B]. Only their values matter here.
+        sample_losses: logits [B, C] to losses [B], the map that made `losses`.
+        meta_loss: parameters to L_meta, a scalar (`meta_cross_entropy`, for most).
+        step_size: alpha.
+        drift: added to the gradient of each trained parameter in the inner step, whatever the weights:
+            what momentum and weight decay contribute (`SGD.linear_step`). None: nothing.
+        rates: of each trained parameter, a factor on `step_size`; the optimiser's may have more behind them.
+            None: 1 for all.
+
+    Returns:
+        `MetaGradient`; nothing is added to `.grad` anywhere, and no buffer of the model changes.
+    """
+    parameters = trained_parameters(forward.model)
+    weighted = torch.dot(weights.detach(), losses) / losses.numel()
+    ahead = _look_ahead(weighted, list(parameters.values()), step_size, drift, rates)
+    loss = meta_loss(dict(zip(parameters, ahead, strict=True)))
+    direction = _gradient(loss, ahead)
+    if rates is not None:
+        direction = _scaled(direction, rates)
+
+    slope = forward.derivative(sample_losses, parameters, direction)
+    return MetaGradient(sample_weights=slope * (-step_size / losses.numel()), loss=loss.detach())

@@ -1,0 +1,1 @@
+"""What stages and commands share: console, paths, devices, inputs, the scheduler, tracking."""

@@ -1,0 +1,209 @@
+"""What a person sees of a stage: announcement, progress, result, and errors of one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from longtail.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing fails with where there is no more room, or the disk fails."""
+
+
+EPILOG = "--debug, anywhere on the line, shows the traceback of an error."
+"""Of the help of every command."""
+
+
+class Stopped(BaseException):
+    """A signal asked the stage to leave; `where`: what it has come to, for the last line."""
+
+    def __init__(self, number: int, where: str = "") -> None:
+        super().__init__(number, where)
+        self.number, self.where = number, where
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _stop(number: int, frame: object) -> None:
+    raise Stopped(number)
+
+
+def run(main: Callable[..., None], program: str | None = None) -> None:
+    """`execute` one function as a command called `program`; None: `python -m` and its module."""
+    import typer
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(epilog=EPILOG)(main)
+    name = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
+    execute(app, program or f"python -m {name}")
+
+
+def execute(app: Typer, program: str) -> None:
+    """Run a typer application on the command line, and leave with its exit code.
+
+    An `InputError`, a wrong command line, or a file that the system will not read or write becomes one line
+    on stderr and exit code 2; a full disk or a killed worker one line and exit code 3; Ctrl-C and SIGTERM one
+    line and 130 or 143. `--debug` anywhere on the command line shows the traceback of an error instead.
+    """
+    import typer
+
+    debug = "--debug" in sys.argv[1:]
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    # click's UsageError, or that of the copy which typer brings
+    usage: type[Exception] = typer.BadParameter.__mro__[1]
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = app(args=arguments, prog_name=program, standalone_mode=False)
+    except Stopped as stopped:
+        where = f"at {stopped.where}; the same command goes on there" if stopped.where else "before its end"
+        print(f"stopped: by {signal.Signals(stopped.number).name} {where}", file=sys.stderr)
+        raise SystemExit(128 + stopped.number) from None
+    except (InputError, MachineError, OSError, usage) as error:
+        if debug:
+            raise
+        if isinstance(error, BrokenPipeError):  # whoever reads our output has left: `... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        print(f"error: {_message(error)}", file=sys.stderr)
+        machine = isinstance(error, MachineError) or (isinstance(error, OSError) and error.errno in FULL)
+        raise SystemExit(3 if machine else 2) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    raise SystemExit(code or 0)
+
+
+def _message(error: Exception) -> str:
+    """What a person reads of an error, in one line."""
+    if isinstance(error, InputError | MachineError):
+        return str(error)
+    if isinstance(error, OSError):
+        if error.errno in FULL:
+            return f"{error}; mend that, then the same command goes on from the last good state"
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return (
+            f"{where}{error.strerror or error}; see that it may be read and written, and that there is space"
+        )
+    text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    return f"{text.removesuffix('.')}; --help lists what is valid"
+
+
+def say(stage: str, text: str) -> None:
+    """Print one line of a stage."""
+    print(f"{stage:<12} {text}", flush=True)
+
+
+def done(stage: str, text: str) -> None:
+    """Print the closing line of a stage."""
+    say(stage, f"done: {text}")
+
+
+def lister(stage: str) -> Callable[[bool], None]:
+    """A callback for an option that prints the methods of `stage`, with a line each, and leaves."""
+
+    def list_methods(wanted: bool) -> None:
+        if wanted:
+            import typer
+
+            from longtail.config.presets import METHODS
+
+            for preset in METHODS.values():
+                if preset.stage == stage:
+                    print(f"{preset.name:<22} {preset.summary}")
+            raise typer.Exit
+
+    return list_methods
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3.4 min`."""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+
+
+WORTH_SAYING = 1.0
+"""Seconds: what is over sooner gets no line that says how long it will take."""
+
+
+class Progress:
+    """How far a long piece of work is: on a terminal a bar, elsewhere a plain line now and then."""
+
+    def __init__(self, stage: str, total: int, unit: str) -> None:
+        self.stage, self.total, self.unit = stage, total, unit
+        self.first = 0
+        self.start = self.next_line = 0.0
+        self.expected = False
+        self.bar = self._bar() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else None
+
+    def _bar(self) -> Any:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        bar = RichProgress(
+            TextColumn(f"{self.stage:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(self.unit + "{task.fields[left]}"),
+            transient=True,
+        )
+        self.task = bar.add_task("", total=self.total, left="")
+        bar.start()
+        return bar
+
+    def reach(self, finished: int, left: float | None = None) -> None:
+        """So many units are done, and the rest takes `left` seconds; None: as long each as those before."""
+        now = time.monotonic()
+        if finished and not self.first:
+            self.first, self.start = finished, now  # what came before is mostly the start of the workers
+        each = f", {1e3 * self._mean(now, finished):.1f} ms each" if left is None else ""
+        known = finished > 0 and (left is not None or finished - self.first >= self.total / 25)
+        left = self._mean(now, finished) * (self.total - finished) if left is None else left
+        if known and not self.expected:
+            self.expected = True
+            if now - self.start + left >= WORTH_SAYING:
+                self.line(f"expected: {duration(now - self.start + left)}{each}")
+            self.next_line = now + 10
+        if self.bar is not None:
+            about = f" · about {duration(left)} left" if self.expected else ""
+            self.bar.update(self.task, completed=finished, left=about)
+        elif self.expected and now >= self.next_line and finished < self.total:
+            self.line(f"{finished}/{self.total} {self.unit}, about {duration(left)} left")
+            self.next_line = now + max(10.0, left / 10)
+
+    def _mean(self, now: float, finished: int) -> float:
+        """Seconds a unit since the first."""
+        return (now - self.start) / max(finished - self.first, 1)
+
+    def line(self, text: str) -> None:
+        """Print one line of the stage, above the bar."""
+        if self.bar is not None:
+            self.bar.console.print(f"{self.stage:<12} {text}", highlight=False)
+        else:
+            say(self.stage, text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+@contextmanager
+def progress(stage: str, total: int, unit: str) -> Iterator[Progress]:
+    """A `Progress` of `total` units for the time of the block."""
+    shown = Progress(stage, total, unit)
+    try:
+        yield shown
+    finally:
+        shown.close()

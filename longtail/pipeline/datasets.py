@@ -1,0 +1,58 @@
+"""The data sets of a benchmark, made anew where they are not what params.yaml asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from longtail.pipeline import paths
+
+if TYPE_CHECKING:
+    from longtail.config.benchmarks import Benchmark
+    from longtail.config.params import Params
+
+
+def is_current(benchmark: Benchmark, params: Params) -> bool:
+    """Whether pool and images are there and drawn as `params` say.
+
+    A person's own images can be others under the same name: they are always read again.
+    """
+    from longtail.data.pools import read_pool
+    from longtail.errors import InputError
+
+    if benchmark.source == "own" or not paths.images(benchmark.name).is_file():
+        return False
+    try:
+        pool = read_pool(paths.pool(benchmark.name))
+    except InputError:
+        return False
+    found = (pool.data_seed, pool.duplicates, pool.drawn_by, pool.test_per_class, pool.image_shape)
+    wanted = (params.data_seed, params.duplicates, params.split)
+    return found == (*wanted, benchmark.test_per_class, benchmark.image_shape)
+
+
+def make(benchmark: Benchmark, params: Params, imbalances: Iterable[float]) -> None:
+    """Run `plan`, `prepare` where its outputs are missing or stale, then `subsample` and `extract_meta`."""
+    from stages import extract_meta, plan, prepare, subsample
+
+    plan.main(benchmark=benchmark.name)
+    if not is_current(benchmark, params):
+        prepare.main(benchmark=benchmark.name)
+    for imbalance in imbalances:
+        subsample.main(imbalance, benchmark=benchmark.name)
+        extract_meta.main(imbalance, benchmark=benchmark.name)
+
+
+def fingerprints(benchmark: str, imbalance: float) -> dict[str, str]:
+    """Of training set, meta set and pool as they lie there; none where one is missing or damaged."""
+    from longtail.data.manifests import read_manifest
+    from longtail.data.pools import read_pool
+    from longtail.errors import InputError
+
+    try:
+        pool = read_pool(paths.pool(benchmark))
+        train = read_manifest(paths.train_manifest(benchmark, imbalance), "train", pool, imbalance)
+        meta = read_manifest(paths.meta_manifest(benchmark, imbalance), "meta", pool, imbalance)
+    except InputError:
+        return {}
+    return {"train": train.fingerprint, "meta": meta.fingerprint, "pool": pool.fingerprint}

@@ -1,0 +1,341 @@
+"""The project's MLflow: one sqlite database and one folder of artifacts, written without a server.
+
+The classes here know runs, not cells; `stages.track` says what a run is made of.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from longtail.errors import InputError
+from longtail.files import atomic_path
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+T = TypeVar("T")
+
+BATCH = 900
+"""Metrics in one call; MLflow takes 1,000 entries, of which 100 may be parameters."""
+
+REMEDY = "move that folder away and run `python -m stages.track`: it is rebuilt from reports/"
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # workers for evaluations by language models
+}
+"""Environment under which MLflow tells nobody of its use and starts only what is needed."""
+
+SERVER = "MLFLOW_TRACKING_URI"
+"""MLflow's own variable: where it is http://..., runs go to that server instead of the database here."""
+
+PATIENCE = 60.0
+"""Seconds for which a database that others lock, or a server that does not answer, is waited for."""
+
+QUEUE = 900.0
+"""Seconds for which another process that tracks is waited for."""
+
+LATER = "nothing is lost: `python -m stages.track` brings in later what is missing"
+
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""MLflow itself would ask a server that is away for minutes, and then say it as a traceback."""
+
+VIEW = "results"
+"""Name of the view of an experiment's runs that shows results; MLflow's own default has no metric in it."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run as it should stand in MLflow.
+
+    `identity` are the tags that make it this run and no other. `curves` hold (step, value) pairs.
+    `artifacts` map file names to contents. The run ended at `end`, seconds since 1970, after `seconds`.
+    """
+
+    name: str
+    identity: Mapping[str, str]
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    artifacts: Mapping[str, bytes]
+    end: float
+    seconds: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
+    status: str = "FINISHED"
+    """Or FAILED; a run with another is one whose logging was cut short."""
+
+
+def database(root: Path) -> Path:
+    """The sqlite file under the tracking root."""
+    return root / "mlflow.db"
+
+
+def store_uri(root: Path) -> str:
+    """Where MLflow finds the database."""
+    return f"sqlite:///{database(root)}"
+
+
+def artifact_uri(root: Path) -> str:
+    """Where the artifacts of all experiments lie."""
+    return (root / "artifacts").as_uri()
+
+
+def results_page(experiment: str) -> str:
+    """The address of an experiment's results, after that of the server.
+
+    MLflow's pages are those for language models unless the address (or a click on "Model training") says
+    otherwise.
+    """
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
+
+
+def results_pages(root: Path) -> list[tuple[str, str]]:
+    """Names and `results_page` of the experiments that `Tracker` made. Raises InputError.
+
+    Asks the database itself: importing MLflow would take seconds.
+    """
+    query = "SELECT name, experiment_id FROM experiments JOIN experiment_tags USING (experiment_id) "
+    query += "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY name"
+    try:
+        with closing(sqlite3.connect(database(root))) as connection:
+            found = connection.execute(query, [f"mlflow.sharedViewState.{VIEW}"]).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{database(root)}: {error}; {REMEDY}") from None
+    return [(name, results_page(str(experiment))) for name, experiment in found]
+
+
+def digest(*parts: bytes) -> str:
+    """A short name for contents: 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "big") + part)
+    return found.hexdigest()[:16]
+
+
+@contextmanager
+def locked(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep other processes out of `root` for the block; `on_wait` is called where another is inside.
+
+    Raises InputError where that one has not left after QUEUE seconds.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "track.lock").open("w") as file:
+        end = None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if end is None:
+                    on_wait()
+                    end = time.monotonic() + QUEUE
+                if time.monotonic() >= end:
+                    raise InputError(
+                        f"{file.name}: another process tracks for {QUEUE:g} s; {LATER}"
+                    ) from None
+                time.sleep(0.1)
+        yield  # closing the file, or the end of the process, lets the next one in
+
+
+def create_database(root: Path) -> None:
+    """Make the database where there is none; call under `locked`.
+
+    MLflow's migrations die where several processes run them, or one is killed amid them, so they run on a
+    file that gets its name when they are through.
+    """
+    os.environ.update(QUIET)
+    if database(root).exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with atomic_path(database(root)) as temporary:
+        SqlAlchemyStore(f"sqlite:///{temporary}", artifact_uri(root)).engine.dispose()
+
+
+def server() -> str | None:
+    """The address of the server that SERVER names. Raises InputError where it names something else."""
+    address = os.environ.get(SERVER) or None
+    if address is not None and not address.startswith(("http://", "https://")):
+        raise InputError(f"{SERVER}={address}: give the http://... of a server, or unset it")
+    return address
+
+
+def check_writable(path: Path) -> None:
+    """Begin to write into the database, and leave it as it is.
+
+    MLflow would retry for minutes, or show a traceback. Raises sqlite3's errors, and InputError where the
+    file or its folder, which gets a journal, may not be written.
+    """
+    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {version}")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            if "readonly" not in str(error):
+                raise
+            reason = "it, or its folder, may not be written; see that both may"
+            raise InputError(f"{path}: {reason}, then run the same command again") from None
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Whether it is worth trying again: a locked database, a server that is away."""
+    return any(words in str(error) for words in ("is locked", "API request to", "Connection aborted"))
+
+
+def patiently(place: str, action: Callable[[], T], on_wait: Callable[[str], None], remedy: str = LATER) -> T:
+    """What `action` returns, which is called again for PATIENCE seconds while it fails for a time.
+
+    `action` must take up what it left. Raises InputError, which ends with `remedy`, where MLflow refuses, or
+    stays away.
+    """
+    os.environ.update(QUIET)  # MLflow looks at it where it is first imported
+    from mlflow.exceptions import MlflowException
+
+    end, pause = time.monotonic() + PATIENCE, 0.25
+    while True:
+        try:
+            return action()
+        except (MlflowException, sqlite3.OperationalError) as error:
+            reason = " ".join(str(error).split())[:200]
+            if not is_temporary(error) or time.monotonic() >= end:
+                raise InputError(f"{place}: {reason}; {remedy}") from None
+            if pause == 0.25:
+                on_wait(reason)
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+
+class Tracker:
+    """Experiments and runs of the database under `root`, or of a `server`; use under `locked`.
+
+    Raises InputError where the database is broken, or came here from another folder.
+    """
+
+    def __init__(self, root: Path, server: str | None = None) -> None:
+        self.root, self.server = root, server
+        if server is not None:
+            from mlflow.tracking import MlflowClient
+
+            os.environ.update(IMPATIENT)
+            self.client = MlflowClient(server)
+            self.client.search_experiments(max_results=1)
+            return
+        create_database(root)
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        if database(root).is_file() and not database(root).stat().st_size:
+            raise InputError(f"{database(root)}: empty; {REMEDY}")
+        try:
+            check_writable(database(root))
+            self.client = MlflowClient(store_uri(root))
+            known = self.client.search_experiments(max_results=1)
+        except sqlite3.DatabaseError as error:
+            if is_temporary(error):
+                raise
+            raise InputError(f"{database(root)}: {error}; {REMEDY}") from None
+        except MlflowException as error:
+            if is_temporary(error):
+                raise
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{database(root)}: {reason}; `mlflow db upgrade {store_uri(root)}`, or {REMEDY}"
+            ) from None
+        # the database holds absolute paths: in a moved or copied repository they lead elsewhere
+        for experiment in known:
+            place = str(experiment.artifact_location)
+            if not place.startswith(artifact_uri(root)):
+                raise InputError(f"{database(root)}: its artifacts are in {place}, not here; {REMEDY}")
+
+    def experiment(self, name: str, description: str, columns: tuple[str, ...]) -> str:
+        """The id of the experiment called `name`, made, or taken out of MLflow's bin, where need be.
+
+        Its description leads to a view of its runs with `columns`, sorted by the first.
+        """
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            here = f"{artifact_uri(self.root)}/{re.sub(r'[^a-z0-9]+', '-', name.lower())}"
+            place = None if self.server else here
+            view = {"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": columns}
+            experiment = self.client.create_experiment(
+                name, artifact_location=place, tags={f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
+            )
+            note = f"[Show the results]({results_page(experiment)}) · {description}"
+            self.client.set_experiment_tag(experiment, "mlflow.note.content", note)
+            return experiment
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return found.experiment_id
+
+    def runs(self, experiment: str, identity: tuple[str, ...]) -> dict[tuple[str | None, ...], Run]:
+        """All runs of an experiment by their values of the `identity` tags."""
+        found: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs([experiment], max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return {tuple(run.data.tags.get(name) for name in identity): run for run in found}
+
+    def log(self, experiment: str, record: Record, tags: Mapping[str, str], begun: Run | None = None) -> None:
+        """Write a run with `tags` on top of its own, or make a `begun` one whole.
+
+        The record's status comes last, so a run without it is one whose logging was cut short. Times are
+        derived from the run's start: points logged a second time are the same points.
+        """
+        from mlflow.entities import Metric, Param
+
+        run = begun or self.client.create_run(
+            experiment,
+            start_time=round((record.end - record.seconds) * 1000),
+            run_name=record.name,
+            tags={**tags, **record.tags, **record.identity},
+        )
+        start, end = run.info.start_time, run.info.start_time + round(record.seconds * 1000)
+        run_id = run.info.run_id
+        if self.server is None:
+            write_artifacts(str(run.info.artifact_uri), record.artifacts)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                write_artifacts(Path(folder).as_uri(), record.artifacts)
+                self.client.log_artifacts(run_id, folder)
+        last = max((step for curve in record.curves.values() for step, _ in curve), default=0) or 1
+        points = [
+            Metric(name, value, start + (end - start) * step // last, step)
+            for name, curve in record.curves.items()
+            for step, value in curve
+        ]
+        points += [Metric(name, value, end, 0) for name, value in record.metrics.items()]
+        params = [Param(name, value) for name, value in record.params.items()]
+        self.client.log_batch(run_id, metrics=points[:BATCH], params=params)
+        for first in range(BATCH, len(points), BATCH):
+            self.client.log_batch(run_id, metrics=points[first : first + BATCH])
+        self.client.set_terminated(run_id, record.status, end)
+
+
+def write_artifacts(uri: str, artifacts: Mapping[str, bytes]) -> None:
+    """Put files into the artifact folder of a run: what MLflow's own call does, without its detours."""
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
+
+    folder = Path(url2pathname(urlparse(uri).path))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in artifacts.items():
+        (folder / name).write_bytes(content)

@@ -1,0 +1,223 @@
+"""Cells trained side by side in processes of their own, which a signal stops in good order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longtail.errors import MachineError
+from longtail.pipeline import console
+from longtail.pipeline.parents import forebears
+from longtail.running.pace import Pace
+
+if TYPE_CHECKING:
+    from longtail.running.jobs import CellInputs, Job
+
+GRACE = 8.0
+"""Seconds that workers have after a signal to end their iteration and save; then they are killed."""
+
+_inherited: dict[str, Any] = {}
+"""What worker processes get when they start: images by imbalance, iterations done of each job, the signal
+that came."""
+
+
+def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: Any) -> None:
+    import torch
+
+    from longtail.running import process
+
+    process.keep_freed_memory()
+    if process.deterministic_wanted():
+        process.use_deterministic()
+    # whatever the number of workers: threads decide the order of sums, and so the last digits
+    torch.set_num_threads(1)
+    _inherited.update(inputs=inputs, reached=reached, signalled=signalled)
+    _note_signals(signalled)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """Nobody waits for a worker whose parent was killed; its checkpoint goes on."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _note_signals(signalled: Any) -> dict[int, Any]:
+    """From now on Ctrl-C and SIGTERM only leave their number; returns the handlers before."""
+
+    def note(number: int, frame: object) -> None:
+        signalled.value = number
+
+    return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+def _train_in_worker(job: Job, finished: Path, number: int) -> None:
+    signalled, reached = _inherited["signalled"], _inherited["reached"]
+
+    def note(iteration: int) -> None:
+        reached[number] = iteration
+
+    if not signalled.value:
+        inputs = _inherited["inputs"][job.cell.imbalance]
+        train_job(job, finished, inputs, note, lambda: bool(signalled.value))
+
+
+def train_job(
+    job: Job,
+    finished: Path,
+    inputs: CellInputs,
+    reached: Callable[[int], None] = lambda iteration: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train a cell into the folder `finished`, which appears whole; a failed one has its reason in it."""
+    from longtail.errors import DivergedError
+    from longtail.files import own_temporary, remove_leftovers
+    from longtail.running.cell_folders import Failure
+    from longtail.running.cells import train_cell
+    from longtail.running.checkpoints import Checkpoints
+
+    remove_leftovers(finished.parent)
+    partial = own_temporary(finished)
+    failed = False
+    try:
+        if not train_cell(job, inputs, partial, reached, stopping, _warn):
+            return
+    except DivergedError as error:
+        failed = True
+        Failure(job.fingerprint, str(error), error.iteration, job.plan.network).write(partial)
+    move_whole(partial, finished)
+    reached(job.training.iterations)
+    if job.checkpoint is not None and not failed:
+        Checkpoints(job.checkpoint, job.fingerprint).remove()
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+def move_whole(partial: Path, finished: Path) -> None:
+    """Give a folder its final name, unless another experiment finished the same cell meanwhile."""
+    import shutil
+
+    try:
+        partial.rename(finished)
+    except OSError:
+        if not finished.is_dir():
+            raise
+        shutil.rmtree(partial)
+
+
+class Workers:
+    """Processes that train cells. Leaving the block waits for what still runs; after SIGTERM or Ctrl-C, or
+    an exception, that saves a checkpoint and returns."""
+
+    def __init__(
+        self, count: int, jobs: int, device: str, methods: set[str], inputs: Mapping[float, CellInputs]
+    ) -> None:
+        """`count` of them for up to `jobs` jobs with these `methods`, on images by imbalance."""
+        from longtail.meta.tangents import load_forward_mode
+        from longtail.methods import find_method
+
+        if any(find_method(method).uses_meta_batch for method in methods):
+            load_forward_mode()  # once here, not in every worker
+        # forked workers share torch and the images with this process, which never computes by itself
+        fork = hasattr(os, "fork") and sys.platform == "linux" and device == "cpu"
+        context = multiprocessing.get_context("fork" if fork else "spawn")
+        # without locks: each job has a place of its own, and a killed worker could take a lock with it
+        self._reached, self._signalled = context.RawArray("L", jobs), context.RawValue("i", 0)
+        self._before = _note_signals(self._signalled)
+        self._forebears = forebears()
+        self._futures: dict[str, Future[None]] = {}
+        start = (inputs, self._reached, self._signalled)
+        self._pool = ProcessPoolExecutor(count, context, _start_worker, start)
+
+    def submit(self, job: Job, finished: Path) -> Future[None]:
+        """Train `job` into the folder `finished`, as soon as a worker is free."""
+        future = self._pool.submit(_train_in_worker, job, finished, len(self._futures))
+        self._futures[job.fingerprint] = future
+        return future
+
+    @property
+    def reached(self) -> dict[str, int]:
+        """Iterations done of each job so far, by its fingerprint."""
+        return dict(zip(self._futures, self._reached, strict=False))  # the places of jobs to come are empty
+
+    @property
+    def signalled(self) -> int:
+        """The signal that came, or 0."""
+        if "DVC_ROOT" in os.environ and forebears() != self._forebears:
+            self.stop()  # dvc was killed, and nobody waits for this stage
+        return self._signalled.value
+
+    def stop(self) -> None:
+        """Let all save and return, as after a signal."""
+        self._signalled.value = self._signalled.value or signal.SIGTERM
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is not None:
+                self.stop()
+            if self._signalled.value:
+                _end([*self._futures.values()])
+            self._pool.shutdown()
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+        if isinstance(error, BrokenProcessPool):
+            raise MachineError(
+                "a worker was killed (memory?); the same command goes on from the last checkpoints"
+            ) from None
+
+
+def train_all(stage: str, jobs: list[tuple[Job, Path]], own: int, inputs: CellInputs, workers: int) -> None:
+    """Train each job into its folder. Raises what the first `own` raise; others will say it in their stage.
+
+    Raises console.Stopped after SIGTERM or Ctrl-C, once checkpoints are saved and all workers have left, and
+    MachineError where a worker was killed.
+    """
+    total = sum(job.training.iterations for job, _ in jobs)
+    first = jobs[0][0]
+    methods = {job.method for job, _ in jobs}
+    by_imbalance = {first.cell.imbalance: inputs}
+    pace, works = Pace(), [job for job, _ in jobs]
+    with (
+        console.progress(stage, total, "iterations") as shown,
+        Workers(workers, len(jobs), first.device, methods, by_imbalance) as pool,
+    ):
+        futures = [pool.submit(job, finished) for job, finished in jobs]
+        needed, running = set(futures[:own]), set(futures)
+        while running and not pool.signalled:
+            done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
+            pace.watch(works, pool.reached, time.monotonic())
+            shown.reach(sum(pool.reached.values()), pace.left(works, pool.reached, workers))
+            for future in done:
+                error = future.exception()
+                if error is not None and (future in needed or isinstance(error, BrokenProcessPool)):
+                    raise error
+    if pool.signalled:
+        cells = f", {len(jobs)} cells" if len(jobs) > 1 else ""
+        raise console.Stopped(pool.signalled, f"iteration {sum(pool.reached.values())} of {total}{cells}")
+
+
+def _end(futures: list[Future[None]]) -> None:
+    """Wait for workers to save and return; kill those that take too long, or that wait for a broken pool."""
+    deadline = time.monotonic() + GRACE
+    wait(futures, timeout=GRACE)
+    broken = any(future.done() and isinstance(future.exception(), BrokenProcessPool) for future in futures)
+    if broken or time.monotonic() >= deadline:
+        for worker in multiprocessing.active_children():
+            worker.kill()

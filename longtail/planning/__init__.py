@@ -1,0 +1,1 @@
+"""From params.yaml to everything that decides each cell, and its fingerprint."""

@@ -1,0 +1,62 @@
+"""How long a network is trained: from a benchmark's schedule and a person's changes to iterations."""
+
+from __future__ import annotations
+
+from longtail.config.benchmarks import Benchmark, Training, scaled
+from longtail.config.params import Params
+from longtail.data.profiles import exponential_profile
+from longtail.errors import InputError
+
+LONGEST = 10**8
+"""Iterations of a training."""
+
+
+def training_images(benchmark: Benchmark, imbalance: float) -> int | None:
+    """How many images a training set will have; None: only the images tell.
+
+    Of lists the published number, from which duplicates may still be taken. Raises InputError where a class
+    would be left without an image.
+    """
+    if benchmark.totals is not None:
+        return benchmark.totals.train
+    if benchmark.tail != "exponential" or benchmark.n_max is None or benchmark.classes is None:
+        return None
+    return sum(exponential_profile(benchmark.n_max, imbalance, benchmark.classes))
+
+
+def network_training(benchmark: Benchmark, imbalance: float, params: Params) -> Training:
+    """The training of networks at `imbalance`, with a person's length, unit and batch size.
+
+    An epoch is a pass over the N training images, ceil(N / B) iterations, whatever a method's sampler draws:
+    all methods see as many images. Warm-up and milestones move in proportion to the length.
+
+    Raises InputError where N is needed and only the images tell it, where a batch is larger than the training
+    set, and where the training would never end.
+    """
+    own, chosen = benchmark.represent, params.schedule
+    training = own.model_copy(
+        update={"batch_size": chosen.batch_size or own.batch_size, "precision": chosen.precision}
+    )
+    images = None
+    if chosen.unit == "epochs" or chosen.batch_size is not None:
+        images = training_images(benchmark.with_meta_per_class(params.meta_per_class), imbalance)
+    where = f"{benchmark.name} at imbalance {imbalance:g}"
+    if images is not None and chosen.batch_size is not None and chosen.batch_size > images:
+        raise InputError(
+            f"params.yaml: schedule.batch_size: found {chosen.batch_size}; {where} has {images} training "
+            "images, give at most as many"
+        )
+    length, batches = chosen.length or own.iterations, 1
+    if chosen.unit == "epochs":
+        if images is None:
+            raise InputError(
+                f"params.yaml: schedule.unit: found epochs; how many training images {benchmark.name} has is "
+                "not known before they are read, write `unit: iterations` and a `length` in iterations"
+            )
+        batches = -(-images // training.batch_size)
+    if length * batches * chosen.fraction > LONGEST:
+        raise InputError(
+            f"params.yaml: schedule.length: {length} epochs of {batches} iterations ({where}) are more than "
+            f"{LONGEST:,} iterations; give fewer epochs"
+        )
+    return scaled(training, length / own.iterations * batches * chosen.fraction)

@@ -1,0 +1,1 @@
+"""From predictions to reports, tables and figures."""

@@ -1,0 +1,188 @@
+"""The report of a cell, from what its training left in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from longtail.planning.plans import Cell, ShotGroupsPlan
+    from longtail.reporting.reports import CellReport, FailedReport
+
+REMEDY = "run `dvc repro`"
+
+PREDICTIONS = "predictions.parquet"
+
+
+def read_facts(folder: Path, name: str) -> dict[str, Any]:
+    """The cell.json of the cell called `name`. Raises InputError."""
+    from longtail.errors import InputError, found_value
+    from longtail.files import read_object
+
+    path = folder / "cell.json"
+    cell = read_object(path, REMEDY, missing="no such file, the cell is not trained")
+    if cell.get("cell") != name:
+        raise InputError(f"{path}: is of cell {found_value(cell.get('cell'))}, not '{name}'; {REMEDY}")
+    missing = [key for key in ("counts", "class_names", "fingerprint") if not cell.get(key)]
+    if missing:
+        raise InputError(f"{path}: no '{missing[0]}' in it; {REMEDY}")
+    counts, names = cell["counts"], cell["class_names"]
+    if not (isinstance(counts, list) and all(type(n) is int and n > 0 for n in counts)):
+        raise InputError(f"{path}: counts {found_value(counts)}, no images of each class; {REMEDY}")
+    if not isinstance(names, list) or len(names) != len(counts):
+        raise InputError(f"{path}: class_names are not {len(counts)}, as counts are; {REMEDY}")
+    if not isinstance(cell["fingerprint"], str):
+        raise InputError(f"{path}: fingerprint {found_value(cell['fingerprint'])}; {REMEDY}")
+    return cell
+
+
+def read_predictions(
+    path: Path, classes: int, fingerprint: str, images: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Labels [N], and by column name the logits [N, C] of last and selected weights.
+
+    Raises InputError where they are not those of the training `fingerprint`, or of the test `images`; see
+    `longtail.data.manifests.set_digest`.
+    """
+    import json
+
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from longtail.data.manifests import set_digest
+    from longtail.errors import InputError
+    from longtail.reporting.accuracy import check_predictions
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, the test images are not predicted; {REMEDY}")
+    try:
+        table = pq.ParquetFile(path).read()
+        found = json.loads(table.schema.metadata[b"longtail"])["fingerprint"]
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: truncated or not a file of predictions; {REMEDY}") from None
+    if found != fingerprint:
+        raise InputError(f"{path}: of training {found[:12]}, its cell.json says {fingerprint[:12]}; {REMEDY}")
+    missing = {"hash", "label", "logits", "logits_selected"} - set(table.column_names)
+    if missing:
+        raise InputError(f"{path}: no column '{min(missing)}'; {REMEDY}")
+    predicted = set_digest(str(content) for content in table["hash"].to_pylist())
+    if predicted != images:
+        raise InputError(
+            f"{path}: of images {predicted[:12]}, its cell.json proves that the training never saw the test "
+            f"set {images[:12]}; {REMEDY}"
+        )
+    logits = {}
+    try:
+        # DLPack, for pyarrow's own to_numpy imports pandas; it refuses nulls
+        labels = np.from_dlpack(table["label"].combine_chunks()).astype(np.int64, casting="safe")
+        for name in ("logits", "logits_selected"):
+            column = table[name].combine_chunks()
+            if not pa.types.is_list(column.type):
+                raise ValueError(f"{name} is of type {column.type}, not a list for each image")
+            lengths = np.from_dlpack(column.value_lengths())
+            wrong = lengths[lengths != classes]
+            if len(wrong):
+                raise ValueError(f"{wrong[0]} {name} for an image, not one for each of {classes} classes")
+            logits[name] = np.from_dlpack(column.flatten()).astype(np.float32).reshape(-1, classes)
+            check_predictions(logits[name], labels)
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: {reason}; {REMEDY}, or mend the training that left this") from None
+    return labels, logits
+
+
+def check_unchanged(folder: Path, cell: dict[str, Any]) -> None:
+    """Raise InputError unless the predictions in `folder` are, to the byte, those that the training left."""
+    from longtail.errors import InputError
+    from longtail.running.cell_folders import sums
+
+    expected = cell["files"].get(PREDICTIONS) if isinstance(cell.get("files"), dict) else None
+    if sums(folder, [PREDICTIONS]).get(PREDICTIONS) != expected:
+        raise InputError(f"{folder / PREDICTIONS}: changed since its training wrote it (sha256); {REMEDY}")
+
+
+def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
+    """The report of a cell whose training failed; None where it did not. Raises InputError."""
+    import json
+
+    from pydantic import ValidationError
+
+    from longtail.errors import InputError, one_line
+    from longtail.reporting.reports import FailedReport
+    from longtail.running.cell_folders import FAILED
+
+    path = folder / FAILED
+    if not path.is_file():
+        return None
+    copied = ("iteration", "cell", "fingerprint", "recipe", "network", "variant")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        report = FailedReport(
+            failed=found["reason"],
+            **{name: found[name] for name in copied},
+            **{name: getattr(cell, name) for name in ("benchmark", "imbalance", "head", "seed")},
+        )
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error)}; {REMEDY}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; {REMEDY}") from None
+    if report.cell != cell.name:
+        raise InputError(f"{path}: is of cell '{report.cell}', not '{cell.name}'; {REMEDY}")
+    return report
+
+
+def report_on(folder: Path, cell: Cell, groups: ShotGroupsPlan) -> CellReport | FailedReport:
+    """The report of `cell`, trained or failed in `folder`. Raises InputError."""
+    return report_failure(folder, cell) or report_scores(folder, cell.name, groups)
+
+
+def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport:
+    """The report of the cell called `name`, trained in `folder`. Raises InputError."""
+    import numpy as np
+    from pydantic import ValidationError
+
+    from longtail.errors import InputError, one_line
+    from longtail.reporting.accuracy import (
+        class_accuracy,
+        expected_calibration_error,
+        group_accuracy,
+        shot_groups,
+    )
+    from longtail.reporting.reports import CellReport, DisjointSets, Scores, ShotGroups
+
+    cell = read_facts(folder, name)
+    scored = {*Scores.model_fields, "groups", "selected"}
+    copied = [field for field in CellReport.model_fields if field not in scored]
+    missing = [field for field in copied if field not in cell]
+    if missing:
+        raise InputError(f"{folder / 'cell.json'}: no '{missing[0]}' in it; {REMEDY}")
+    try:
+        proof = DisjointSets.model_validate(cell["disjoint"])
+    except ValidationError as error:
+        raise InputError(f"{folder / 'cell.json'}: disjoint.{one_line(error)}; {REMEDY}") from None
+    labels, logits = read_predictions(
+        folder / PREDICTIONS, len(cell["counts"]), cell["fingerprint"], proof.test.sha256
+    )
+    check_unchanged(folder, cell)  # last, for the others say more
+    members = shot_groups(cell["counts"], groups.thresholds, groups.convention)
+
+    def scores(column: str) -> Scores:
+        accuracies = class_accuracy(logits[column], labels)
+        return Scores(
+            accuracy=group_accuracy(logits[column], labels, members),
+            per_class=[None if np.isnan(value) else float(value) for value in accuracies],
+            ece=expected_calibration_error(logits[column], labels),
+        )
+
+    try:
+        return CellReport(
+            **{field: cell[field] for field in copied},
+            **scores("logits").model_dump(),
+            selected=scores("logits_selected"),
+            groups=ShotGroups(**groups.model_dump(), members=members),
+        )
+    except ValidationError as error:
+        raise InputError(f"{folder / 'cell.json'}: {one_line(error)}; {REMEDY}") from None

@@ -1,0 +1,129 @@
+"""One look for all figures: fonts, colours that colour-blind readers can part; the same bytes every time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from longtail.config.layouts import NOT_YET, FigureLayout
+from longtail.planning.plans import TablesPlan
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+"""Okabe and Ito's palette, darker colours first; a grey in place of its yellow."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+DASHES = ("-", "--", "-.", ":")
+INK, GREY = "#222222", "#666666"
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.6,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "longtail",  # without it every svg has ids of its own
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, and the numbers behind it: the first row names the columns."""
+
+    figure: Figure
+    rows: list[list[Any]]
+
+
+def canvas(panels: int, width: float, height: float, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """An empty figure of `panels` axes side by side, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, panels, sharey=share_y, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def finish(figure: Figure, layout: FigureLayout, plan: TablesPlan, where: str, notes: Sequence[str]) -> None:
+    """Title and shared legend above; at the foot `notes`, and which curves are not yet there."""
+    short = f", schedules shortened to {plan.schedule_fraction:.3g}" if plan.schedule_fraction < 1 else ""
+    width = figure.get_figwidth()
+    about = textwrap.fill(f"{plan.benchmark}, {where}{plan.networks_trained}{short}", int(width * 11))
+    title = f"Figure {layout.number}. {layout.title}\n{about}"
+    entries = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if entries:
+        # the title is the legend's: a figure's own title and an outside legend would lie on each other
+        figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside upper left",
+            ncols=max(1, int(width / 2.3)),
+            title=title,
+            alignment="left",
+            title_fontproperties={"size": 10, "weight": "bold"},
+            borderaxespad=0.4,
+        )
+    else:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    waiting = [curve.label for curve in layout.curves if curve.variant is None]
+    sentences = [*notes, *([f"{NOT_YET.capitalize()}: {'; '.join(waiting)}."] if waiting else [])]
+    foot = textwrap.fill(" ".join(sentences), int(width * 16), break_long_words=False)
+    figure.supxlabel(foot, x=0.01, ha="left", fontsize=7.5, color=GREY)
+
+
+def empty(layout: FigureLayout, plan: TablesPlan, header: list[Any]) -> Drawing:
+    """A figure that says that none of its curves is there."""
+    figure, (axes,) = canvas(1, 6.0, 1.6)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, "none of its methods is in this plan", ha="center", va="center", color=GREY)
+    finish(figure, layout, plan, "no cells", [])
+    return Drawing(figure, [header])
+
+
+def render(drawing: Drawing) -> dict[str, bytes]:
+    """The files of a drawing by their endings, svg, png and csv; the same numbers give the same bytes."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    with mpl.rc_context(STYLE):
+        FigureCanvasSVG(drawing.figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+        FigureCanvasAgg(drawing.figure)
+        drawing.figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    return {"svg": svg.getvalue(), "png": png.getvalue(), "csv": csv_text(drawing.rows).encode()}
+
+
+def csv_text(rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as csv: numbers with up to 9 digits, nothing for None and NaN."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow([cell(value) for value in row])
+    return text.getvalue()
+
+
+def cell(value: Any) -> Any:
+    """One value as csv has it."""
+    if value is None or value != value:  # NaN alone is unequal to itself
+        return ""
+    return f"{float(value):.9g}" if isinstance(value, float) else value
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """`4 seeds`."""
+    return f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"

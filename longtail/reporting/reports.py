@@ -1,0 +1,210 @@
+"""What `evaluate` found out about each cell, and reading it for the cells that the plan names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from longtail.config.benchmarks import Frozen
+from longtail.config.presets import METHODS
+from longtail.errors import InputError, found_value, one_line
+from longtail.files import read_object
+from longtail.planning.plans import ShotGroupsPlan, TablesPlan
+from longtail.running.cell_folders import FAILED
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class ShotGroups(ShotGroupsPlan):
+    """A convention and the class indices that it yields: many, medium, few."""
+
+    members: dict[str, list[int]]
+
+
+class Scores(Frozen):
+    """One set of weights on the test images. `accuracy` by split and `per_class` in percent, `ece` too."""
+
+    accuracy: dict[str, Percent | None] = Field(min_length=4)
+    per_class: list[Percent | None]
+    ece: Percent
+
+
+class SetDigest(Frozen):
+    """How many images, and the sha256 of their content hashes (sorted, one a line)."""
+
+    images: int = Field(ge=1)
+    sha256: str
+
+
+class DisjointSets(Frozen):
+    """The proof that a training made before its first step; see `longtail.data.manifests.disjoint_proof`."""
+
+    train: SetDigest
+    meta: SetDigest
+    test: SetDigest
+    shared: int = Field(ge=0)
+    """Training or meta images that are test images too: none unless `duplicates: keep` asked for them."""
+
+
+class CellReport(Scores):
+    """What `evaluate` found out about one cell.
+
+    The scores are those of the weights after the last iteration; `selected` has those of the weights that
+    did best on the meta set. `recipe`: see `longtail.planning.fingerprints`. Training counts and class names
+    are in class order; None: a group or class without test images, or a duration that nobody kept.
+    """
+
+    cell: str
+    fingerprint: str
+    recipe: str
+    benchmark: str
+    imbalance: float
+    network: str
+    variant: str
+    method: str
+    head: str | None
+    seed: int
+    settings: dict[str, Any]
+    manifests: dict[str, str]
+    """Fingerprints of training set, meta set and pool."""
+    disjoint: DisjointSets
+    counts: list[int]
+    class_names: list[str]
+    groups: ShotGroups
+    selected: Scores
+    iterations: int
+    device: str
+    versions: dict[str, Any]
+
+
+class FailedReport(Frozen):
+    """In the place of a cell's report: why its training failed, in one line, and at which iteration."""
+
+    failed: str
+    iteration: int
+    cell: str
+    fingerprint: str
+    recipe: str
+    benchmark: str
+    imbalance: float
+    network: str
+    variant: str
+    head: str | None
+    seed: int
+
+
+def read_report(path: Path) -> CellReport | FailedReport:
+    """Read one report. Raises InputError."""
+    missing = "no such report, but the plan names it"
+    try:
+        found = read_object(path, "run `dvc repro`", missing)
+        return (FailedReport if "failed" in found else CellReport).model_validate(found)
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error)}; run `dvc repro`") from None
+
+
+def check_settings(path: Path, report: CellReport) -> None:
+    """Raise InputError unless the settings of `report`, read from `path`, are those of a method."""
+    name = report.head or report.method
+    if name not in METHODS:
+        raise InputError(f"{path}: method {found_value(name)} is not known; run `dvc repro`")
+    known = METHODS[name].settings
+    missing = {info.alias or field for field, info in known.model_fields.items()} - set(report.settings)
+    if missing:
+        raise InputError(f"{path}: settings of {name}: no '{min(missing)}' in them; run `dvc repro`")
+    try:
+        known.model_validate(report.settings)
+    except ValidationError as error:
+        raise InputError(f"{path}: settings of {name}: {one_line(error)}; run `dvc repro`") from None
+
+
+LISTED = 10
+"""So many of several wrong files or cells are named."""
+
+
+def listed(names: Sequence[Path | str]) -> str:
+    """The first few of `names`, and how many there are."""
+    more = f", ... ({len(names)} in all)" if len(names) > LISTED else ""
+    return ", ".join(map(str, names[:LISTED])) + more
+
+
+def read_reports(
+    plan: TablesPlan,
+    report_path: Callable[[float, str, str], Path],
+    model_path: Callable[[float, str, str], Path],
+    partial: bool = False,
+) -> tuple[list[CellReport], list[FailedReport]]:
+    """The reports of all cells that `plan` names, in its order, and of no other; then those that failed.
+
+    Both functions map (imbalance, bundle, member) to a path. Raises InputError where a report is missing or
+    damaged, is of another cell, of other settings or code than planned, or of another training than the
+    model beside it, has settings that its method cannot have, or grouped its classes unlike the plan, and
+    where the cells of one imbalance did not learn from the same images. With `partial`, cells without a
+    report, or with one of other settings or code than planned, are left out.
+    """
+    reports: list[CellReport] = []
+    failures: list[FailedReport] = []
+    stale, unplanned = [], []
+    for bundle in plan.bundles:
+        for member in bundle.members:
+            path = report_path(bundle.imbalance, bundle.bundle, member.member)
+            if partial and not path.is_file():
+                continue
+            report = read_report(path)
+            found = (report.benchmark, report.imbalance, report.variant, report.head, report.seed)
+            if found != (plan.benchmark, bundle.imbalance, bundle.variant, member.head, member.seed):
+                raise InputError(f"{path}: is of cell '{report.cell}', not the planned one; run `dvc repro`")
+            if report.recipe != member.recipe:
+                unplanned.append(path)
+                continue
+            folder = model_path(bundle.imbalance, bundle.bundle, member.member)
+            if folder.is_dir() and read_fingerprint(folder) not in (None, report.fingerprint):
+                stale.append(path)
+            if isinstance(report, FailedReport):
+                failures.append(report)
+                continue
+            check_settings(path, report)
+            if any(getattr(report.groups, field) != value for field, value in plan.groups):
+                raise InputError(
+                    f"{path}: shot groups by '{report.groups.convention}' (many > "
+                    f"{report.groups.many_above:g}, few {report.groups.few_below:g}), not as planned; "
+                    "run `dvc repro`"
+                )
+            reports.append(report)
+    if unplanned and not partial:
+        raise InputError(f"{listed(unplanned)}: of other settings or code than planned; run `dvc repro`")
+    if stale:
+        raise InputError(f"{listed(stale)}: of another training than the model of that name; run `dvc repro`")
+    for imbalance in plan.imbalances:
+        check_images([report for report in reports if report.imbalance == imbalance])
+    return reports, failures
+
+
+def check_images(reports: Sequence[CellReport]) -> None:
+    """Raise InputError unless all cells of one imbalance learned from the same images; names the fewer."""
+    found: dict[str, list[CellReport]] = {}
+    for report in reports:
+        images = json.dumps([report.manifests, report.counts], sort_keys=True)
+        found.setdefault(images, []).append(report)
+    if len(found) > 1:
+        usual = max(found.values(), key=len)
+        others = [report.cell for part in found.values() if part is not usual for report in part]
+        raise InputError(
+            f"reports of {listed(others)}: {len(found)} different training sets at imbalance "
+            f"{reports[0].imbalance:g}, these cells learned from other images than the rest; run `dvc repro`"
+        )
+
+
+def read_fingerprint(folder: Path) -> str | None:
+    """The fingerprint of the cell in `folder`, trained or failed; None where neither. Raises InputError."""
+    path = next((folder / name for name in ("cell.json", FAILED) if (folder / name).is_file()), None)
+    if path is None:
+        return None
+    try:
+        return str(read_object(path, "run `dvc repro`")["fingerprint"])
+    except KeyError:
+        raise InputError(f"{path}: damaged, no fingerprint in it; run `dvc repro`") from None

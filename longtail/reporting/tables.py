@@ -1,0 +1,226 @@
+"""From cell reports to tables: which cells fill which row, beside the paper's number."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from longtail.config.layouts import COPIED, NOT_YET, Row, TableLayout
+from longtail.planning.plans import TablesPlan, bundle_name, represented
+from longtail.reporting.intervals import Interval, mean_interval
+from longtail.reporting.paper import NOT_RUN, Comparison, Numbers, paper_numbers
+from longtail.reporting.reports import CellReport, FailedReport, Scores
+
+Report = TypeVar("Report", CellReport, FailedReport)
+
+SPLITS = ("all", "many", "medium", "few")
+HEADINGS = {"all": "All", "many": "Many", "medium": "Med", "few": "Few"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column group: an imbalance and a network."""
+
+    imbalance: float
+    network: str
+
+
+Entry = Mapping[str, Interval | None]
+"""Accuracy in percent by split; None: no class in that shot group."""
+Entries = Mapping[tuple[str, str], list[Entry | None]]
+"""By row group and row label, an entry for each column; None where no cell is there, or one failed."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A layout with its numbers, and those that the paper prints in it."""
+
+    layout: TableLayout
+    plan: TablesPlan
+    columns: list[Column]
+    entries: Entries
+    """Of the weights after the last iteration: what tables show."""
+    selected: Entries
+    """Of the weights that did best on the meta set."""
+    paper: Numbers
+    """Empty where the paper's table is of other data."""
+    reports: list[CellReport]
+    """Those that fill the table."""
+    lambda_: float | None
+    """Of the rows "Ours"."""
+    planned: int
+    """Cells in all of its places."""
+    absent: int
+    """How many of them were not run."""
+    failures: list[FailedReport]
+    """Those of the table's places."""
+
+    @property
+    def seeds(self) -> int:
+        """Of the entry that has most."""
+        return len({report.seed for report in self.reports})
+
+    def empty(self, row: Row, column: Column) -> str:
+        """Why nothing stands in a place."""
+        if row.copied:
+            return COPIED
+        planned = count_planned(self.plan, row, column)
+        if failed := len(self.failed(row, column)):
+            return f"failed ({failed} of {planned})"
+        return NOT_RUN if planned else NOT_YET
+
+    def failed(self, row: Row, column: Column) -> list[FailedReport]:
+        """The seeds of a place that failed."""
+        return select(self.failures, row, column.imbalance, column.network)
+
+    def compare(self, row: Row, column: Column, split: str, entry: Entry | None) -> Comparison:
+        """The paper's number in that place beside that of `entry`."""
+        paper = self.paper.get((row.label, column.imbalance, column.network, split))
+        failed = bool(self.failed(row, column))
+        return Comparison(paper, entry[split] if entry else None, self.plan.shortened, failed)
+
+    def printed_splits(self, column: Column) -> list[str]:
+        """The splits of which the paper prints anything in `column`, in the layout's order."""
+        printed = {split for _, *place, split in self.paper if place == [column.imbalance, column.network]}
+        return [split for split in self.layout.splits if split in printed]
+
+
+def select(reports: Sequence[Report], row: Row, imbalance: float, network: str | None = None) -> list[Report]:
+    """The seeds of `row` at `imbalance`, trained or failed; with one network, or any."""
+    return [
+        report
+        for report in reports
+        if row.variant is not None
+        and (report.variant, report.head, report.imbalance) == (row.variant, row.head, imbalance)
+        and network in (None, report.network)
+    ]
+
+
+def count_planned(plan: TablesPlan, row: Row, column: Column) -> int:
+    """How many seeds of `row` in `column` are planned."""
+    if row.variant is None:
+        return 0
+    named = bundle_name(plan, column.network, row.variant)
+    return sum(
+        member.head == row.head
+        for bundle in plan.bundles
+        if (represented(bundle.bundle), bundle.imbalance) == (named, column.imbalance)
+        for member in bundle.members
+    )
+
+
+def summarise(seeds: Sequence[Scores]) -> Entry:
+    """Mean and interval over the seeds of one row and column, by split."""
+    entry: dict[str, Interval | None] = {}
+    for split in SPLITS:
+        values = [value for scores in seeds if (value := scores.accuracy[split]) is not None]
+        entry[split] = mean_interval(values) if values else None
+    return entry
+
+
+def fill(
+    layout: TableLayout,
+    plan: TablesPlan,
+    reports: Sequence[CellReport],
+    failures: Sequence[FailedReport] = (),
+) -> Table:
+    """Put the numbers of `reports` into `layout`; none where one of the seeds is among `failures`."""
+    descending = sorted(plan.imbalances, reverse=True)
+    imbalances = descending if layout.columns == "imbalances" else descending[:1]
+    networks = plan.networks if layout.columns == "networks" else plan.networks[:1]
+    columns = [Column(imbalance, network) for imbalance in imbalances for network in networks]
+    entries: dict[tuple[str, str], list[Entry | None]] = {}
+    selected: dict[tuple[str, str], list[Entry | None]] = {}
+    used: list[CellReport] = []
+    failed: dict[str, FailedReport] = {}
+    planned = absent = 0
+    for group in layout.groups:
+        for row in group.rows:
+            found: list[list[CellReport]] = []
+            for column in columns:
+                cells = select(reports, row, column.imbalance, column.network)
+                bad = select(failures, row, column.imbalance, column.network)
+                failed |= {failure.cell: failure for failure in bad}
+                wanted = count_planned(plan, row, column)
+                planned, absent = planned + wanted, absent + wanted - len(cells) - len(bad)
+                found.append([] if bad else cells)
+            place = (group.name, row.label)
+            entries[place] = [summarise(cells) if cells else None for cells in found]
+            selected[place] = [summarise([c.selected for c in cells]) if cells else None for cells in found]
+            used.extend(cell for cells in found for cell in cells)
+    ours = [report for report in reports if (report.variant, report.head) == ("difficulty_net", None)]
+    shown = ours and any(report.variant == "difficulty_net" for report in used)
+    lambda_ = ours[0].settings.get("lambda") if shown else None
+    paper = paper_numbers(layout.number, plan.benchmark)
+    return Table(
+        layout, plan, columns, entries, selected, paper, used, lambda_, planned, absent, [*failed.values()]
+    )
+
+
+COLUMNS = [
+    *("table", "group", "row", "variant", "head", "imbalance", "network", "split", "weights"),
+    *("mean", "low", "high", "seeds", "status", "paper", "difference", "tolerance", "verdict"),
+]
+
+
+def long_csv(table: Table) -> str:
+    """One line per row, column, split and weights (`last`, `selected`), in percent.
+
+    `status` says why a line has no numbers. `paper` is the printed number, the rest a `Comparison` with it;
+    empty where the paper prints none.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for group in table.layout.groups:
+        for row in group.rows:
+            names = [table.layout.number, group.name, row.label, row.variant or "", row.head or ""]
+            for index, column in enumerate(table.columns):
+                for split in table.layout.splits:
+                    for weights, entries in (("last", table.entries), ("selected", table.selected)):
+                        entry = entries[group.name, row.label][index]
+                        place = [f"{column.imbalance:g}", column.network, split, weights]
+                        writer.writerow([*names, *place, *csv_cells(table, row, column, split, entry)])
+    return text.getvalue()
+
+
+def csv_cells(table: Table, row: Row, column: Column, split: str, entry: Entry | None) -> list[str]:
+    """What follows the place of a number in `long_csv`."""
+
+    def fixed(*values: float | None) -> list[str]:
+        return ["" if value is None else f"{value:.4f}" for value in values]
+
+    found = table.compare(row, column, split, entry)
+    ours = found.ours
+    status = "" if ours else "empty group" if entry else table.empty(row, column)
+    ends = (ours.mean, ours.low, ours.high) if ours else (None,) * 3
+    return [
+        *fixed(*ends),
+        str(ours.seeds if ours else 0),
+        status,
+        "" if found.paper is None else str(found.paper),
+        *fixed(found.difference, found.tolerance),
+        found.verdict,
+    ]
+
+
+def metrics(table: Table) -> dict[str, dict[str, dict[str, float]]]:
+    """The filled rows of a table: means over all and few-shot classes, percent, by imbalance and variant."""
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    several = len({column.network for column in table.columns}) > 1
+    for group in table.layout.groups:
+        for row in group.rows:
+            name = f"{row.variant}+{row.head}" if row.head else str(row.variant)
+            for column, entry in zip(table.columns, table.entries[group.name, row.label], strict=True):
+                if entry:
+                    means = {
+                        split: round(value.mean, 4)
+                        for split in ("all", "few")
+                        if (value := entry[split]) is not None
+                    }
+                    full = f"{column.network}-{name}" if several else name
+                    result.setdefault(f"imb{column.imbalance:g}", {})[full] = means
+    return result

@@ -1,0 +1,244 @@
+"""One cell, from its plan to its files: training (of a head, for some) and prediction of the test split."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from longtail.errors import DivergedError
+from longtail.files import atomic_path, write_json
+from longtail.methods import build_method
+from longtail.networks import build_network
+from longtail.networks.heads import WithHead
+from longtail.networks.imagenet import load_backbone
+from longtail.networks.weights import load_weights
+from longtail.running.cell_folders import WEIGHTS_FILES, read_cell, sums
+from longtail.running.checkpoints import Checkpoints, Pace
+from longtail.running.jobs import CellInputs, Job
+from longtail.training.batches import Images, TrainingData
+from longtail.training.graphs import own_stream
+from longtail.training.image_sets import ImageSet
+from longtail.training.method import Task
+from longtail.training.precision import products, rounded
+from longtail.training.trainer import Trainer, predict
+
+if TYPE_CHECKING:
+    from longtail.training.from_files.decoders import Decoders
+
+
+def train_cell(
+    job: Job,
+    inputs: CellInputs,
+    directory: Path,
+    reached: Callable[[int], None] = lambda iteration: None,
+    stopping: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = lambda line: None,
+) -> bool:
+    """Train the cell of `job` and write its files into `directory` (see `write_cell`).
+
+    A checkpoint of the same fingerprint is taken up where it stopped. Test images are touched only by the
+    prediction, after the last iteration.
+
+    Args:
+        reached: told how many iterations are done.
+        stopping: asked after each iteration. Once it is true, a checkpoint is saved, and nothing written.
+        warn: told, in one line, of a checkpoint that cannot be used.
+
+    Returns:
+        Whether the cell came to its end.
+
+    Raises:
+        DivergedError: numbers are not finite, and were so when the last good state was taken up again and
+            looked at after each step; names iteration, learning rate and terms.
+        OSError: a full disk; the last good checkpoint is left.
+    """
+    try:
+        return _train(job, inputs, directory, reached, stopping, warn, careful=False)
+    except DivergedError:
+        pass  # its trainer is let go before there is another
+    return _train(job, inputs, directory, reached, stopping, warn, careful=True)
+
+
+def _train(
+    job: Job,
+    inputs: CellInputs,
+    directory: Path,
+    reached: Callable[[int], None],
+    stopping: Callable[[], bool],
+    warn: Callable[[str], None],
+    careful: bool,
+) -> bool:
+    with (
+        products(job.training.precision),
+        own_stream(torch.device(job.device)),
+        decoders_of(job, inputs) as decoders,
+    ):
+        trainer = build_trainer(job, inputs, decoders)
+        trainer.careful = careful
+        kept = None
+        if job.checkpoint is not None:
+            kept = Checkpoints(job.checkpoint, job.fingerprint, job.facts(inputs), warn)
+            state = kept.load(torch.device(job.device))
+            if state is not None:
+                trainer.load_state(state)
+        reached(trainer.iteration)
+        pace = Pace(job.checkpoint_share, job.checkpoint_seconds)
+        for _ in trainer.iterations():
+            reached(trainer.iteration)
+            stop = stopping()
+            if kept is not None and (stop or pace.due(trainer.between_epochs)):
+                since = time.monotonic()
+                trainer.check_finite()  # within an epoch nobody has looked yet
+                kept.save(trainer.state())
+                pace.saved(since)
+            if stop and trainer.iteration < job.training.iterations:
+                return False
+        write_cell(job, inputs, trainer, directory, decoders)
+    return True
+
+
+@contextmanager
+def decoders_of(job: Job, inputs: CellInputs) -> Iterator[Decoders | None]:
+    """The processes that decode the images of `inputs`; None where they are in memory."""
+    if isinstance(inputs.images, np.ndarray):
+        yield None
+        return
+    # here, not above: it imports torchvision, which takes seconds
+    from longtail.training.from_files.decoders import Decoders
+
+    decoders = Decoders(job.decoders)
+    try:
+        yield decoders
+    finally:
+        decoders.close()
+
+
+def build_trainer(job: Job, inputs: CellInputs, decoders: Decoders | None = None) -> Trainer:
+    """Network, method and data of `job`, before the first iteration; `decoders` for images that are files."""
+    plan, seed, device = job.plan, job.cell.seed, torch.device(job.device)
+    counts = torch.tensor(inputs.train.counts)
+    task = Task(counts=counts, seed=seed, imbalance=plan.imbalance, device=device)
+    method = build_method(job.method, job.settings, task)
+    network = build_network(plan.network, task.classes, seed)
+    if job.features is not None:
+        load_weights(network, job.features / WEIGHTS_FILES[job.settings["start"]])
+        network = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
+    else:
+        if job.weights is not None:
+            load_backbone(network, job.weights)  # type: ignore[arg-type]
+        if not job.training.backbone_rate:
+            network.freeze_backbone()  # type: ignore[operator]
+        network = method.adapt(network)
+    data = TrainingData(
+        _images(job, inputs, inputs.train.image, inputs.train.label, decoders),
+        _images(job, inputs, inputs.meta.image, inputs.meta.label, decoders),
+        job.training,
+        method,
+        seed,
+    )
+    network = rounded(network.to(device), job.training.precision, device)
+    return Trainer(network, method, data, job.training, task.classes)
+
+
+def _images(
+    job: Job, inputs: CellInputs, rows: np.ndarray, labels: np.ndarray, decoders: Decoders | None
+) -> ImageSet:
+    """The images with these numbers (the column `image` of the pool)."""
+    device, mean, std = torch.device(job.device), job.plan.mean, job.plan.std
+    if isinstance(inputs.images, np.ndarray):
+        return Images.of(inputs.images[rows], labels, mean, std, device)
+    from longtail.training.from_files.file_images import FileImages
+
+    assert decoders is not None
+    files, hashes = inputs.pool.files(inputs.images, rows)
+    side = inputs.pool.image_shape[0]
+    return FileImages(files, hashes, torch.from_numpy(labels).to(device), side, mean, std, decoders)
+
+
+def write_cell(
+    job: Job, inputs: CellInputs, trainer: Trainer, directory: Path, decoders: Decoders | None = None
+) -> None:
+    """Write a finished training: weights (of the head alone, for a head), history, predictions, facts.
+
+    Nothing here says what the cell is called: two variants can come to the same training, which is then
+    done once.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    metadata = {"fingerprint": job.fingerprint}
+    rows = inputs.pool.rows("test")
+    labels = inputs.pool.label[rows]
+    test = _images(job, inputs, inputs.pool.image[rows], labels, decoders)
+    logits = {"logits": predict(trainer.model, test)}
+    _save_weights(trainer.model, directory / WEIGHTS_FILES["last"])
+    trainer.model.load_state_dict(trainer.selected)
+    logits["logits_selected"] = predict(trainer.model, test)
+    _save_weights(trainer.model, directory / WEIGHTS_FILES["selected"])
+
+    trainer.history.write(directory / "history.parquet", metadata)
+    columns = {
+        "image": pa.array(inputs.pool.image[rows], pa.int64()),
+        "label": pa.array(labels, pa.int64()),
+        "hash": pa.array(inputs.pool.hash[rows].tolist(), pa.string()),
+        **{
+            name: pa.array(values.float().cpu().tolist(), pa.list_(pa.float32()))
+            for name, values in logits.items()
+        },
+    }
+    table = pa.table(columns).replace_schema_metadata({"longtail": json.dumps(metadata, sort_keys=True)})
+    with atomic_path(directory / "predictions.parquet") as temporary:
+        pq.write_table(table, temporary)
+    rates = trainer.data.throughput.rates(trainer.data.train.decoding_rate)
+    recorded = None if trainer.replays is None else trainer.replays.told
+    write_json(directory / "timing.json", {"seconds": trainer.seconds, **rates, "recorded": recorded})
+    write_json(directory / "fingerprint.json", job.facts(inputs))
+    write_json(
+        directory / "cell.json", {**_facts(job, inputs, trainer), **metadata, "files": sums(directory)}
+    )
+
+
+def _save_weights(model: nn.Module, path: Path) -> None:
+    saved = model.head if isinstance(model, WithHead) else model
+    state = {name: value.detach().cpu().contiguous() for name, value in saved.state_dict().items()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(state))  # a full disk is then an OSError
+
+
+def _facts(job: Job, inputs: CellInputs, trainer: Trainer) -> dict[str, Any]:
+    plan = job.plan
+    facts: dict[str, Any] = {
+        "benchmark": plan.benchmark,
+        "imbalance": plan.imbalance,
+        "method": plan.method,
+        "head": job.cell.head,
+        "seed": job.cell.seed,
+        "settings": job.settings,
+        "training": job.training.model_dump(mode="json"),
+        "network": plan.network,
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "iterations": trainer.iteration,
+        "selected_iteration": trainer.selected_iteration,
+        "counts": inputs.train.counts,
+        "class_names": list(inputs.pool.class_names),
+        "image_shape": list(inputs.pool.image_shape),
+        "mean": list(plan.mean),
+        "std": list(plan.std),
+        "manifests": inputs.fingerprints,
+        "disjoint": inputs.disjoint,
+        "device": job.device,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    if job.features is not None:
+        facts["features"] = read_cell(job.features)["fingerprint"]
+    return facts

@@ -1,0 +1,154 @@
+"""The state of a training on disk: whose it is, whether it is whole, and when it is worth saving.
+
+A file is one line, `longtail checkpoint <sha256 of the rest>`, and then what `torch.save` makes of a state.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longtail.files import own_temporary, remove_leftovers
+from longtail.planning.fingerprints import differences
+
+MARK = b"longtail checkpoint "
+
+
+class DamagedError(Exception):
+    """A file is not what was written."""
+
+
+@dataclass
+class Checkpoints:
+    """The last two states of one training; the older one is there in case the newer is damaged."""
+
+    path: Path
+    """Of the newer; the older lies beside it as `checkpoint.previous.pt`."""
+    fingerprint: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What `fingerprint` is a hash of, to say in what another training differs."""
+    warn: Callable[[str], None] = lambda line: None
+    """Told, in one line, of a file that cannot be used."""
+
+    @property
+    def previous(self) -> Path:
+        """The file of the older state."""
+        return self.path.with_name(f"{self.path.stem}.previous{self.path.suffix}")
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write `state`, read it back, and only then give up the older of the two that are there.
+
+        Raises OSError where the disk is full or what comes back is not what was written; the two then stay.
+        """
+        content = io.BytesIO()
+        found = {"fingerprint": self.fingerprint, "facts": dict(self.facts), "state": state}
+        torch.save(found, content)
+        payload = content.getbuffer()
+        checksum = hashlib.sha256(payload).hexdigest()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = own_temporary(self.path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(MARK + checksum.encode() + b"\n")
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                read_payload(temporary)
+            except DamagedError as error:
+                raise OSError(errno.EIO, f"{error} right after it was written", str(temporary)) from None
+            # at each moment one of the two names has a whole file
+            if self.path.exists():
+                self.path.replace(self.previous)
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The newest state that is whole and this training's, or None."""
+        remove_leftovers(self.path.parent)
+        for path in (self.path, self.previous):
+            if not path.is_file():
+                continue
+            try:
+                found = read_checkpoint(path, device)
+            except DamagedError as error:
+                self.warn(f"{path}: {error}; {self._instead(path, device)}")
+                continue
+            if found["fingerprint"] == self.fingerprint:
+                return found["state"]
+            reasons = differences(found["facts"], self.facts) or [f"fingerprint {found['fingerprint'][:12]}"]
+            self.warn(f"{path}: is of another training ({'; '.join(reasons)}) and is left alone")
+        return None
+
+    def _instead(self, path: Path, device: torch.device) -> str:
+        if path == self.path and self.previous.is_file():
+            try:
+                before = read_checkpoint(self.previous, device)
+                return f"going on from the one before it, iteration {before['state']['iteration']}"
+            except DamagedError:
+                return "so it is no use"
+        return "starting anew"
+
+    def remove(self) -> None:
+        """Delete both."""
+        for path in (self.path, self.previous):
+            path.unlink(missing_ok=True)
+
+
+def read_payload(path: Path) -> bytes:
+    """What stands below the first line of `path`. Raises DamagedError where its checksum is another."""
+    with path.open("rb") as file:
+        first, payload = file.readline(200), file.read()
+    if not first.startswith(MARK):
+        raise DamagedError("is damaged: not a checkpoint")
+    if first != MARK + hashlib.sha256(payload).hexdigest().encode() + b"\n":
+        raise DamagedError("is damaged: truncated or changed, by its checksum")
+    return payload
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """`fingerprint`, `facts` and `state` of a file. Raises DamagedError; no code in it is ever run."""
+    payload = io.BytesIO(read_payload(path))
+    try:
+        found = torch.load(payload, map_location=device, weights_only=True)
+    except Exception:  # whole, but not ours: it can fail in any way
+        raise DamagedError("is damaged: its content cannot be read") from None
+    if not isinstance(found, dict) or set(found) != {"fingerprint", "facts", "state"}:
+        raise DamagedError("is damaged: no state of a training in it")
+    return found
+
+
+class Pace:
+    """When to save: after an epoch as long as that takes no more than a share of the time, or when it is high
+    time, also within an epoch."""
+
+    def __init__(self, share: float, longest: float) -> None:
+        """`share`: of the training time; `longest`: seconds without a checkpoint, whatever it costs."""
+        self.share, self.longest = share, longest
+        self.start = self.last = time.monotonic()
+        self.spent = 0.0
+        self.expected = 0.01
+        """Seconds of the next save: what the last one took, and a guess before the first."""
+
+    def due(self, between_epochs: bool) -> bool:
+        """Whether to save now."""
+        now = time.monotonic()
+        if now - self.last >= self.longest:
+            return True
+        return between_epochs and self.spent + self.expected <= self.share * (now - self.start)
+
+    def saved(self, since: float) -> None:
+        """A save began at `since` (by `time.monotonic`) and is over now."""
+        self.last = time.monotonic()
+        self.expected = self.last - since
+        self.spent += self.expected

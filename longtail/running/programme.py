@@ -1,0 +1,186 @@
+"""All trainings of a benchmark in the order of their worth, and which of them a time budget still allows."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from longtail.config.benchmarks import Training
+from longtail.config.layouts import read_layouts
+from longtail.config.presets.preset import nearest
+from longtail.errors import InputError
+from longtail.planning.fingerprints import fingerprint
+from longtail.planning.plans import BundlePlan, Cell
+from longtail.running.pace import Pace
+
+FIRST = (
+    "cross_entropy",
+    "focal",
+    "balanced_softmax",
+    "difficulty_net",
+    "difficulty_net_detached",
+    "difficulty_net_balanced_softmax",
+)
+"""The variants that come first, then `FIRST_HEADS` on the features of `FIRST_FEATURES`."""
+FIRST_FEATURES = ("cross_entropy", "difficulty_net")
+FIRST_HEADS = ("crt", "lws", "las")
+FIRST_IMBALANCES = (100, 10)
+"""Where the paper has ablations, too; in place of 100 the largest planned one."""
+SWEEP = 5
+"""The table whose variants come after these."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training of the programme, and all cells whose result it is: two variants can come to the same
+    settings. `features` is the fingerprint of the training that a head stands on."""
+
+    fingerprint: str
+    features: str | None
+    cells: tuple[tuple[BundlePlan, Cell], ...]
+
+    @property
+    def plan(self) -> BundlePlan:
+        """That of its first cell."""
+        return self.cells[0][0]
+
+    @property
+    def cell(self) -> Cell:
+        """The first."""
+        return self.cells[0][1]
+
+    @property
+    def name(self) -> str:
+        """That of its first cell."""
+        return self.cell.name
+
+    @property
+    def method(self) -> str:
+        """What trains."""
+        return self.cell.head or self.plan.method
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of `method`."""
+        return self.plan.heads[self.cell.head].settings if self.cell.head else self.plan.settings
+
+    @property
+    def training(self) -> Training:
+        """Its schedule."""
+        return self.plan.heads[self.cell.head].training if self.cell.head else self.plan.training
+
+
+def row_name(cell: Cell) -> str:
+    """`difficulty_net`, or `difficulty_net-crt` for a head."""
+    return f"{cell.variant}-{cell.head}" if cell.head else cell.variant
+
+
+def select_cells(
+    plans: Sequence[BundlePlan], rows: Sequence[str], imbalances: Sequence[float], seeds: Sequence[int]
+) -> list[tuple[BundlePlan, Cell]]:
+    """The planned cells of `rows` (see `row_name`), `imbalances` and `seeds`, each of them all where none is
+    given; with the features of the heads among them. Raises InputError on one that is not planned."""
+    planned = [(plan, cell) for plan in plans for cell in plan.cells()]
+    for option, wanted, known in (
+        ("--only", rows, [row_name(cell) for _, cell in planned]),
+        ("--imbalance", [f"{r:g}" for r in imbalances], [f"{plan.imbalance:g}" for plan in plans]),
+        ("--seed", list(map(str, seeds)), [str(cell.seed) for _, cell in planned]),
+    ):
+        for name in wanted:
+            if name not in known:
+                raise InputError(f"{option} {name}: not planned; {nearest(name, list(dict.fromkeys(known)))}")
+    with_features = {*rows, *(name.rpartition("-")[0] for name in rows)}
+    return [
+        (plan, cell)
+        for plan, cell in planned
+        if (not rows or row_name(cell) in with_features)
+        and (not imbalances or cell.imbalance in imbalances)
+        and (not seeds or cell.seed in seeds)
+    ]
+
+
+def programme(
+    plans: Sequence[BundlePlan],
+    chosen: Sequence[tuple[BundlePlan, Cell]],
+    manifests: Mapping[float, dict[str, str]],
+) -> list[Step]:
+    """The trainings behind the `chosen` cells, each once, in order; with the cells of `plans` that they fill.
+
+    Seed by seed: `FIRST`, then their heads, at `FIRST_IMBALANCES`; the sweep over lambda there; the other
+    variants there; then the other imbalances. `manifests`: the fingerprints of the data sets by imbalance,
+    nothing where they are not made yet.
+    """
+    imbalances = list(dict.fromkeys(plan.imbalance for plan in plans))
+    seeds = list(dict.fromkeys(seed for plan in plans for seed in plan.seeds))
+    bundles = list(dict.fromkeys(plan.bundle for plan in plans))
+    largest = FIRST_IMBALANCES[0] if FIRST_IMBALANCES[0] in imbalances else max(imbalances)
+    first = [largest, *(r for r in FIRST_IMBALANCES[1:] if r in imbalances and r != largest)]
+    sweep = {row.variant for table in read_layouts().tables if table.number == SWEEP for row in table.rows}
+
+    def place(cell: Cell) -> tuple[int, ...]:
+        """Where a cell stands among those of its imbalance and seed: its part, and its place in that."""
+        heads = FIRST_HEADS if cell.variant in FIRST_FEATURES else ()
+        if cell.head in heads:
+            return 1, FIRST_FEATURES.index(cell.variant), heads.index(cell.head)
+        if cell.head is None and cell.variant in FIRST:
+            return 0, FIRST.index(cell.variant)
+        return 2 if cell.variant in sweep else 3, bundles.index(cell.bundle)
+
+    def rank(cell: Cell) -> tuple[int, ...]:
+        part, *inside = place(cell)
+        if cell.imbalance not in first:
+            return seeds.index(cell.seed), 4, imbalances.index(cell.imbalance), part, *inside
+        # the first variants and their heads are done at one imbalance before the next, the rest part by part
+        outer = 0 if part < 2 else part
+        return seeds.index(cell.seed), outer, first.index(cell.imbalance), part, *inside
+
+    found: dict[str, Step] = {}
+    for plan, cell in sorted(chosen, key=lambda pair: rank(pair[1])):
+        data = manifests.get(cell.imbalance, {})
+        mark = fingerprint(plan, cell, data)
+        features = fingerprint(plan, cell.below, data) if cell.head else None
+        found.setdefault(mark, Step(mark, features, ((plan, cell),)))
+    for plan in plans:
+        for cell in plan.cells():
+            step = found.get(fingerprint(plan, cell, manifests.get(cell.imbalance, {})))
+            if step and cell != step.cell:
+                found[step.fingerprint] = replace(step, cells=(*step.cells, (plan, cell)))
+    return list(found.values())
+
+
+class Budget:
+    """So many minutes from now on; None: no limit."""
+
+    def __init__(self, minutes: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.end = math.inf if minutes is None else clock() + 60 * minutes
+
+    @property
+    def left(self) -> float:
+        """Seconds to go, negative once they are over."""
+        return self.end - self.clock()
+
+    def __str__(self) -> str:
+        return "no limit" if self.left == math.inf else f"{max(self.left, 0) / 60:.1f} min left"
+
+
+def choose(
+    waiting: Sequence[Step], finished: set[str], begun: set[str], pace: Pace, left: float
+) -> Step | None:
+    """The first of the `waiting` steps to start with `left` seconds to go, or None.
+
+    A head waits for its features. A training that would not end in time is passed over, unless it was
+    `begun` before and so goes on from its checkpoint, or nothing was measured yet.
+    """
+    if left <= 0:
+        return None
+    for step in waiting:
+        if step.features is not None and step.features not in finished:
+            continue
+        expected = pace.expected(step)
+        if expected is None or expected <= left or step.fingerprint in begun:
+            return step
+    return None

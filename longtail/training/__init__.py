@@ -1,0 +1,1 @@
+"""The one training loop: trainer, batches, samplers, schedules, optimiser, histories."""

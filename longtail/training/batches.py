@@ -1,0 +1,192 @@
+"""The batches of one cell; and images that are held in memory, on the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longtail.config.benchmarks import Training
+from longtail.randomness import generator
+from longtail.training.augment.batch import AUGMENTS
+from longtail.training.image_sets import ImageSet, View
+from longtail.training.method import Batch, Method
+from longtail.training.samplers import ClassAwareSampler, Sampler, ShuffledSampler
+from longtail.training.throughput import Throughput
+from longtail.training.transfers import sent
+
+PART = 1024
+"""Images of a part of `Images.batches`."""
+AHEAD = 32
+"""Iterations whose batches are made at once on a GPU, for which one batch is little work."""
+
+
+def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 images [B, channels, H, W] as a network takes them, in channels-last order; floats count as
+    normalised already."""
+    if not images.is_floating_point():
+        centre, spread = (sent(torch.tensor(values), images.device) for values in (mean, std))
+        images = (images.float() / 255 - centre[:, None, None]) / spread[:, None, None]
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Images:
+    """An `ImageSet` in memory; labels int64 [N].
+
+    `raw` is uint8 [N, channels, H, W], which is what augmentation takes; floats count as normalised already.
+    """
+
+    raw: Tensor
+    labels: Tensor
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    """Of each channel, on the scale 0..1."""
+    _expected: list[View] = field(default_factory=list, repr=False)
+    _made: dict[tuple[int, str, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+    """Views that were made before they were asked for, by their keys."""
+
+    @classmethod
+    def of(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+    ) -> Images:
+        """From uint8 images [N, H, W, channels]."""
+        raw = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+        return cls(raw, torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device), mean, std)
+
+    @property
+    def ahead(self) -> int:
+        """On a CPU nothing is gained."""
+        return AHEAD if self.raw.is_cuda else 0
+
+    @property
+    def decoding_rate(self) -> None:
+        """Nothing is decoded."""
+        return None
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """All images as the network takes them, float32 [N, channels, H, W], without augmentation."""
+        return normalised(self.raw, self.mean, self.std)
+
+    def view(self, view: View) -> tuple[Tensor, Tensor]:
+        """The images, as the network takes them, and their labels; made together with those expected."""
+        if view.key not in self._made:
+            together = [other for other in self._expected if other.stream == view.stream]
+            self._expected[:] = [other for other in self._expected if other.stream != view.stream]
+            self._make([view, *(other for other in together if other.key != view.key)])
+        return self._made.pop(view.key)
+
+    def _make(self, views: Sequence[View]) -> None:
+        """Those of one stream."""
+        rows = sent(torch.cat([view.rows for view in views]), self.raw.device)
+        if views[0].augment is None:
+            images = self.pixels[rows]
+        else:
+            augment = AUGMENTS[views[0].augment]
+            draws = [generator(view.seed, view.stream, view.step) for view in views]
+            numbers = [augment.draw(len(view.rows), own) for view, own in zip(views, draws, strict=True)]
+            images = normalised(augment.apply(self.raw[rows], torch.cat(numbers)), self.mean, self.std)
+        sizes = [len(view.rows) for view in views]
+        parts = zip(views, images.split(sizes), self.labels[rows].split(sizes), strict=True)
+        self._made.update({view.key: (own, labels) for view, own, labels in parts})
+
+    def expect(self, view: View) -> None:
+        """Note it."""
+        self._expected.append(view)
+
+    def settle(self, view: View) -> None:
+        """Nothing to do."""
+
+    def batches(self) -> Iterator[Tensor]:
+        """All images."""
+        return iter(self.pixels.split(PART))
+
+
+Kind = TypeVar("Kind", bound=ImageSet)
+
+
+class TrainingData(Generic[Kind]):
+    """Training and meta batches of one cell, each a function of (seed, iteration).
+
+    (Where a method brings a sampler of its own, also of the state of that method.)
+    """
+
+    def __init__(self, train: Kind, meta: Kind, training: Training, method: Method, seed: int) -> None:
+        self.train, self.meta, self.seed, self.training = train, meta, seed, training
+        self.two_views, self.draws_ahead = method.uses_second_view, method.draws_ahead
+        self.throughput = Throughput()
+        self._told: dict[str, int] = {}
+        """The first iteration of which nothing was expected yet, by stream."""
+        labels = train.labels.cpu()
+        self.sampler = method.sampler(training.sampler, labels, training.batch_size)
+        self.meta_from_training = method.meta_from_training
+        self.meta_sampler: Sampler = ShuffledSampler(
+            meta.labels.numel(), training.meta_batch_size, seed, stream="meta_order"
+        )
+        if self.meta_from_training:
+            self.meta_sampler = ClassAwareSampler(
+                labels, training.meta_batch_size, seed, per_class=1, stream="meta_order"
+            )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Iterations from one refresh of the accuracies to the next."""
+        return self.sampler.batches_per_epoch
+
+    def train_batch(self, iteration: int) -> Batch:
+        """The augmented training batch of `iteration`."""
+        (images, labels), *second = [self._made(self.train, view) for view in self._train_views(iteration)]
+        for later in self._later(self.train, iteration, "train") if self.draws_ahead else ():
+            for view in self._train_views(later):
+                self.train.expect(view)
+        return Batch(images, labels, second[0][0] if second else None)
+
+    def meta_batch(self, iteration: int) -> Batch:
+        """The meta batch of `iteration`.
+
+        Images of the meta set are not augmented (the authors' code uses test transforms), training images
+        are.
+        """
+        source: ImageSet = self.train if self.meta_from_training else self.meta
+        images, labels = self._made(source, self._meta_view(iteration))
+        for later in self._later(source, iteration, "meta"):
+            source.expect(self._meta_view(later))
+        return Batch(images, labels)
+
+    def _train_views(self, iteration: int) -> list[View]:
+        rows = self.sampler.batch(iteration)
+        views = [View(rows, self.training.augment, self.seed, "augment", iteration)]
+        if self.two_views:
+            views.append(View(rows, self.training.second_augment, self.seed, "second_augment", iteration))
+        return views
+
+    def _meta_view(self, iteration: int) -> View:
+        augment = self.training.augment if self.meta_from_training else None
+        return View(self.meta_sampler.batch(iteration), augment, self.seed, "meta_augment", iteration)
+
+    def _later(self, source: ImageSet, iteration: int, stream: str) -> range:
+        """The iterations after this one whose batches can be begun now, each named once."""
+        first = max(iteration + 1, self._told.get(stream, 0))
+        end = min(iteration + 1 + source.ahead, self.training.iterations)
+        self._told[stream] = max(first, end)
+        return range(first, end)
+
+    def _made(self, source: ImageSet, view: View) -> tuple[Tensor, Tensor]:
+        source.settle(view)
+        began = time.monotonic()
+        images, labels = source.view(view)
+        self.throughput.loading += time.monotonic() - began
+        self.throughput.images += len(images)
+        return images, labels

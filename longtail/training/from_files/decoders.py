@@ -1,0 +1,157 @@
+"""Processes that read, check and decode image files while a training goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from longtail.data.image_files import decode, shown
+from longtail.errors import InputError
+from longtail.training.from_files import photographs
+
+CHUNK = 16
+"""Images that a process decodes before it answers."""
+WATCH = 2.0
+"""Seconds between two looks at whether the training is still there."""
+
+REMEDY = "`python -m stages.prepare --verify` reads all images"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Images to decode: n files with the sha256 of their bytes, each to become `side` x `side` pixels.
+
+    `draws` float64 [n, `photographs.DRAWS`] are what `augment` takes; None: the test view.
+    """
+
+    files: list[tuple[Path, str]]
+    augment: str | None
+    draws: Tensor | None
+    side: int
+
+    def parts(self) -> list[Order]:
+        """The same in pieces of `CHUNK` images."""
+        starts = range(0, len(self.files), CHUNK)
+        return [
+            Order(
+                self.files[start : start + CHUNK],
+                self.augment,
+                # a copy: a piece is sent to another process, and would take all of it along
+                None if self.draws is None else self.draws[start : start + CHUNK].clone(),
+                self.side,
+            )
+            for start in starts
+        ]
+
+
+def decoded(order: Order) -> tuple[NDArray[np.uint8], float]:
+    """The images uint8 [n, 3, side, side], and the seconds that it took.
+
+    Raises InputError for a file that is gone, is not the one that the pool was made of, or is damaged.
+    """
+    began = time.monotonic()
+    images = np.empty((len(order.files), 3, order.side, order.side), np.uint8)
+    for row, (file, content) in enumerate(order.files):
+        try:
+            found = file.read_bytes()
+        except OSError as error:
+            raise InputError(f"{shown(file)}: {error.strerror}; {REMEDY}") from None
+        if hashlib.sha256(found).hexdigest() != content:
+            raise InputError(
+                f"{shown(file)}: changed since the pool was made; `dvc repro prepare` takes it in"
+            )
+        image = decode(file, "RGB", found)
+        if order.augment is None or order.draws is None:
+            image = photographs.centre(image, order.side)
+        else:
+            image = photographs.VIEWS[order.augment](image, order.draws[row], order.side)
+        images[row] = photographs.pixels_of(image)
+    return images, time.monotonic() - began
+
+
+def _start(parent: int) -> None:
+    """Of a new process: one thread, deaf to Ctrl-C, and gone when the training is."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what the training does then is not for its copies
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Decoders:
+    """`workers` processes; with 0 of them images are decoded when they are asked for, by who asks.
+
+    The same order gives the same bytes either way.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.images = 0
+        self.seconds = 0.0
+        """Of all processes together, for `images`."""
+        self._pool: ProcessPoolExecutor | None = None
+        if workers:
+            # forked processes share what is imported; no GPU is used in them
+            method = "fork" if sys.platform == "linux" else "spawn"
+            context = multiprocessing.get_context(method)
+            self._pool = ProcessPoolExecutor(workers, context, _start, (os.getpid(),))
+            self._pool.submit(os.getpid).result()  # they start now, before the training takes a GPU into use
+
+    @property
+    def rate(self) -> float | None:
+        """Images a second, of all processes together where none has to wait."""
+        return self.images * max(1, self.workers) / self.seconds if self.seconds else None
+
+    def begin(self, order: Order) -> Decoding:
+        """Hand an order out to the processes."""
+        parts = order.parts()
+        return Decoding(self, [self._pool.submit(decoded, part) if self._pool else part for part in parts])
+
+    def close(self) -> None:
+        """End the processes; what they have not begun is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """An order under way."""
+
+    decoders: Decoders
+    parts: list[Future[tuple[NDArray[np.uint8], float]] | Order]
+
+    @property
+    def ready(self) -> bool:
+        """Whether `images` would answer at once."""
+        return all(isinstance(part, Future) and part.done() for part in self.parts)
+
+    def images(self) -> NDArray[np.uint8]:
+        """uint8 [n, 3, side, side], once all are there. Raises InputError as `decoded`."""
+        try:
+            found = [part.result() if isinstance(part, Future) else decoded(part) for part in self.parts]
+        except BrokenProcessPool:
+            raise InputError(
+                f"a process that decodes images ended (out of memory, or by a damaged image); {REMEDY}"
+            ) from None
+        self.decoders.images += sum(len(images) for images, _ in found)
+        self.decoders.seconds += sum(seconds for _, seconds in found)
+        return np.concatenate([images for images, _ in found])

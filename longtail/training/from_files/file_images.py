@@ -1,0 +1,96 @@
+"""Labelled images that stay files: decoded for each batch, while the batches before it train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from longtail.randomness import generator
+from longtail.training.batches import normalised
+from longtail.training.from_files.decoders import Decoders, Decoding, Order
+from longtail.training.from_files.photographs import DRAWS
+from longtail.training.image_sets import View
+from longtail.training.transfers import sent
+
+BATCH = 128
+"""Images of a part of `batches`."""
+AHEAD = 2
+"""Iterations whose images are decoded before they are asked for."""
+PARTS_AHEAD = 3
+"""Parts of `batches` for which the same is true."""
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """An `ImageSet` of files [N] with the sha256 of each, and labels int64 [N] on the device."""
+
+    files: Sequence[Path]
+    hashes: Sequence[str]
+    labels: Tensor
+    side: int
+    """Of the squares that a network gets, in pixels."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    decoders: Decoders
+    begun: dict[tuple[int, str, int], Decoding] = field(default_factory=dict)
+    """Views under way, by their keys."""
+
+    @property
+    def ahead(self) -> int:
+        """Decoders work beside the training."""
+        return AHEAD
+
+    @property
+    def decoding_rate(self) -> float | None:
+        """See `Decoders.rate`."""
+        return self.decoders.rate
+
+    def _order(self, rows: Sequence[int], augment: str | None = None, draws: Tensor | None = None) -> Order:
+        return Order([(self.files[row], self.hashes[row]) for row in rows], augment, draws, self.side)
+
+    def expect(self, view: View) -> None:
+        """Begin to decode."""
+        if view.key in self.begun:
+            return
+        draws = None
+        if view.augment is not None:
+            draws = torch.rand(
+                len(view.rows),
+                DRAWS,
+                generator=generator(view.seed, view.stream, view.step),
+                dtype=torch.float64,
+            )
+        order = self._order(view.rows.tolist(), view.augment, draws)
+        self.begun[view.key] = self.decoders.begin(order)
+
+    def settle(self, view: View) -> None:
+        """Wait for a GPU where the images of `view` are not decoded yet."""
+        begun = self.begun.get(view.key)
+        if self.labels.is_cuda and not (begun and begun.ready):
+            torch.cuda.synchronize(self.labels.device)
+
+    def view(self, view: View) -> tuple[Tensor, Tensor]:
+        """The images, float32 [B, 3, side, side], and their labels [B]."""
+        self.expect(view)
+        images = self._on_device(self.begun.pop(view.key))
+        return images, self.labels[sent(view.rows, self.labels.device)]
+
+    def batches(self) -> Iterator[Tensor]:
+        """All images, some parts ahead of the one that is asked for."""
+        starts = range(0, len(self.files), BATCH)
+        waiting: list[Decoding] = []
+        for start in starts:
+            rows = range(start, min(start + BATCH, len(self.files)))
+            waiting.append(self.decoders.begin(self._order(rows)))
+            if len(waiting) > PARTS_AHEAD:
+                yield self._on_device(waiting.pop(0))
+        for decoding in waiting:
+            yield self._on_device(decoding)
+
+    def _on_device(self, decoding: Decoding) -> Tensor:
+        images = sent(torch.from_numpy(decoding.images()), self.labels.device)
+        return normalised(images, self.mean, self.std)

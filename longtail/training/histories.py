@@ -1,0 +1,93 @@
+"""What happened in a training, epoch by epoch: no wall time, so equal trainings give equal bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from longtail.errors import InputError
+from longtail.files import atomic_path
+
+SCALARS = (
+    "lr",
+    "train_loss",
+    "meta_loss",
+    "driver_loss",
+    "grad_norm_driver",
+    "grad_norm_meta",
+    "entropy",
+    "meta_accuracy",
+)
+"""Columns of float64; NaN where a method has no such thing."""
+
+CLASSWISE = ("accuracy", "difficulty", "weight")
+"""Columns of lists [C]; null where a method has no such thing."""
+
+SCHEMA = pa.schema(
+    [("epoch", pa.int64()), ("iteration", pa.int64())]
+    + [(name, pa.float64()) for name in SCALARS]
+    + [(name, pa.list_(pa.float64())) for name in CLASSWISE]
+)
+
+
+@dataclass
+class History:
+    """Rows in the order of epochs; row 0 stands before any training.
+
+    Losses and gradient norms are means over the epoch's iterations; `accuracy`, `difficulty`, `weight`
+    and `entropy` are those in force at its end, after the accuracies were refreshed.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, **values: Any) -> None:
+        """Append one epoch; scalars left out are NaN, classwise values left out are null."""
+        row: dict[str, Any] = {name: float("nan") for name in SCALARS}
+        row.update(dict.fromkeys(CLASSWISE))
+        unknown = set(values) - set(SCHEMA.names)
+        if unknown:
+            raise ValueError(f"history has no column {sorted(unknown)}")
+        self.rows.append({**row, **values})
+
+    def write(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        """Write as parquet; `metadata` (fingerprint, cell) goes into the schema."""
+        schema = SCHEMA.with_metadata({"longtail": json.dumps(metadata, sort_keys=True)})
+        with atomic_path(path) as temporary:
+            pq.write_table(pa.Table.from_pylist(self.rows, schema=schema), temporary)
+
+
+def read_history(path: Path) -> pa.Table:
+    """The history as a table. Raises InputError where it is missing, broken or of another form."""
+    remedy = "train the cell again (`dvc repro represent retrain`)"
+    if not path.is_file():
+        raise InputError(f"{path}: no such history; {remedy}")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not readable ({' '.join(str(error).split())}); {remedy}") from None
+    if not table.schema.equals(SCHEMA):
+        raise InputError(f"{path}: has columns {', '.join(table.schema.names)}, not a history's; {remedy}")
+    steps = table["iteration"].to_pylist()
+    if not steps or None in steps or any(later <= step for step, later in pairwise(steps)):
+        raise InputError(f"{path}: iterations that are missing or do not rise; {remedy}")
+    for name in SCALARS:
+        wrong = [row for row, value in enumerate(table[name].to_pylist()) if value in (inf, -inf)]
+        if wrong:
+            raise InputError(f"{path}: {name} is infinite in row {wrong[0]}; {remedy}")
+    return table
+
+
+def read_fingerprint(path: Path, table: pa.Table) -> str:
+    """The fingerprint of the training of the history `table`, read from `path`. Raises InputError."""
+    try:
+        return str(json.loads((table.schema.metadata or {})[b"longtail"])["fingerprint"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise InputError(f"{path}: no fingerprint in it; run `dvc repro`") from None

@@ -1,0 +1,312 @@
+"""A trained cell made again from its folder, and `predict` on image files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from longtail.commands.predict import BATCH, main
+from longtail.data.image_files import find_images, read_image
+from longtail.errors import InputError
+from longtail.inference.predictors import Weights, load_predictor
+from longtail.pipeline import console
+from tests.support.trained_cells import digits, inputs, train, unseen_images
+
+ROOT = Path(__file__).parents[2]
+MODELS = Path("models/digits-lt/imb50")
+CELLS = {
+    "a network": MODELS / "cross_entropy/seed1",
+    "a network that its method changed": MODELS / "ldam/seed1",
+    "a head on the selected features": MODELS / "cross_entropy-heads/crt-seed1",
+    "a head of another class": MODELS / "cross_entropy-heads/tau_norm-seed1",
+}
+PLAIN, LDAM, CRT, _ = CELLS.values()
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with models/."""
+    root = tmp_path_factory.mktemp("trained")
+    for variant, head in (
+        ("cross_entropy", None),
+        ("ldam", None),
+        ("cross_entropy", "crt"),
+        ("cross_entropy", "tau_norm"),
+    ):
+        train(root, variant, head)
+    return root
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to spoil; the working folder."""
+    copy = tmp_path / "work"
+    shutil.copytree(trained, copy)
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    facts = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({name: value for name, value in facts.items() if value != "gone"}))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_model_from_its_folder_gives_the_logits_that_its_training_saved(cell: str, trained: Path) -> None:
+    table = pq.read_table(trained / CELLS[cell] / "predictions.parquet")
+    columns: dict[Weights, str] = {"last": "logits", "selected": "logits_selected"}
+    for weights, column in columns.items():
+        predictor = load_predictor(trained / CELLS[cell], weights)
+        logits = predictor.logits(unseen_images())
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, np.array(table[column].to_pylist()), rtol=1e-5, atol=1e-5)
+        exponentials = np.exp(logits.astype(float) - logits.max(axis=1, keepdims=True))
+        expected = exponentials / exponentials.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(predictor.probabilities(unseen_images()), expected, rtol=1e-12)
+        assert predictor.class_names == tuple("0123456789")
+
+
+def test_the_features_of_a_head_are_those_that_its_settings_name(folder: Path) -> None:
+    """crt starts from the selected weights: those of the last iteration may go, the others may not."""
+    assert json.loads((CRT / "cell.json").read_text())["settings"]["start"] == "selected"
+    expected = load_predictor(CRT).logits(unseen_images())
+    (PLAIN / "weights.safetensors").unlink()
+    np.testing.assert_array_equal(load_predictor(CRT).logits(unseen_images()), expected)
+    moved = (PLAIN / "selected.safetensors").rename("elsewhere")
+    with pytest.raises(InputError, match=r"selected\.safetensors: no such file"):
+        load_predictor(CRT)
+    shutil.copytree(PLAIN, "features")
+    moved.rename("features/selected.safetensors")
+    shutil.rmtree(PLAIN)
+    found = load_predictor(CRT, features=Path("features")).logits(unseen_images())
+    np.testing.assert_array_equal(found, expected)
+
+
+def spoil_truncate(folder: Path) -> None:
+    path = PLAIN / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+BROKEN = {
+    "no cell": (Path("models"), lambda folder: None, "models/cell.json: no such cell"),
+    "a file": (PLAIN / "cell.json", lambda folder: None, "a file; a model is the folder of a cell"),
+    "no weights": (PLAIN, lambda folder: (PLAIN / "weights.safetensors").unlink(), "no such file"),
+    "truncated weights": (PLAIN, spoil_truncate, "truncated, or no safetensors"),
+    "weights of another network": (
+        PLAIN,
+        lambda folder: shutil.copy(LDAM / "weights.safetensors", PLAIN),
+        "weights of another network",
+    ),
+    "an older cell": (
+        PLAIN,
+        lambda folder: rewrite(PLAIN / "cell.json", mean="gone"),
+        "mean: missing; `dvc repro`",
+    ),
+    "an unknown method": (
+        PLAIN,
+        lambda folder: rewrite(PLAIN / "cell.json", method="magic"),
+        "method 'magic' is not known",
+    ),
+    "an unknown network": (
+        PLAIN,
+        lambda folder: rewrite(PLAIN / "cell.json", network="vgg"),
+        "network 'vgg' is not known",
+    ),
+    "unknown settings": (
+        PLAIN,
+        lambda folder: rewrite(CRT / "cell.json", settings={"start": "last", "colour": 1}),
+        "settings.colour",
+    ),
+    "features that are gone": (
+        CRT,
+        lambda folder: shutil.rmtree(PLAIN),
+        "a head, and the features below it are gone",
+    ),
+    "features of another training": (
+        CRT,
+        lambda folder: rewrite(PLAIN / "cell.json", fingerprint="f" * 64),
+        "has ffffffffffff: one of the two was trained anew",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_wrong_with_a_model_is_one_line(name: str, folder: Path) -> None:
+    model, spoil, expected = BROKEN[name]
+    spoil(folder)
+    with pytest.raises(InputError) as caught:
+        load_predictor(CRT if name == "unknown settings" else model)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_that_are_no_images_of_the_model_are_refused(trained: Path) -> None:
+    predictor = load_predictor(trained / PLAIN)
+    assert predictor.logits(np.zeros((0, *SHAPE), np.uint8)).shape == (0, 10)
+    for wrong in (np.zeros((2, *SHAPE)), np.zeros((2, 8, 8, 3), np.uint8), np.zeros(SHAPE, np.uint8)):
+        with pytest.raises(ValueError, match="expected uint8 of 8x8x1 each"):
+            predictor.logits(wrong)  # type: ignore[arg-type]
+
+
+def test_files_of_the_right_size_are_read_to_the_pixel(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    colour = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey).save(tmp_path / "grey.bmp")
+    Image.fromarray(colour).save(tmp_path / "colour.webp", lossless=True)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
+    for name in ("grey.png", "grey.bmp", "sixteen.png"):
+        np.testing.assert_array_equal(read_image(tmp_path / name, SHAPE)[0][..., 0], grey)
+    np.testing.assert_array_equal(read_image(tmp_path / "colour.webp", (8, 8, 3))[0], colour)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "grey.png", (8, 8, 3))[0], grey[..., None].repeat(3, axis=2)
+    )
+    assert np.ptp(read_image(tmp_path / "colour.webp", SHAPE)[0]) > 0
+
+
+def test_a_larger_image_is_resized_with_antialiasing(tmp_path: Path) -> None:
+    board = np.indices((48, 64)).sum(axis=0) % 2 * 255
+    Image.fromarray(board.astype(np.uint8)).save(tmp_path / "board.png")
+    image, found = read_image(tmp_path / "board.png", SHAPE)
+    assert (image.shape, found) == (SHAPE, (48, 64))
+    assert np.abs(image.astype(int) - 127).max() <= 3  # single pixels of the file would be 0 or 255
+
+
+def huge_png() -> bytes:
+    """A PNG whose header promises 60000 x 60000 pixels."""
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def spoilt_images(folder: Path) -> dict[Path, str]:
+    """Images that cannot be read, with what is said of them."""
+    draws = np.random.default_rng(0)
+    Image.fromarray(draws.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / "a.png")
+    whole = (folder / "a.png").read_bytes()
+    Image.new("L", (9, 9)).save(folder / "b.gif")
+    contents = {
+        "a.png": (whole[: len(whole) // 2], "damaged, or not readable"),
+        "b.gif": ((folder / "b.gif").read_bytes(), "not an image in PNG, JPEG, BMP, WEBP"),
+        "c.jpg": (b"no image", "not an image in"),
+        "d.png": (b"", "not an image in"),
+        "e.png": (huge_png(), "more than 80,000,000 pixels"),
+        "f\n.png": (b"", "f\\n.png': not an image in"),
+    }
+    for name, (content, _) in contents.items():
+        (folder / name).write_bytes(content)
+    return {folder / name: expected for name, (_, expected) in contents.items()} | {
+        folder / "missing.png": "missing.png: no such file"
+    }
+
+
+def test_what_is_wrong_with_an_image_is_one_line(tmp_path: Path) -> None:
+    for path, expected in spoilt_images(tmp_path).items():
+        with pytest.raises(InputError) as caught:
+            read_image(path, SHAPE)
+        assert expected in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_folders_are_searched_in_order_and_no_link_leads_out_of_them(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    names = ["b.png", "a/z.JPG", "a/b/c.webp", "c.jpeg", "d.bmp"]
+    for path in (*(inside / name for name in names), inside / "notes.txt", outside / "secret.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (inside / "link.png").symlink_to(outside / "secret.png")
+    (inside / "loop").symlink_to(inside)
+    (inside / "a/away").symlink_to(outside)
+    found = find_images([inside / "c.jpeg", inside])
+    assert found.files == [inside / name for name in ("c.jpeg", "a/b/c.webp", "a/z.JPG", "b.png", "d.bmp")]
+    assert found.links == [inside / name for name in ("a/away", "link.png", "loop")]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="a folder without an image"):
+        find_images([tmp_path / "empty"])
+
+
+def save_digits(folder: Path, count: int) -> np.ndarray:
+    """The first test digits as files; their rows in predictions.parquet are the numbers in the names."""
+    folder.mkdir()
+    for row, image in enumerate(unseen_images()[:count]):
+        Image.fromarray(image[..., 0]).save(folder / f"{row:04}.png")
+    return digits().label[inputs().pool.image[inputs().pool.rows("test")]][:count]
+
+
+def test_predict_prints_the_classes_of_every_image_and_writes_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = BATCH + 9  # more than one batch
+    labels = save_digits(folder / "images", count)
+    main(images=[Path("images")], model=CRT, top=10, csv=Path("new/out.csv"), device="cpu")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("predict      imb50-cross_entropy-crt-seed1, last weights (iteration 30)")
+    assert lines[-1] == f"predict      done: {count} images, new/out.csv"
+    answers = lines[1:-1]
+    assert len(answers) == count
+    assert len({len(line) for line in answers}) == 1
+    rows = list(csv.DictReader(Path("new/out.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["path", "rank", "class", "probability"]
+    expected = np.array(pq.read_table(CRT / "predictions.parquet")["logits"].to_pylist())[:count]
+    for index, line in enumerate(answers):
+        own = rows[10 * index : 10 * index + 10]
+        assert {row["path"] for row in own} == {f"images/{index:04}.png"} == {line.split()[0]}
+        assert [row["rank"] for row in own] == [str(rank) for rank in range(1, 11)]
+        assert [int(row["class"]) for row in own] == np.argsort(-expected[index], kind="stable").tolist()
+        assert sum(float(row["probability"]) for row in own) == pytest.approx(1, abs=1e-4)
+        assert line.split()[1:3] == [own[0]["class"], f"{100 * float(own[0]['probability']):.1f}"]
+    best = np.array([int(row["class"]) for row in rows[::10]])
+    assert (best == labels).mean() > 0.4
+
+
+def test_bad_images_are_left_out_only_when_that_is_wanted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_digits(folder / "images", 3)
+    Image.new("L", (20, 16)).save(folder / "images/wide.png")
+    bad = spoilt_images(folder)
+    given = [*bad, Path("images")]
+    Path("out.csv").write_text("old")
+    with pytest.raises(InputError, match="--skip-bad goes on with the others"):
+        main(images=given, model=PLAIN, csv=Path("out.csv"), device="cpu")
+    assert Path("out.csv").read_text() == "old"
+    capsys.readouterr()
+    main(images=given, model=PLAIN, csv=Path("out.csv"), skip_bad=True, device="cpu")
+    said = capsys.readouterr().out.splitlines()
+    assert len(Path("out.csv").read_text().splitlines()) == 1 + 4 * 3
+    left_out = [line for line in said if "left out: " in line]
+    assert len(left_out) == len(bad)
+    assert "predict      images/wide.png is 16x20: resized to 8x8, as all that differ" in said
+    assert said[-1] == f"predict      done: 4 images, {len(bad)} left out, 1 resized, out.csv"
+    with pytest.raises(InputError, match=f"none of {len(bad)} images could be read; the first: "):
+        main(images=list(bad), model=PLAIN, skip_bad=True, device="cpu")
+    arguments: dict[str, Any] = {"images": [Path("images")], "model": PLAIN}
+    wrong: dict[str, Any]
+    for wrong in ({"weights": "best"}, {"device": "tpu"}, {"csv": folder}):
+        with pytest.raises(InputError, match=f"--{next(iter(wrong))} "):
+            main(**arguments, **wrong)
+
+
+def test_an_error_is_one_line_and_exit_code_2(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["predict", "--model", str(PLAIN), "--device", "cpu", "missing.png"])
+    with pytest.raises(SystemExit) as stop:
+        console.run(main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: missing.png: no such file; --skip-bad goes on with the others\n"

@@ -1,0 +1,229 @@
+import csv
+import io
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from longtail.config.benchmarks import DIGITS_LT
+from longtail.config.layouts import read_layouts
+from longtail.errors import InputError
+from longtail.pipeline import paths
+from longtail.planning.plans import TablesPlan, read_tables_plan
+from longtail.reporting import table_text, tables
+from longtail.reporting.reports import CellReport, read_reports
+from tests.support import report_fixtures as fixtures
+
+LAYOUTS = {layout.number: layout for layout in read_layouts().tables}
+
+
+def read(folder: Path) -> tuple[TablesPlan, list[CellReport]]:
+    plan = read_tables_plan(folder / paths.tables_plan(fixtures.BENCHMARK))
+    reports, failures = read_reports(
+        plan,
+        lambda *cell: folder / paths.cell_report(fixtures.BENCHMARK, *cell),
+        lambda *cell: folder / paths.model(fixtures.BENCHMARK, *cell),
+    )
+    assert failures == []
+    return plan, reports
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> tuple[TablesPlan, list[CellReport]]:
+    folder = tmp_path_factory.mktemp("study")
+    fixtures.evaluate(folder, fixtures.build(folder, variants=fixtures.SOME))
+    return read(folder)
+
+
+def rows_of(markdown: str) -> list[list[str]]:
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_a_row_holds_the_mean_and_t_interval_of_its_own_cells(study):
+    plan, reports = study
+    values = [
+        report.accuracy["few"]
+        for report in reports
+        if (report.variant, report.head, report.imbalance) == ("difficulty_net", "lws", 50)
+    ]
+    assert len(values) == 3
+    table = tables.fill(LAYOUTS[1], plan, reports)
+    entry = table.entries["decoupled learning", "Ours + LWS"][0]
+    assert entry is not None
+    interval = entry["few"]
+    assert interval is not None
+    assert interval.mean == pytest.approx(np.mean(values))
+    assert interval.half_width == pytest.approx(4.302653 * np.std(values, ddof=1) / np.sqrt(3), rel=1e-6)
+    row = next(row for row in rows_of(table_text.markdown(table)) if row[0] == "Ours + LWS")
+    assert row[4] == f"{interval.mean:.1f} ± {interval.half_width:.1f}"
+
+
+def test_heads_and_variants_do_not_mix(study):
+    plan, reports = study
+    table = tables.fill(LAYOUTS[1], plan, reports)
+    # CDB-CE, Ours and its sum with Balanced Softmax; four heads and three of Ours; four controls
+    found = [entries[0]["all"] for entries in table.entries.values() if entries[0]]
+    assert len(found) == 14
+    assert len({interval.mean for interval in found if interval}) == 14
+
+
+@pytest.mark.parametrize("number", LAYOUTS)
+def test_not_yet_are_exactly_the_rows_without_planned_cells(study, number):
+    markdown = table_text.markdown(tables.fill(LAYOUTS[number], *study))
+    shown = {row[0]: " ".join(row[1:]) for row in rows_of(markdown)[3:] if not row[0].startswith("*")}
+    waiting = {label for label, cells in shown.items() if "not yet" in cells}
+    rows = LAYOUTS[number].rows
+    planned = {(bundle.variant, member.head) for bundle in study[0].bundles for member in bundle.members}
+    empty = [row for row in rows if (row.variant, row.head) not in planned]
+    assert waiting == {table_text.symbols(row.label) for row in empty if not row.copied}
+    assert len(shown) == len(rows)
+    for row in empty:  # no number of anybody's stands there
+        assert not re.search(r"\d", shown[table_text.symbols(row.label)])
+
+
+def test_copied_rows_say_so(study):
+    markdown = table_text.markdown(tables.fill(LAYOUTS[1], *study))
+    assert [row[1] for row in rows_of(markdown) if row[0] == "PaCo + Bal. Softmax †"] == ["†"]
+    assert "† copied in the paper, not run here" in markdown
+
+
+def test_columns_are_the_papers(study):
+    headers = {n: rows_of(table_text.markdown(tables.fill(LAYOUTS[n], *study))) for n in LAYOUTS}
+    four = ["**All**", "**Many**", "**Med**", "**Few**"]
+    for number in (1, 5):
+        assert headers[number][0] == ["Method", "Imbalance 50", "", "", "", "Imbalance 10", "", "", ""]
+        assert headers[number][2][1:] == four * 2
+    assert headers[2][0] == ["Method", "digits_resnet", "", "", ""]
+    assert headers[3][2][1:] == [*four[1:], four[0]]
+    assert headers[4][0][:6] == ["Method", "S/C", "A/R", "ML", "L_dr", "Imbalance 50"]
+
+
+@pytest.mark.parametrize("number", LAYOUTS)
+def test_markdown_is_aligned(study, number):
+    markdown = table_text.markdown(tables.fill(LAYOUTS[number], *study))
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    assert len({tuple(i for i, letter in enumerate(line) if letter == "|") for line in lines}) == 1
+
+
+def test_conditions_stand_below_the_table(study):
+    markdown = table_text.markdown(tables.fill(LAYOUTS[1], *study))
+    for fact in (
+        "Benchmark digits-lt, network digits_resnet; ",
+        f"{DIGITS_LT.represent.iterations} iterations end to end, "
+        f"{DIGITS_LT.retrain.iterations} for retrained classifiers; accuracy of the weights after the last",
+        "3 seeds (1, 2, 3) ± half-width of the two-sided 95% Student t interval",
+        f"Imbalance 50: N = {sum(fixtures.counts(50))} training images, n_max = 114, n_min = 2;",
+        "2 many, 3 medium, 5 few-shot",
+        "Shot groups (kang): many n > 60, few n < 20",
+        "Ours: λ = 0.3.",
+    ):
+        assert fact in markdown
+    assert "shortened" not in markdown
+
+
+def test_a_shortened_schedule_is_said_in_the_title(study):
+    plan, reports = study
+    short = plan.model_copy(update={"schedule_fraction": 0.1})
+    title = table_text.markdown(tables.fill(LAYOUTS[5], short, reports)).splitlines()[0]
+    assert title.endswith("digits-lt, schedules shortened to 0.1 of full length")
+
+
+def test_what_is_not_the_benchmarks_own_schedule_is_said_in_the_title_and_below(study):
+    plan, reports = study
+    changed = plan.model_copy(update={"length": 180, "unit": "epochs", "batch_size": 32})
+    words = "networks trained for 180 epochs in batches of 32"
+    text = table_text.markdown(tables.fill(LAYOUTS[5], changed, reports))
+    assert text.splitlines()[0].endswith(f"digits-lt, {words}")
+    assert f"iterations end to end, {words}; accuracy of the weights" in text
+    both = table_text.markdown(
+        tables.fill(LAYOUTS[5], changed.model_copy(update={"schedule_fraction": 0.1}), reports)
+    )
+    assert both.splitlines()[0].endswith(f"{words}, schedules shortened to 0.1 of full length")
+    assert "networks trained" not in table_text.markdown(tables.fill(LAYOUTS[5], plan, reports))
+
+
+def test_another_precision_is_said_below_the_table(study):
+    plan, reports = study
+    rounded = plan.model_copy(update={"precision": "tf32"})
+    markdown = table_text.markdown(tables.fill(LAYOUTS[5], rounded, reports))
+    assert "end to end, computed in tf32; accuracy" in markdown
+    assert "computed in" not in table_text.markdown(tables.fill(LAYOUTS[5], plan, reports))
+
+
+def test_csv_is_long_and_holds_every_row(study):
+    table = tables.fill(LAYOUTS[4], *study)
+    rows = list(csv.DictReader(io.StringIO(tables.long_csv(table))))
+    assert len(rows) == 9 * 2 * 4 * 2
+    names = "table,group,row,variant,head,imbalance,network,split,weights,mean,low,high,seeds,status"
+    assert list(rows[0]) == [*names.split(","), "paper", "difference", "tolerance", "verdict"]
+    assert not {row[name] for row in rows for name in ("paper", "difference", "tolerance", "verdict")} - {""}
+    ours = [row for row in rows if (row["row"], row["imbalance"], row["split"]) == ("#9 Ours", "10", "all")]
+    assert [row["weights"] for row in ours] == ["last", "selected"]
+    for row, entries in zip(ours, (table.entries, table.selected), strict=True):
+        entry = entries["ablation", "#9 Ours"][1]
+        assert entry is not None
+        interval = entry["all"]
+        assert interval is not None
+        numbers = [float(row[name]) for name in ("mean", "low", "high", "seeds")]
+        assert numbers == pytest.approx([interval.mean, interval.low, interval.high, 3], abs=1e-4)
+    assert ours[0]["mean"] != ours[1]["mean"]
+    waiting = [row for row in rows if row["row"] == "#1 Focal loss"]
+    assert {(row["mean"], row["seeds"], row["status"]) for row in waiting} == {("", "0", "not yet")}
+
+
+def test_metrics_have_the_means_of_the_headline_table(study):
+    _, reports = study
+    found = tables.metrics(tables.fill(LAYOUTS[1], *study))
+    assert set(found) == {"imb50", "imb10"}
+    assert set(found["imb50"]) == set(found["imb10"])
+    assert {"difficulty_net", "difficulty_net+crt", "balanced_softmax"} <= set(found["imb10"])
+    assert "difficulty_net_lambda_0.3" not in found["imb10"]
+    values = [r.accuracy["all"] for r in reports if r.cell.startswith("imb10-cross_entropy-las-")]
+    assert found["imb10"]["cross_entropy+las"]["all"] == pytest.approx(np.mean(values), abs=1e-4)
+
+
+def test_headline_has_all_and_few_of_the_filled_rows_in_even_columns(study):
+    lines = table_text.headline(tables.fill(LAYOUTS[1], *study)).splitlines()
+    assert re.split(r"\s{2,}", lines[0].strip()) == ["imb 50 All", "imb 50 Few", "imb 10 All", "imb 10 Few"]
+    filled = [line for line in lines[1:] if line.startswith("  ")]
+    assert len(filled) == 14
+    assert len({len(line) for line in filled}) == 1
+
+
+def test_one_seed_and_an_empty_group_are_shown_as_such(tmp_path):
+    # at imbalance 4 the smallest class has 28 images: no few-shot class
+    chosen = fixtures.params(imbalances=(4,), seeds=(7,))
+    fixtures.evaluate(tmp_path, fixtures.build(tmp_path, chosen, ("difficulty_net",)))
+    table = tables.fill(LAYOUTS[1], *read(tmp_path))
+    markdown = table_text.markdown(table)
+    row = next(row for row in rows_of(markdown) if row[0] == "Ours")
+    assert "±" not in "".join(row)
+    assert row[4] == "–"
+    assert "From 1 seed (7), so without an interval." in markdown
+    assert "few" not in tables.metrics(table)["imb4"]["difficulty_net"]
+    assert next(row for row in rows_of(markdown) if row[0] == "cRT")[1] == "not yet"  # the plan has none
+
+
+def test_selected_weights_stand_by_themselves(study):
+    plan, reports = study
+    cells = [r for r in reports if r.cell.startswith("imb50-difficulty_net-seed")]
+    table = tables.fill(LAYOUTS[1], plan, reports)
+    for entries, scores in ((table.entries, cells), (table.selected, [cell.selected for cell in cells])):
+        entry = entries["e2e training", "Ours"][0]
+        assert entry is not None
+        values = [score.accuracy["few"] or 0.0 for score in scores]
+        assert entry["few"] == tables.mean_interval(values)
+    assert table.entries["e2e training", "Ours"] != table.selected["e2e training", "Ours"]
+
+
+def test_model_path_is_asked_for_every_planned_cell(study, tmp_path):
+    plan, _ = study
+    asked = []
+    report_path = partial(paths.cell_report, fixtures.BENCHMARK)
+    with pytest.raises(InputError, match="no such report, but the plan names it; run `dvc repro`"):
+        read_reports(plan, lambda *cell: asked.append(cell) or tmp_path / report_path(*cell), report_path)
+    assert asked == [(50, plan.bundles[0].bundle, "seed1")]

@@ -1,0 +1,271 @@
+"""A person's own images: found, checked and decoded; split and thinned; the pipeline's stages on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from longtail.data import image_files
+from longtail.data.pools import draw_pool
+from longtail.data.sources import own
+from longtail.data.sources.own import OwnImages, find_own, squared
+from tests.support.own_folders import build, picture, refusal
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return build(tmp_path / "photos")
+
+
+def read(found: OwnImages) -> Any:
+    return found.read(None, Path("nowhere"), lambda _: None)
+
+
+def test_classes_stand_by_descending_number_of_images_and_keep_their_names(photos: Path) -> None:
+    build(photos.parent / "more", {"a": 8})
+    (photos.parent / "more" / "a").rename(photos / "a")
+    found = find_own(photos, 8)
+    assert found.class_names == ("common", "middle", "a", "rare")  # of equal size by name
+    assert found.sizes == [30, 15, 8, 8]
+    reached: list[int] = []
+    source = found.read(None, Path("nowhere"), reached.append)
+    assert (source.images.shape, source.images.dtype) == ((61, 8, 8, 3), np.uint8)
+    assert reached == list(range(1, 62))
+    row = found.files.index(photos / "rare" / "003.png")
+    assert found.class_names[source.label[row]] == "rare"
+    assert np.array_equal(source.images[row], np.asarray(squared(picture(3), 8)))
+
+
+@pytest.mark.parametrize("size", [(64, 32), (32, 64), (32, 32)])
+def test_an_image_becomes_the_centre_of_its_shorter_side(size: tuple[int, int]) -> None:
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    top, left = (size[1] - 32) // 2, (size[0] - 32) // 2
+    centre = np.asarray(picture(1, (32, 32)))
+    pixels[top : top + 32, left : left + 32] = centre
+    assert np.array_equal(np.asarray(squared(Image.fromarray(pixels), 32)), centre)
+    halved = np.asarray(squared(Image.fromarray(pixels), 16)).astype(int)
+    # antialiased: a triangle over four pixels of each direction, so that inside it is their weighted mean
+    weights = np.array([1, 3, 3, 1]) / 8
+    patch = np.einsum("i,j,ijc->c", weights, weights, centre[9:13, 9:13].astype(float))
+    assert np.abs(halved[5, 5] - patch).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "I;16", "CMYK"])
+def test_every_kind_of_image_becomes_rgb(mode: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(np.full((9, 9), 204 << 8, np.uint16))
+    else:
+        image = Image.new("RGB", (9, 9), (204, 204, 204)).convert(mode)
+    made = np.asarray(squared(image, 8))
+    assert made.shape == (8, 8, 3)
+    assert np.abs(made.astype(int) - 204).max() <= 2 or mode == "1"
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".jpg", ".jpeg", ".bmp", ".webp"])
+def test_formats_are_read_from_nested_folders_and_other_files_are_passed_over(
+    photos: Path, suffix: str
+) -> None:
+    (photos / "rare" / "deep").mkdir()
+    path = photos / "rare" / "deep" / f"x{suffix}"
+    Image.new("RGB", (20, 20), (10, 200, 30)).save(path)
+    for name in ("notes.txt", ".hidden.png", "Thumbs.db"):
+        (photos / "rare" / name).write_text("no image")
+    (photos / ".git").mkdir()
+    found = find_own(photos, 8)
+    assert (found.sizes[-1], found.others) == (9, 3)
+    image = read(found).images[found.files.index(path)]
+    assert np.abs(image.astype(int) - [10, 200, 30]).max() <= 6
+
+
+def write_list(path: Path, rows: list[tuple[Any, Any]]) -> Path:
+    paths, labels = zip(*rows, strict=True)
+    if path.suffix == ".csv":
+        lines = [f'"{one}","{label}"' for one, label in rows]
+        path.write_text("\n".join(["path,label", *lines]) + "\n", encoding="utf-8")
+    else:
+        pq.write_table(pa.table({"label": list(labels), "other": [0] * len(rows), "path": list(paths)}), path)
+    return path
+
+
+def listed(photos: Path) -> list[tuple[str, str]]:
+    return [
+        (str(path.relative_to(photos.parent)), path.parent.name) for path in sorted(photos.rglob("*.png"))
+    ]
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
+def test_a_list_gives_what_the_folder_gives(photos: Path, name: str) -> None:
+    found = find_own(write_list(photos.parent / name, listed(photos)), 8)
+    pools = [
+        draw_pool(read(one), benchmark="own", data_seed=0, test_per_class=None, test_share=0.2)
+        for one in (found, find_own(photos, 8))
+    ]
+    assert pools[0].fingerprint == pools[1].fingerprint
+
+
+def test_the_order_of_a_list_does_not_decide_that_of_classes(photos: Path) -> None:
+    rows = [row for row in listed(photos) if row[0].split("/")[-1] < "008.png"]
+    for order in (rows, rows[::-1]):
+        found = find_own(write_list(photos.parent / "list.csv", order), 8)
+        assert (found.sizes, found.class_names) == ([8, 8, 8], ("common", "middle", "rare"))
+
+
+def test_labels_of_a_list_are_any_text(photos: Path) -> None:
+    names = {"rare": "07", "common": "Straße, 日本", "middle": "null"}
+    rows = [(path, names[label]) for path, label in listed(photos)]
+    found = find_own(write_list(photos.parent / "list.csv", rows), 8)
+    assert found.class_names == ("Straße, 日本", "null", "07")
+    whole = [(path, len(label)) for path, label in rows]
+    assert find_own(write_list(photos.parent / "list.parquet", whole), 8).class_names == ("10", "4", "2")
+
+
+def outside(photos: Path) -> Path:
+    path = photos.parent / "outside"
+    path.mkdir()
+    picture(5).save(path / "x.png")
+    return path
+
+
+def linked(photos: Path) -> list[tuple[Any, Any]]:
+    """A link beside the images, to a file that does not lie in the folder of the list."""
+    elsewhere = photos.parent.parent / f"{photos.parent.name}-elsewhere.png"
+    picture(5).save(elsewhere)
+    (photos / "x.png").symlink_to(elsewhere)
+    return change(photos, "photos/x.png")
+
+
+def change(photos: Path, path: str) -> list[tuple[Any, Any]]:
+    rows: list[tuple[Any, Any]] = list(listed(photos))
+    return [(path, "rare"), *rows]
+
+
+LISTS: dict[str, tuple[Callable[[Path], list[tuple[Any, Any]]], str]] = {
+    "absolute": (
+        lambda photos: change(photos, str(outside(photos) / "x.png")),
+        "1 of 54 paths are not those of files in its folder: /",
+    ),
+    "a drive": (lambda photos: change(photos, "C:\\x.png"), "C:\\x.png (absolute)"),
+    "climbing": (lambda photos: change(photos, "photos/../../x.png"), "photos/../../x.png (climbs)"),
+    "a link": (linked, "photos/x.png (a link that leads out)"),
+    "missing": (lambda photos: change(photos, "x.png"), ": x.png (no such file); mend the list"),
+    "twice": (
+        lambda photos: [*listed(photos), ("./photos/rare/000.png", "common")],
+        "1 paths stand more than once: photos/rare/000.png; keep one row of each",
+    ),
+    "no label": (lambda photos: [*listed(photos), ("photos/rare/000.png", "")], "1 rows without a path or a"),
+    "one class": (lambda photos: listed(photos)[:3], "1 class with images, 2 or more are needed"),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_a_list_that_names_other_than_files_in_its_folder_is_refused(photos: Path, case: str) -> None:
+    rows, expected = LISTS[case]
+    path = write_list(photos.parent / "list.csv", rows(photos))
+    message = refusal(lambda: find_own(path, 8))
+    assert message.startswith(f"{path}: ")
+    assert expected in message
+
+
+def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
+    for name, content in (
+        ("a.csv", "path,class\nx,y\n"),
+        ("b.parquet", "x"),
+        ("c.csv", ""),
+        ("d.csv", "\xff"),
+    ):
+        (tmp_path / name).write_text(content, encoding="latin1")
+        assert "not a list with the columns path and label" in refusal(
+            lambda n=name: find_own(tmp_path / n, 8)
+        )
+    (tmp_path / "e.txt").write_text("x")
+    assert "neither a folder nor a list; give a folder" in refusal(lambda: find_own(tmp_path / "e.txt", 8))
+    assert "no such file or folder; give a folder" in refusal(lambda: find_own(tmp_path / "f", 8))
+
+
+def link_file(photos: Path) -> None:
+    (photos / "rare" / "link.png").symlink_to(outside(photos) / "x.png")
+
+
+def link_class(photos: Path) -> None:
+    (photos / "linked").symlink_to(outside(photos))
+
+
+def link_folder(photos: Path) -> None:
+    (photos / "rare" / "inner").symlink_to(photos / "common")
+
+
+def loose_image(photos: Path) -> None:
+    picture(5).save(photos / "x.png")
+
+
+FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a link to a file outside": (
+        link_file,
+        "1 symbolic links lead out of it or to a folder: rare/link.png; ",
+    ),
+    "a class folder outside": (link_class, "1 symbolic links lead out of it or to a folder: linked; "),
+    "a link to a folder": (link_folder, "1 symbolic links lead out of it or to a folder: rare/inner; "),
+    "an image beside the folders": (loose_image, "1 images lie beside the class folders: x.png; move each "),
+    "an empty class": (lambda photos: (photos / "void").mkdir(), "1 of 4 class folders have no image ("),
+}
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_folder_that_is_not_one_of_class_folders_is_refused(photos: Path, case: str) -> None:
+    damage, expected = FOLDERS[case]
+    damage(photos)
+    message = refusal(lambda: find_own(photos, 8))
+    assert message.startswith(f"{photos}: {expected}")
+
+
+def test_a_link_within_the_folder_is_read(photos: Path) -> None:
+    (photos / "rare" / "link.png").symlink_to(photos / "rare" / "000.png")
+    assert read(find_own(photos, 8)).images.shape[0] == 54
+
+
+def test_all_images_that_cannot_be_read_are_counted_and_the_first_named(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        path = photos / "common" / f"{number:03}.png"
+        path.write_bytes(path.read_bytes()[:150] if number else b"text")
+    found = find_own(photos, 8)
+    message = refusal(lambda: read(found))
+    assert message.startswith(f"{photos}: 7 of 53 images cannot be read: common/000.png (not PNG, JPEG, ")
+    assert "common/004.png (" in message
+    assert "common/005.png" not in message
+    assert message.endswith(", and 2 more; mend or remove them")
+    for number in range(7):
+        picture(number).save(photos / "common" / f"{number:03}.png")
+    monkeypatch.setattr(own, "MAX_PIXELS", 107)
+    assert f"53 of 53 images cannot be read: common/000.png (more than {107:,} pixels)" in refusal(
+        lambda: read(found)
+    )
+    assert image_files.MAX_PIXELS > 10**7
+
+
+def test_a_class_that_is_too_small_is_refused_with_the_counts(photos: Path) -> None:
+    found = find_own(photos, 8)
+    found.check(0.2, 5)  # rare: 2 + 5 + 1 = 8
+    message = refusal(lambda: found.check(0.2, 6))
+    assert "1 of 3 classes have fewer images than the test set (own.test_share of them), 6 for " in message
+    assert ": rare 8 of 9; " in message
+
+
+def test_images_that_do_not_fit_in_memory_are_refused_with_a_size_that_does(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_own(photos, 64)
+    monkeypatch.setattr(own, "LARGEST", 53 * 3 * 40 * 40)
+    assert "53 images x 64 x 64 x 3 = 0.0 GB" in (message := refusal(lambda: found.check(0.2, 5)))
+    assert message.endswith("give own.image_size: 40 or less")
+    find_own(photos, 40).check(0.2, 5)
+    monkeypatch.setattr(own, "LARGEST", 100)
+    assert refusal(lambda: found.check(0.2, 5)).endswith("give fewer images")

@@ -1,0 +1,348 @@
+"""MLflow holds what the reports say: once, whole, and again after it was deleted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from longtail.errors import InputError
+from longtail.pipeline import paths, tracking
+from longtail.pipeline.tracking import Tracker
+from longtail.training.histories import read_history
+from tests.support import report_fixtures as fixtures
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+# MLflow and sqlalchemy deprecate each other
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+BUNDLES = ("difficulty_net", "difficulty_net-heads", "cross_entropy")
+ROWS = {"1": ["Ours", "Ours + cRT", "Ours + LWS", "Ours + LAS", "Cross-entropy"], "4": ["#9 Ours"], "5": []}
+REPORTS = f"{fixtures.BENCHMARK} · Tables and figures"
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two imbalances, two seeds, with tables and figures; in a folder with a difficult name."""
+    folder = tmp_path_factory.mktemp("a repository, 100 % éclair")
+    plans = fixtures.build(folder, fixtures.params(seeds=(1, 2)), BUNDLES)
+    fixtures.evaluate(folder, plans)
+    for table in range(1, 6):
+        for ending in ("md", "csv"):
+            (folder / paths.report(fixtures.BENCHMARK, f"table{table}.{ending}")).write_text(f"table {table}")
+    for figure in range(1, 5):
+        for ending in ("svg", "png", "csv"):
+            (folder / paths.report(fixtures.BENCHMARK, f"figure{figure}.{ending}")).write_text(f"{figure}")
+    for name in ("metrics.json", "curves.csv"):
+        (folder / paths.report(fixtures.BENCHMARK, name)).write_text("{}")
+    return folder
+
+
+def start(folder: Path, *command: str) -> subprocess.Popen[str]:
+    """A stage or command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(fixtures.ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def repository(reports: Path, tmp_path: Path) -> Path:
+    """The reports, and nothing tracked."""
+    return Path(shutil.copytree(reports, tmp_path / "copy", ignore=shutil.ignore_patterns("mlruns")))
+
+
+@pytest.fixture(scope="module")
+def two_passes(reports: Path) -> list[tuple[int | None, str, str]]:
+    """Exit code, output and errors of two processes that track at once, where there is no database yet."""
+    both = [start(reports, "stages.track") for _ in range(2)]
+    spoken = [process.communicate() for process in both]
+    return [(process.returncode, *words) for process, words in zip(both, spoken, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def tracked(reports: Path, two_passes: list[tuple[int | None, str, str]]) -> Path:
+    """The reports, tracked."""
+    assert two_passes
+    return reports
+
+
+def client(folder: Path) -> MlflowClient:
+    """MLflow's own view of what was tracked."""
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking.store_uri(folder / "mlruns"))
+
+
+def runs(folder: Path) -> dict[str, list[Run]]:
+    """All runs by experiment."""
+    mlflow = client(folder)
+    experiments = {found.name: found.experiment_id for found in mlflow.search_experiments()}
+    return {name: list(mlflow.search_runs([number])) for name, number in experiments.items()}
+
+
+def content(folder: Path) -> set[tuple[object, ...]]:
+    """What identifies runs to a person: experiment, name, parameters, metrics."""
+    return {
+        (
+            name,
+            run.info.run_name,
+            *(json.dumps(part, sort_keys=True) for part in (run.data.params, run.data.metrics)),
+        )
+        for name, found in runs(folder).items()
+        for run in found
+    }
+
+
+def named(folder: Path, table: int, name: str) -> Run:
+    """The one run of that name."""
+    (run,) = [
+        run for run in runs(folder)[f"{fixtures.BENCHMARK} · Table {table}"] if run.info.run_name == name
+    ]
+    return run
+
+
+def test_two_processes_on_no_database_log_every_run_once(
+    two_passes: list[tuple[int | None, str, str]], tracked: Path
+) -> None:
+    assert [(code, errors) for code, _, errors in two_passes] == [(0, ""), (0, "")]
+    total = sum(len(found) for found in runs(tracked).values())
+    closing = sorted(output.splitlines()[-1] for _, output, _ in two_passes)
+    assert f" 0 new, {total} there already" in closing[0]
+    assert f" {total} new, 0 there already" in closing[1]
+
+
+def test_every_table_is_an_experiment_with_a_run_for_each_row_imbalance_and_seed(tracked: Path) -> None:
+    found = runs(tracked)
+    tables = {f"{fixtures.BENCHMARK} · Table {number}" for number in range(1, 6)}
+    assert set(found) == {"Default", REPORTS, *tables}
+    for number, rows in ROWS.items():
+        expected = [
+            f"{row} · imb {imbalance} · seed {seed}"
+            for row in rows
+            for imbalance in (50, 10)
+            for seed in (1, 2)
+        ]
+        names = [run.info.run_name for run in found[f"{fixtures.BENCHMARK} · Table {number}"]]
+        assert sorted(map(str, names)) == sorted(expected)
+    assert found["Default"] == []
+    assert all(run.info.status == "FINISHED" for group in found.values() for run in group)
+
+
+def test_a_run_has_the_parameters_tags_times_and_accuracies_of_its_cell(tracked: Path) -> None:
+    run = named(tracked, 1, "Ours + LAS · imb 50 · seed 2")
+    report = json.loads(
+        (tracked / paths.cell_report(fixtures.BENCHMARK, 50, "difficulty_net-heads", "las-seed2")).read_text()
+    )
+    expected = {"method": "difficulty_net", "head": "las", "imbalance": "50", "seed": "2", "lambda": "0.3"}
+    assert expected.items() <= run.data.params.items()
+    assert run.data.params["training.schedule.kind"] == "cosine"
+    assert {f"settings.{name}" for name in report["settings"]} <= set(run.data.params)
+    tags = {"cell": report["cell"], "fingerprint": report["fingerprint"], "table": "1", "row": "Ours + LAS"}
+    assert tags.items() <= run.data.tags.items()
+    for split, value in report["accuracy"].items():
+        assert run.data.metrics[f"acc_{split}"] == pytest.approx(value, abs=1e-4)
+    assert run.data.metrics["ece"] == pytest.approx(report["ece"], abs=1e-4)
+    assert run.info.end_time == run.info.start_time + 1500
+    assert "lambda" not in named(tracked, 1, "Cross-entropy · imb 10 · seed 1").data.params
+
+
+def test_names_of_accuracies_sort_before_all_other_metrics(tracked: Path) -> None:
+    metrics = sorted(named(tracked, 1, "Ours · imb 50 · seed 1").data.metrics)
+    assert metrics[:4] == ["acc_all", "acc_few", "acc_many", "acc_medium"]
+    assert {"train_loss", "meta_accuracy", "entropy", "lr"} <= set(metrics[4:])
+
+
+def test_curves_are_the_history_by_iteration_without_what_is_no_number(tracked: Path) -> None:
+    member = tracked / paths.model(fixtures.BENCHMARK, 50, "difficulty_net", "seed1")
+    history = read_history(member / "history.parquet")
+    run = named(tracked, 1, "Ours · imb 50 · seed 1")
+    for name, first in (("train_loss", 1), ("meta_accuracy", 0), ("entropy", 0)):  # no loss before training
+        points = client(tracked).get_metric_history(run.info.run_id, name)
+        steps, values = history["iteration"].to_pylist()[first:], history[name].to_pylist()[first:]
+        assert [(point.step, point.value) for point in points] == list(zip(steps, values, strict=True))
+        assert points[-1].timestamp == run.info.end_time
+    assert "driver_loss" not in run.data.metrics  # NaN throughout
+
+
+def test_artifacts_are_where_mlflow_finds_them(tracked: Path) -> None:
+    run = named(tracked, 1, "Ours + LAS · imb 50 · seed 2")
+    assert [file.path for file in client(tracked).list_artifacts(run.info.run_id)] == ["per_class.csv"]
+    text = Path(client(tracked).download_artifacts(run.info.run_id, "per_class.csv")).read_text()
+    assert text.splitlines()[0] == "class,name,training_images,shot_group,accuracy,accuracy_selected"
+    assert text.splitlines()[1].startswith("0,0,114,many,")
+    assert len(text.splitlines()) == 1 + fixtures.CLASSES
+    (report,) = runs(tracked)[REPORTS]
+    files = {file.path for file in client(tracked).list_artifacts(report.info.run_id)}
+    assert len(files) == 5 * 2 + 4 * 3 + 2
+    assert {"table1.md", "table5.csv", "figure1.svg", "figure4.png", "metrics.json"} <= files
+    assert report.data.params["lambda"] == "0.3"
+
+
+@pytest.mark.parametrize("length", [8000, 8001])
+def test_the_page_of_all_reports_shows_the_first_table_or_says_where_it_is(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    from longtail.config.layouts import read_layouts
+    from longtail.pipeline.records import reports_record
+    from longtail.planning.plans import read_tables_plan
+
+    monkeypatch.chdir(repository)
+    text = "# Table 1\n" + "x" * (length - 10)
+    paths.report(fixtures.BENCHMARK, "table1.md").write_text(text)
+    plan = read_tables_plan(paths.tables_plan(fixtures.BENCHMARK))
+    note = reports_record(plan, read_layouts(), []).tags["mlflow.note.content"]
+    if length > 8000:
+        assert note.startswith("# Table 1\n\n")
+        assert "`table1.md` among the artifacts" in note
+    else:
+        assert note == text
+
+
+def test_the_run_of_all_reports_says_what_is_not_the_benchmarks_own_schedule(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from longtail.config.layouts import read_layouts
+    from longtail.pipeline.records import reports_record
+    from longtail.planning.plans import read_tables_plan
+
+    monkeypatch.chdir(repository)
+    plan = read_tables_plan(paths.tables_plan(fixtures.BENCHMARK))
+    usual = reports_record(plan, read_layouts(), []).params
+    changed = plan.model_copy(update={"length": 180, "unit": "epochs", "batch_size": 512})
+    found = reports_record(changed, read_layouts(), []).params
+    assert found == {**usual, "schedule_length": "180 epochs", "batch_size": "512"} != usual
+
+
+def test_nothing_is_written_but_mlruns(tracked: Path) -> None:
+    assert sorted(entry.name for entry in tracked.iterdir()) == ["data", "mlruns", "models", "reports"]
+    for experiment in client(tracked).search_experiments():
+        assert experiment.artifact_location.startswith((tracked / "mlruns" / "artifacts").as_uri())
+
+
+def test_a_second_pass_adds_nothing(tracked: Path) -> None:
+    def run_ids() -> list[str]:
+        return sorted(run.info.run_id for group in runs(tracked).values() for run in group)
+
+    before = run_ids()
+    done = fixtures.run_stage(tracked, "track")
+    assert f" 0 new, {len(before)} there already" in done.stdout
+    assert run_ids() == before
+
+
+def test_a_new_database_of_the_same_reports_has_the_same_runs_and_is_the_owners(
+    repository: Path, tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = tmp_path / "owner"
+    monkeypatch.setenv(
+        "DVC_ROOT", str(owner)
+    )  # as `dvc exp run --temp` sets it in its copy of the repository
+    monkeypatch.setenv("DVC_EXP_NAME", "puffy-owl")
+    assert fixtures.run_stage(repository, "track").code == 0
+    assert not (repository / "mlruns").exists()
+    assert content(owner) == content(tracked)
+    assert named(owner, 1, "Ours · imb 50 · seed 1").data.tags["dvc_experiment"] == "puffy-owl"
+
+
+def test_another_training_stands_beside_the_old_one_and_so_do_other_tables(
+    reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(reports / "reports", tmp_path / "reports")
+    for lambda_ in (0.3, 0.6):
+        chosen = fixtures.params(imbalances=(50,), seeds=(1,)).model_copy(update={"lambda_": lambda_})
+        with monkeypatch.context() as patch:
+            patch.setattr(fixtures, "fingerprint", lambda cell, value=lambda_: f"{value}-{cell.name}")
+            fixtures.evaluate(tmp_path, fixtures.build(tmp_path, chosen, BUNDLES[:1]))
+        (tmp_path / paths.report(fixtures.BENCHMARK, "table1.csv")).write_text(f"numbers of {lambda_}")
+        assert fixtures.run_stage(tmp_path, "track").code == 0
+    for experiment in (f"{fixtures.BENCHMARK} · Table 1", f"{fixtures.BENCHMARK} · Table 4", REPORTS):
+        assert sorted(run.data.params["lambda"] for run in runs(tmp_path)[experiment]) == ["0.3", "0.6"]
+
+
+def test_a_missing_report_history_or_table_is_one_line_and_touches_no_database(repository: Path) -> None:
+    damaged = (
+        paths.cell_report(fixtures.BENCHMARK, 10, "cross_entropy", "seed2"),
+        paths.model(fixtures.BENCHMARK, 50, "difficulty_net", "seed1") / "history.parquet",
+        paths.report(fixtures.BENCHMARK, "figure3.svg"),
+    )
+    for path in damaged:
+        kept = (repository / path).read_bytes()
+        (repository / path).unlink()
+        done = fixtures.run_stage(repository, "track")
+        (repository / path).write_bytes(kept)
+        assert done.code == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert str(path) in done.stderr
+    assert not (repository / "mlruns").exists()
+
+
+def test_a_broken_or_foreign_database_is_named(tracked: Path, tmp_path: Path) -> None:
+    tracking.database(tmp_path).write_text("no database at all, not even nearly")
+    with pytest.raises(InputError, match=r"mlflow\.db: file is not a database; move"):
+        Tracker(tmp_path)
+    shutil.copy(tracking.database(tracked / "mlruns"), tmp_path)
+    with pytest.raises(InputError, match=r"its artifacts are in .*, not here; move"):
+        Tracker(tmp_path)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of 127.0.0.1 that is taken."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def test_ui_on_a_taken_port_is_one_line(tmp_path: Path, port: int) -> None:
+    done = fixtures.run_stage(tmp_path, "ui", "--port", str(port))
+    assert done.code == 2
+    assert done.stderr.splitlines() == [
+        f"error: port {port}: Address already in use; choose another with --port"
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ui_serves_the_experiments(tracked: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        chosen = free.getsockname()[1]
+    server = start(tracked, "longtail", "ui", "--port", str(chosen))
+    try:
+        assert server.stdout is not None
+        assert f"http://127.0.0.1:{chosen} " in server.stdout.readline()
+        assert f"{fixtures.BENCHMARK} · Table 1 " in server.stdout.readline()
+        address = (
+            f"http://127.0.0.1:{chosen}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
+        )
+        for _ in range(120):
+            try:
+                with urllib.request.urlopen(address, timeout=5) as answer:
+                    assert json.load(answer)["experiment"]["experiment_id"] == "0"
+                break
+            except OSError:
+                time.sleep(0.25)
+        else:
+            pytest.fail("no answer from the server")
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate(timeout=30)

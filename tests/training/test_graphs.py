@@ -1,0 +1,161 @@
+"""Recorded iterations: what a CUDA graph does on a GPU, done on the CPU by a tape of all operations.
+
+Learning rates are powers of two, by which numbers and tensors of float32 multiply alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from longtail.config.benchmarks import Steps
+from longtail.config.presets import METHODS
+from longtail.methods import find_method
+from longtail.methods.difficulty_net import DifficultyNetMethod
+from longtail.training.graphs import PLAIN_FIRST, Replays, own_stream
+from longtail.training.trainer import Trainer
+from tests.support.small_training import make_trainer
+from tests.support.tape import Tape, tape_recorder
+
+SCHEDULE = Steps(start=0.25, peak=0.25, warmup=1, milestones=(8, 16), factor=0.5)
+REPLAYABLE = [name for name in METHODS if find_method(name).replayable]
+OTHERS = {"balms", "cb_da", "dro_lt", "eql", "ldam", "mixup", "paco", "tau_norm"}
+"""Some draw anew in each iteration, some change their rule within a training, some train nothing."""
+
+
+def trainer(name: str, recorded: bool = False, schedule: Steps = SCHEDULE, **settings: Any) -> Trainer:
+    made = make_trainer(name, settings, schedule=schedule, iterations=18)
+    if recorded:
+        made.replays = Replays(made._iterate, tape_recorder)
+    return made
+
+
+def same(one: Any, other: Any) -> bool:
+    """Bit by bit, NaN like NaN."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return str(one) == str(other)
+
+
+def states(*trainers: Trainer) -> list[dict[str, Any]]:
+    found = []
+    for own in trainers:
+        own.run()
+        found.append({key: value for key, value in own.state().items() if key != "seconds"})
+    return found
+
+
+@pytest.mark.parametrize("name", REPLAYABLE)
+def test_a_replayed_training_is_the_plain_one_bit_by_bit(name: str) -> None:
+    recorded = trainer(name, recorded=True)
+    one, other = states(trainer(name), recorded)
+    assert same(one, other)
+    replays = recorded.replays
+    assert replays is not None
+    assert replays.refusal is None
+    assert 18 - sum(replays.plain.values()) > 6, "replayed iterations, in all"
+    assert set(replays.plain.values()) <= {1, PLAIN_FIRST}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"meta_gradient": "detached"},
+        {"loss": "balanced_softmax", "weighting": "averaged"},
+        {"difficulty": "absolute", "driver_loss": False},
+    ],
+)
+def test_so_are_the_variants_of_difficulty_net(settings: dict[str, Any]) -> None:
+    one, other = states(trainer("difficulty_net", **settings), trainer("difficulty_net", True, **settings))
+    assert same(one, other)
+
+
+def test_a_training_goes_on_from_a_state_in_the_middle_of_an_epoch() -> None:
+    """At any learning rates: what is replayed in one of the two runs need not be in the other."""
+    rates = Steps(start=0.1, peak=0.2, warmup=7, milestones=(13,))
+    whole, begun, resumed = (trainer("difficulty_net", True, rates) for _ in range(3))
+    running = begun.iterations()
+    for _ in range(11):
+        next(running)
+    resumed.load_state(begun.state())
+    assert same(*states(whole, resumed))
+
+
+def test_what_does_not_keep_its_place_in_memory_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: accuracies in a new tensor after each epoch, as a graph would never see them."""
+
+    def replaced(self: DifficultyNetMethod, accuracy: Tensor) -> None:
+        self.accuracy = accuracy.to(self.accuracy)
+
+    monkeypatch.setattr(DifficultyNetMethod, "refresh", replaced)
+    one, other = states(trainer("difficulty_net"), trainer("difficulty_net", recorded=True))
+    assert not same(one["model"], other["model"])
+
+
+def test_whoever_asks_for_the_iteration_is_not_recorded_and_trains_all_the_same() -> None:
+    recorded = trainer("eql", recorded=True)
+    one, other = states(trainer("eql"), recorded)
+    assert same(one, other)
+    assert recorded.replays is not None
+    assert recorded.replays.refusal == "a replayable method must not ask for the iteration"
+    assert not recorded.replays.replays
+
+
+def test_the_methods_that_are_not_replayable_are_known() -> None:
+    assert set(METHODS) - set(REPLAYABLE) == OTHERS
+
+
+def test_a_careful_training_is_never_replayed() -> None:
+    careful = trainer("cross_entropy", recorded=True)
+    careful.careful = True
+    careful.run()
+    assert careful.replays is not None
+    assert not careful.replays.plain
+
+
+def test_on_a_cpu_nothing_is_recorded() -> None:
+    assert trainer("cross_entropy").replays is None
+    with own_stream(torch.device("cpu")):
+        pass
+
+
+def test_the_tape_notices_a_read_and_leaves_everything_as_it_was() -> None:
+    value = torch.ones(3)
+
+    def reads() -> dict[str, Tensor]:
+        value.add_(1)
+        return {"sum": torch.tensor(value.sum().item())}
+
+    with pytest.raises(RuntimeError, match="_local_scalar_dense waits for the device"):
+        tape_recorder(reads)
+    assert value.tolist() == [1, 1, 1]
+    with Tape() as tape:
+        doubled = value * 2
+        value.mul_(3)
+    tape.undo()
+    assert value.tolist() == [1, 1, 1]
+    value.fill_(5)
+    tape.replay()
+    assert (doubled.tolist(), value.tolist()) == ([10] * 3, [15] * 3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", REPLAYABLE)
+def test_a_cuda_graph_gives_what_the_plain_path_gives(name: str) -> None:
+    device = torch.device("cuda")
+    with own_stream(device):
+        plain, recorded = (make_trainer(name, schedule=SCHEDULE, iterations=18, device=device) for _ in "12")
+        plain.replays = None
+        one, other = states(plain, recorded)
+    assert recorded.replays is not None
+    assert recorded.replays.refusal is None
+    assert recorded.replays.replays
+    for key, value in one["model"].items():
+        torch.testing.assert_close(other["model"][key], value, rtol=1e-3, atol=1e-4)

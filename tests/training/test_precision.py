@@ -1,0 +1,66 @@
+"""Numbers of bits: what each precision changes, and that float32 is float32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from longtail.config.presets import METHODS
+from longtail.methods import build_method
+from longtail.networks import build_network
+from longtail.training.method import Batch, Moment, Task
+from longtail.training.precision import PRECISIONS, products, rounded
+from tests.support.naive_loop import distance
+
+CPU = torch.device("cpu")
+
+
+def flags() -> list[object]:
+    convolutions = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
+    return [torch.backends.cuda.matmul.fp32_precision, convolutions.fp32_precision]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_gpu_rounds_to_tf32_only_where_that_is_asked_for(precision: str) -> None:
+    before = flags()
+    with products(precision):
+        assert set(flags()) == {"tf32" if precision == "tf32" else "ieee"}
+    assert flags() == before
+
+
+def test_the_flags_come_back_after_an_error() -> None:
+    before = flags()
+    with pytest.raises(RuntimeError), products("tf32"):
+        raise RuntimeError
+    assert flags() == before
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_outputs_and_gradients_are_float32_and_close(precision: str) -> None:
+    images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    plain = build_network("resnet32", 5, seed=1)
+    network = rounded(build_network("resnet32", 5, seed=1), precision, CPU)
+    logits, expected = network(images), plain(images)
+    assert logits.dtype == torch.float32
+    assert (precision == "bf16") is not torch.equal(logits, expected)
+    assert distance(logits.detach(), expected.detach()) < 0.05
+    logits.sum().backward()
+    assert all(value.grad is not None and value.grad.dtype == torch.float32 for value in network.parameters())
+
+
+def test_difficulty_net_learns_in_bf16_and_its_own_network_stays_float32() -> None:
+    counts = torch.tensor([40, 20, 9, 4, 2])
+    settings = METHODS["difficulty_net"].settings().model_dump(by_alias=True)
+    images = torch.randn(12, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    labels = torch.arange(12) % 5
+    found = {}
+    for precision in ("float32", "bf16"):
+        method = build_method("difficulty_net", settings, Task(counts, 1, 20.0))
+        method.refresh(torch.linspace(0.9, 0.1, 5))
+        network = rounded(build_network("resnet32", 5, seed=1), precision, CPU).train()
+        batch, meta = Batch(images, labels), Batch(images.flip(0), labels)
+        scalars = method.backward(network, batch, meta, Moment(0, 10, 0.01))
+        found[precision] = scalars["meta_loss"]
+        assert all(torch.isfinite(value) for value in scalars.values())
+        assert {value.dtype for value in method.state()["net"].values()} == {torch.float32}
+    torch.testing.assert_close(found["bf16"], found["float32"], rtol=0.05, atol=0)
