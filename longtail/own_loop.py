@@ -1,4 +1,4 @@
-"""For a training loop of your own: methods by name, samplers for a DataLoader, accuracy by shot group."""
+"""For your own training loop: methods by name, samplers for a DataLoader, accuracy by shot group."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def make_method(
     lambda_: float | None = None,
     **settings: Any,
 ) -> Method:
-    """The method `name`, ready to train with.
+    """Build the method `name`.
 
     Args:
-        name: one of `longtail.METHODS`; its settings are in `longtail/presets/<name>.py`.
-        counts: training images of each class, [C], in the order of the labels; each at least 1.
-        seed: of the method's own draws and networks.
+        name: one of `longtail.METHODS`; its settings are in `longtail/config/presets/<name>.py`.
+        counts: training images per class, [C], in label order; each at least 1.
+        seed: for the method's own draws and networks.
         device: where the batches will be.
-        lambda_: weight of the driver loss, for methods that have one.
-        settings: the method's own; the rest are the paper's for CIFAR-100-LT.
+        lambda_: weight of the driver loss, for methods that have one; None: the paper's.
+        settings: the method's settings; those left out are the paper's for CIFAR-100-LT.
 
-    Raises InputError where a name, count or value is not valid.
+    Raises InputError if a name, count or value is invalid.
     """
     if name not in METHODS:
         raise InputError(f"method '{name}': not known; {nearest(name, list(METHODS))}")
@@ -57,13 +57,13 @@ def make_method(
 
 
 class EpochBatches:
-    """A sampler as `batch_sampler` of a `torch.utils.data.DataLoader`: lists of indices, epoch by epoch."""
+    """Makes a sampler a `batch_sampler` for `torch.utils.data.DataLoader`; each pass is the next epoch."""
 
     def __init__(self, sampler: Sampler) -> None:
         self.sampler, self.epoch = sampler, 0
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         return self.sampler.batches_per_epoch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -82,10 +82,10 @@ def shot_group_accuracy(
     few_below: float = 20,
     convention: Literal["kang", "mislas"] = "kang",
 ) -> dict[str, float | None]:
-    """Accuracy in percent: all, and many-, medium- and few-shot classes by their training `counts` [C].
+    """Accuracy in percent over all classes and the many-, medium- and few-shot ones, by `counts` [C].
 
     `logits` [N, C], `labels` [N]; None for a group without images. The defaults are those of Kang et al.,
-    ICLR 2020; see `longtail.data.profiles.shot_groups`. Raises ValueError where logits are not finite.
+    ICLR 2020; see `longtail.reporting.accuracy.shot_groups`. Raises ValueError if a logit is not finite.
     """
     thresholds = ShotThresholds(many_above=many_above, few_below=few_below)
     groups = shot_groups([int(count) for count in counts], thresholds, convention)

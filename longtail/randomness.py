@@ -1,7 +1,7 @@
-"""Every random draw, from (seed, stream, step) and nothing else.
+"""Random draws that depend on (seed, stream, step) and nothing else.
 
-No draw depends on what was drawn before it, so a resumed training needs no saved state, and neither the
-number of workers nor the order of work changes a result.
+No draw depends on an earlier one, so resuming needs no saved RNG state, and neither the number of workers nor
+the order of work changes a result.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def derived_seed(seed: int, stream: str, step: int = 0) -> int:
 
 
 def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
-    """A CPU generator for the draws of one stream at one step."""
+    """A CPU generator for one stream at one step."""
     return torch.Generator().manual_seed(derived_seed(seed, stream, step))
 
 
 @contextmanager
 def global_draws(seed: int, stream: str, step: int = 0) -> Iterator[None]:
-    """For code that can only draw from the global CPU state (constructors of modules).
+    """For code that can only draw from the global CPU state, such as module constructors.
 
-    Inside the block that state is the one of (seed, stream, step); afterwards it is what it was before.
+    Inside the block that state is derived from (seed, stream, step); afterwards it is restored.
     """
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would seed the GPUs as well

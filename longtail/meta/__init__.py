@@ -1,1 +1,1 @@
-"""The heart of Difficulty-Net: its network, and the exact meta-gradient by one tangent pass."""
+"""The core of Difficulty-Net: the network D, and the exact meta-gradient from one tangent pass."""

@@ -1,4 +1,4 @@
-"""Difficulty-Net: difficulties of classes, predicted from accuracies (Sinha & Ohashi, WACV 2023)."""
+"""D: predicts the difficulty of each class from all accuracies (Sinha & Ohashi, WACV 2023)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ACCURACY_FLOOR = 1e-12
-"""Added to the sum of accuracies in Eq. 7, where all may be zero."""
+"""Added to the sum of accuracies in Eq. 7, which is zero when every class fails."""
 
 
 class DifficultyNet(nn.Module):
     """D(a; theta) of Eq. 1: two hidden layers with ReLU, a sigmoid per class.
 
-    relative: all accuracies go in together, so the difficulty of a class depends on the other classes.
-    absolute (Sec. 4.5): d_c = D(a_c; theta), one scalar network for every class.
+    relative: D sees all accuracies, so the difficulty of a class depends on the other classes.
+    absolute (Sec. 4.5): d_c = D(a_c; theta), the same scalar network for every class.
     """
 
     def __init__(self, classes: int, hidden: int, bias: bool = False, relative: bool = True) -> None:
@@ -43,19 +43,19 @@ def class_weights(difficulty: Tensor) -> Tensor:
 
 
 def driver_target(accuracy: Tensor) -> Tensor:
-    """Targets [C] of the driver loss: 1 - a_c / sum a, from accuracies [C]."""
+    """Targets [C] of the driver loss (Eq. 7): 1 - a_c / sum a, from accuracies [C]."""
     return 1 - accuracy / (accuracy.sum() + ACCURACY_FLOOR)
 
 
 def driver_loss(difficulty: Tensor, accuracy: Tensor, reduction: str = "mean") -> Tensor:
-    """Eq. 7: squared distance of difficulties [C] to 1 - a_c / sum a; scalar, mean or sum over classes."""
+    """Eq. 7: squared distance of difficulties [C] from `driver_target`; mean or sum over classes, scalar."""
     return F.mse_loss(difficulty, driver_target(accuracy), reduction=reduction)
 
 
 def difficulty_entropy(difficulty: Tensor) -> Tensor:
     """Fig. 3: E = -(1/C) sum_c log(C q_c), q = d / sum d, from difficulties [C].
 
-    Zero where all are equal, positive elsewhere (the divergence from the uniform distribution to q).
+    Zero when all difficulties are equal, else positive: the KL divergence of q from the uniform distribution.
     """
-    # rounding alone can make it negative, by some 1e-16
+    # rounding can make it negative by about 1e-16
     return -torch.log(class_weights(difficulty)).mean().clamp(max=0)

@@ -6,8 +6,8 @@ so with v = grad L_meta(phi_hat)
     dL_meta/dw_i = -(alpha/B) <grad l_i(phi), v>,
 
 and the inner product is the derivative of the i-th sample's loss along v: one tangent (forward-mode) pass
-gives it for all samples at once. What depends on parameters theta of w follows by the chain rule,
-dL_meta/dtheta = (dw/dtheta)^T dL_meta/dw: the second term of Eq. 10.
+gives it for all samples at once. The chain rule then gives the gradient for the parameters theta that made w,
+dL_meta/dtheta = (dw/dtheta)^T dL_meta/dw, the second term of Eq. 10.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from longtail.meta.tangents import Forward, call_without_trace
 
 @dataclass(frozen=True)
 class MetaGradient:
-    """What one look ahead yields."""
+    """The result of one look-ahead step."""
 
     sample_weights: Tensor
     """dL_meta/dw_i, [B]."""
@@ -40,12 +40,12 @@ def trained_parameters(model: nn.Module) -> dict[str, Tensor]:
 def meta_cross_entropy(
     model: nn.Module, images: Tensor, labels: Tensor
 ) -> Callable[[Mapping[str, Tensor]], Tensor]:
-    """L_meta of Eq. 8: parameters to the mean cross-entropy on a meta batch, images and labels [M]."""
+    """L_meta of Eq. 8 as a function of the parameters: mean cross-entropy on a meta batch, labels [M]."""
     return lambda parameters: F.cross_entropy(call_without_trace(model, parameters, images), labels)
 
 
 def _scaled(tensors: Sequence[Tensor], rates: Sequence[float]) -> list[Tensor]:
-    # where all are 1, as in most trainings, nothing is computed
+    # most trainings have all rates at 1: compute nothing then
     return [own if rate == 1 else own * rate for own, rate in zip(tensors, rates, strict=False)]
 
 
@@ -56,7 +56,7 @@ def _look_ahead(
     drift: Sequence[Tensor] | None,
     rates: Sequence[float] | None,
 ) -> list[Tensor]:
-    """phi_hat of Eq. 9. The gradients end with this function: many small blocks between large free ones."""
+    """phi_hat of Eq. 9. A function of its own, so that its gradients are freed before the next pass."""
     gradients = torch.autograd.grad(loss, values, retain_graph=True, materialize_grads=True)
     add, mul = torch._foreach_add, torch._foreach_mul  # pyright: ignore[reportPrivateImportUsage]
     if drift is not None:
@@ -64,7 +64,7 @@ def _look_ahead(
     if rates is not None:
         gradients = _scaled(gradients, rates)
     with torch.no_grad():
-        if isinstance(step_size, Tensor):  # as `alpha` it would be read, and the device waited for
+        if isinstance(step_size, Tensor):  # `alpha=` would read its value, which waits for the device
             ahead = add(values, list(mul(list(gradients), -step_size)))
         else:
             ahead = add(values, list(gradients), alpha=-step_size)
@@ -72,10 +72,10 @@ def _look_ahead(
 
 
 def _gradient(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
-    """The gradient of a loss with respect to leaf tensors made for it.
+    """The gradient of `loss` for `leaves`, in memory allocated before the backward pass.
 
-    Into memory taken beforehand: `torch.autograd.grad` would take it piece by piece while the graph is freed,
-    and the pieces keep the freed memory around them from being joined for the tensors of the next pass.
+    `torch.autograd.grad` would allocate it piece by piece while the graph is freed; the pieces fragment that
+    memory, and the next pass could not reuse it.
     """
     gradients = [torch.zeros_like(leaf) for leaf in leaves]
     for leaf, gradient in zip(leaves, gradients, strict=True):
@@ -97,20 +97,19 @@ def weight_gradient(
     """dL_meta/dw for per-sample weights w, through one gradient step of size `step_size`.
 
     Args:
-        forward: the pass of the classifier at phi, in training mode, over the batch.
-        losses: per-sample losses l_i(phi), [B], of its logits, with their graph; the graph is kept, so that
-            the step of phi (Eq. 11) can use it again.
-        weights: w_i, [B]. Only their values matter here.
-        sample_losses: logits [B, C] to losses [B], the map that made `losses`.
-        meta_loss: parameters to L_meta, a scalar (`meta_cross_entropy`, for most).
+        forward: the forward pass of the model over the batch at phi, in training mode.
+        losses: per-sample losses l_i(phi) of its logits, [B], with their graph. The graph is kept, so the
+            update of phi (Eq. 11) can reuse it.
+        weights: w_i, [B]; used as constants.
+        sample_losses: the function from logits [B, C] to losses [B] that gave `losses`.
+        meta_loss: L_meta, a scalar, as a function of the parameters; usually `meta_cross_entropy`.
         step_size: alpha.
-        drift: added to the gradient of each trained parameter in the inner step, whatever the weights:
-            what momentum and weight decay contribute (`SGD.linear_step`). None: nothing.
-        rates: of each trained parameter, a factor on `step_size`; the optimiser's may have more behind them.
-            None: 1 for all.
+        drift: added to the gradient of each trained parameter in the inner step: the part of momentum and
+            weight decay (`SGD.linear_step`). None: plain gradient descent.
+        rates: a factor on `step_size` for each trained parameter; further entries are ignored. None: all 1.
 
     Returns:
-        `MetaGradient`; nothing is added to `.grad` anywhere, and no buffer of the model changes.
+        `MetaGradient`. No `.grad` and no buffer of the model changes.
     """
     parameters = trained_parameters(forward.model)
     weighted = torch.dot(weights.detach(), losses) / losses.numel()

@@ -1,10 +1,10 @@
 """A forward pass, and its derivative along a direction of the parameters.
 
-Forward-mode differentiation computes every value again beside its derivative, and its formula for BatchNorm
-makes many passes over memory. Here convolutions and linear layers keep what they gave in the forward
-pass (its graph holds those tensors anyway) and BatchNorm the statistics of the batch. It has a formula of its
-own: its Jacobian with respect to its input is symmetric, so the kernel of its backward pass also gives its
-tangent. All other operations are left to torch, so any module will do.
+torch's forward mode computes every value a second time along with its derivative, and its BatchNorm formula
+makes many passes over memory. Here the tangent pass reuses the outputs of convolutions and linear layers (the
+graph of the forward pass holds them anyway) and the batch statistics of BatchNorm. The Jacobian of BatchNorm
+with respect to its input is symmetric, so its backward kernel also computes its tangent. torch handles all
+other operations, so any module works.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 LINEAR = (torch.conv1d, torch.conv2d, torch.conv3d, F.linear)
-"""Functions linear in (weight, bias), and in their input where the bias is left out."""
+"""Functions linear in (weight, bias) and, without the bias, in their input."""
 BATCH_NORM = inspect.signature(F.batch_norm)
-ANOTHER_WAY = "the model took another way than in its forward pass"
+DIVERGED = "the model called other layers than in its forward pass"
 
 
 @cache
 def load_forward_mode() -> None:
-    """Let torch load its forward-mode formulas, at whose first use it warns of its own deprecated calls."""
+    """Load torch's forward-mode formulas: at first use, they warn about torch's own deprecated calls."""
     with warnings.catch_warnings(), forward_ad.dual_level():
         warnings.simplefilter("ignore", FutureWarning)
         torch.exp(forward_ad.make_dual(torch.zeros(1), torch.zeros(1)))
 
 
 def call_without_trace(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """`model(images)` at other parameters; its buffers (BatchNorm's statistics) stay what they are."""
+    """`model(images)` at other parameters; the model's buffers (BatchNorm statistics) do not change."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     return functional_call(model, {**parameters, **buffers}, (images,))
 
 
 @dataclass(frozen=True)
 class _Product:
-    """What a function of `LINEAR` gave, and the version of that tensor."""
+    """The output of a function of `LINEAR`, and the version of that tensor."""
 
     function: Callable[..., Tensor]
     output: Tensor
@@ -53,23 +53,23 @@ class _Product:
 
     @property
     def intact(self) -> bool:
-        """Whether nothing has changed the output since."""
+        """Whether the output is unchanged since then."""
         return self.output._version == self.version
 
 
 @dataclass(frozen=True)
 class _Statistics:
-    """Of one batch, in one BatchNorm, [channels]. (What it gave is not kept: no graph holds that tensor.)"""
+    """Batch statistics of one BatchNorm, [channels]. Its output is not kept: no graph holds that tensor."""
 
     mean: Tensor
     inverse_std: Tensor
 
 
 class Forward:
-    """`model(images)`, run once when this is made; `logits` has the graph of the backward pass.
+    """One run of `model(images)`; `logits` carries the graph for the backward pass.
 
-    The model must be a function of its parameters and the images: with dropout, say, the derivative would be
-    that of another draw.
+    The model must be a function of its parameters and the images alone: with dropout, for example, the
+    derivative would belong to a different draw.
     """
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
@@ -81,9 +81,9 @@ class Forward:
     def derivative(
         self, function: Callable[[Tensor], Tensor], names: Iterable[str], direction: Iterable[Tensor]
     ) -> Tensor:
-        """The derivative of `function(logits)` when the parameters `names` move along `direction`.
+        """The derivative of `function(logits)` as the parameters `names` move along `direction`.
 
-        No buffer of the model changes, and nothing is added to `.grad`.
+        No `.grad` and no buffer of the model changes.
         """
         load_forward_mode()
         with torch.no_grad(), forward_ad.dual_level():
@@ -98,7 +98,7 @@ class Forward:
 
 
 def _batch_norm_arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any] | None:
-    """All arguments by name, if this is a call of BatchNorm that uses the statistics of the batch."""
+    """All arguments by name if this is a BatchNorm call that uses batch statistics, else None."""
     if func is not F.batch_norm:
         return None
     given = BATCH_NORM.bind(*args, **kwargs)
@@ -107,7 +107,7 @@ def _batch_norm_arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any] |
 
 
 class _Keeping(TorchFunctionMode):
-    """Notes what convolutions, linear layers and BatchNorm in training mode give."""
+    """Records the outputs of convolutions and linear layers, and the statistics of BatchNorm."""
 
     def __init__(self, kept: list[_Product | _Statistics]) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class _Keeping(TorchFunctionMode):
         kwargs = kwargs or {}
         norm = _batch_norm_arguments(func, args, kwargs)
         if norm is not None:
-            # what torch.batch_norm itself calls; it also gives the statistics of the batch
+            # torch.batch_norm calls this too; it also returns the batch statistics
             output, mean, inverse_std, *_ = torch._batch_norm_impl_index(  # pyright: ignore[reportPrivateImportUsage]
                 **norm, cudnn_enabled=torch.backends.cudnn.enabled
             )
@@ -130,7 +130,7 @@ class _Keeping(TorchFunctionMode):
 
 
 class _Moving(TorchFunctionMode):
-    """Runs the model anew on dual tensors, with what was kept and the formulas below."""
+    """Re-runs the model on dual tensors, with the recorded values and the formulas below."""
 
     def __init__(self, kept: list[_Product | _Statistics]) -> None:
         super().__init__()
@@ -146,11 +146,11 @@ class _Moving(TorchFunctionMode):
             return _batch_norm(kept, norm["input"], norm["weight"], norm["bias"], norm["eps"])
         if norm is None and isinstance(kept, _Product) and kept.function is func:
             return _linear(kept, *args, **kwargs)
-        raise RuntimeError(ANOTHER_WAY)
+        raise RuntimeError(DIVERGED)
 
 
 def _parts(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """A dual tensor's value and tangent, None where there is none."""
+    """Value and tangent of a dual tensor; None for what is missing."""
     return (None, None) if value is None else forward_ad.unpack_dual(value)
 
 
@@ -189,7 +189,7 @@ def _batch_norm(
 def _affine(
     x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor | None, onto: Tensor | None = None
 ) -> Tensor:
-    """(x - mean) * scale + shift, channel by channel, in x's dtype; added to `onto`, in place, if given."""
+    """(x - mean) * scale + shift per channel, in x's dtype; added in place to `onto` if given."""
     channels = (1, -1, *[1] * (x.ndim - 2))
     offset = (-mean * scale if shift is None else shift - mean * scale).view(channels)
     scale = scale.view(channels)

@@ -1,4 +1,4 @@
-"""Numbers that are not finite, and what they are called."""
+"""Finding NaN and infinity in nested state, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def tensors_of(state: Any, name: str = "") -> dict[str, Tensor]:
-    """All tensors of floats within nested dicts and lists, by their paths: `model.classifier.weight`."""
+    """All float tensors in nested dicts and lists, by path, such as `model.classifier.weight`."""
     if isinstance(state, Tensor):
         return {name: state} if state.is_floating_point() and state.numel() else {}
     pairs = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
@@ -23,7 +23,7 @@ def tensors_of(state: Any, name: str = "") -> dict[str, Tensor]:
 
 @torch.no_grad()
 def not_finite(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """NaN or infinity, by name, for each of `tensors` that holds one; the device is waited for once."""
+    """The names of `tensors` that hold NaN or infinity, with that value; waits for the device once."""
     if not tensors:
         return {}
     norms = torch._foreach_norm(list(tensors.values()), float("inf"))  # pyright: ignore[reportPrivateImportUsage]

@@ -1,11 +1,11 @@
-"""An iteration recorded once and replayed: on a GPU, as one CUDA graph.
+"""Recording an iteration once and replaying it; on a GPU, as a CUDA graph.
 
-A small network on a GPU waits for the CPU, which names thousands of little operations in each iteration. A
-graph names them once. It reads and writes the same places in memory at each replay, so whatever changes from
-one iteration to the next (batches, learning rate, accuracies) has to lie in tensors that stay where they are.
-`Method.replayable` is the promise of a method that this is so.
+A small network on a GPU is launch-bound: the CPU issues thousands of small kernels per iteration. A graph
+issues them all at once. A replay reads and writes the same memory each time, so whatever changes between
+iterations (batches, learning rate, accuracies) must be in tensors that keep their place.
+A method declares that this holds with `Method.replayable`.
 
-Graphs belong to a shape: the last batch of an epoch, which may be short, has one of its own.
+There is one graph per batch shape: the last batch of an epoch may be shorter.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from longtail.training.optimisers import SGD
 Scalars = dict[str, Tensor]
 Iterate = Callable[[Batch, Batch | None, Moment], Scalars]
 Record = Callable[[Callable[[], Scalars]], tuple[Scalars, Callable[[], None]]]
-"""Takes note of what a function does, without doing it; returns where its results will lie, and what does it.
-Raises RuntimeError where that is not possible."""
+"""Records a function without running it; returns the tensors that will hold its results, and the replay.
+Raises RuntimeError if it cannot be recorded."""
 
 PLAIN_FIRST = 2
-"""Iterations of each shape that run as they are: memory is laid out and libraries choose their kernels."""
+"""Unrecorded iterations per shape: memory is allocated and libraries choose their kernels."""
 
 
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """A CUDA stream for the block, as recording needs one; on other devices nothing."""
+    """A side stream for the block, which recording requires; a no-op without CUDA."""
     if device.type != "cuda":
         yield
         return
@@ -45,7 +45,7 @@ def own_stream(device: torch.device) -> Iterator[None]:
 
 
 def cuda_recorder() -> Record:
-    """Records CUDA graphs on the current stream; they share their memory, as no two run at once."""
+    """A recorder of CUDA graphs on the current stream; they share one memory pool, as no two run at once."""
     pool = torch.cuda.graph_pool_handle()
 
     def record(function: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
@@ -58,17 +58,17 @@ def cuda_recorder() -> Record:
 
 
 class AnyMoment(Moment):
-    """The moment of every replay: only the learning rate is known, as a tensor."""
+    """Stands for every replay: only the learning rate is known, as a tensor."""
 
     def __getattribute__(self, name: str) -> Any:
-        """Raises RuntimeError where a method asks for what a recording would freeze."""
+        """Raises RuntimeError if a method reads a value that a recording would freeze."""
         if name in ("iteration", "iterations", "progress"):
-            raise RuntimeError(f"a replayable method must not ask for the {name}")
+            raise RuntimeError(f"a replayable method must not read {name}")
         return super().__getattribute__(name)
 
 
 class _Replay:
-    """One recorded iteration, and the tensors that it reads."""
+    """One recorded iteration, with its input tensors."""
 
     def __init__(
         self, iterate: Iterate, record: Record, batch: Batch, meta: Batch | None, optimiser: SGD | None
@@ -94,22 +94,22 @@ def _copied(batch: Batch) -> Batch:
 
 
 class Replays:
-    """`iterate`, replayed from its third call with batches of the same shapes on."""
+    """`iterate`, replayed from the third call with the same batch shapes."""
 
     def __init__(self, iterate: Iterate, record: Record) -> None:
         self.iterate, self.record = iterate, record
         self.plain: Counter[tuple[torch.Size, ...]] = Counter()
         self.replays: dict[tuple[torch.Size, ...], _Replay] = {}
         self.refusal: str | None = None
-        """Why nothing is recorded any more, in one line."""
+        """Why recording stopped, in one line."""
 
     @property
     def told(self) -> str:
-        """What came of it, in one line."""
+        """The outcome, in one line."""
         return self.refusal or f"iterations of {len(self.replays)} shapes"
 
     def __call__(self, batch: Batch, meta: Batch | None, moment: Moment) -> Scalars:
-        """One iteration, recorded or not; the learning rate of `moment` is a tensor on the device."""
+        """Run one iteration; the learning rate of `moment` must be a tensor on the device."""
         assert isinstance(moment.learning_rate, Tensor)
         shapes = tuple(own.images.shape for own in (batch, meta) if own is not None)
         if shapes not in self.replays and self.plain[shapes] >= PLAIN_FIRST and self.refusal is None:

@@ -1,4 +1,4 @@
-"""What the training loop asks of labelled images, whether they are held in memory or stay files."""
+"""The interface between the training loop and labelled images, in memory or in files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A request for one batch: which images, and how each is changed.
+    """A request for one batch: which images, under which augmentation.
 
-    What comes back is a function of this alone. `augment` None: as in a test, nothing is drawn. Otherwise the
-    draws are those of (`seed`, `stream`, `step`), a row of numbers for each place in the batch.
+    The result is a function of this request alone. Draws come from (`seed`, `stream`, `step`), one row of
+    numbers per position in the batch. `augment` None: the test transform, without draws.
     """
 
     rows: Tensor
@@ -26,12 +26,12 @@ class View:
 
     @property
     def key(self) -> tuple[int, str, int]:
-        """What tells views of one set from each other."""
+        """Tells the views of one set apart."""
         return self.seed, self.stream, self.step
 
 
 class ImageSet(Protocol):
-    """N labelled images, as a network takes them: float32 [B, channels, H, W], normalised, on one device."""
+    """N labelled images, served as network inputs: float32 [B, channels, H, W], normalised, on one device."""
 
     @property
     def labels(self) -> Tensor:
@@ -40,26 +40,26 @@ class ImageSet(Protocol):
 
     @property
     def ahead(self) -> int:
-        """How many iterations ahead it saves time to `expect` views."""
+        """How many iterations ahead calling `expect` pays off."""
         ...
 
     @property
     def decoding_rate(self) -> float | None:
-        """Images a second that can be decoded, measured so far; None before, and where nothing is decoded."""
+        """Images decoded per second, as measured; None if nothing was decoded yet."""
         ...
 
     def view(self, view: View) -> tuple[Tensor, Tensor]:
-        """The images of a view, [B, channels, H, W], and their labels, int64 [B]."""
+        """The images of a view [B, channels, H, W] and their labels, int64 [B]."""
         ...
 
     def expect(self, view: View) -> None:
-        """`view` will be asked for soon, and can be begun."""
+        """Announce `view`, so that its work can start."""
         ...
 
     def settle(self, view: View) -> None:
-        """Where `view` is not ready, wait for the device, so that waiting for both is not counted twice."""
+        """If `view` is not ready, wait for the device first, so that no wait is counted twice."""
         ...
 
     def batches(self) -> Iterator[Tensor]:
-        """All images in their order, as in a test, in parts that fit."""
+        """All images in order under the test transform, in batches that fit in memory."""
         ...

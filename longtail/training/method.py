@@ -1,4 +1,4 @@
-"""What a method is. It decides losses, weights and samplers; the training loop is not its business."""
+"""The interface of a method: losses, weights and samplers. The training loop is not its concern."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What a method may know of the problem."""
+    """What a method knows about the problem."""
 
     counts: Tensor
     """Training images per class, int64 [C]."""
@@ -44,20 +44,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a training stands, before one of its steps."""
+    """The state of the training before a step."""
 
     iteration: int
-    """From 0."""
+    """Counted from 0."""
     iterations: int
-    """Of the whole training."""
+    """In the whole training."""
     learning_rate: float | Tensor
-    """Of the step to come; a tensor without axes where a GPU may record the step (`training.graphs`)."""
+    """Of this step; a scalar tensor if a GPU may record the step (`training.graphs`)."""
     optimiser: SGD | None = None
-    """The one that takes the step, for methods that look ahead with its momentum."""
+    """The optimiser that takes the step, for methods whose look-ahead includes its momentum."""
 
     @property
     def rates(self) -> list[float] | None:
-        """Factors on the learning rate of what is trained; see `SGD`."""
+        """Factors on the learning rate per trained parameter; see `SGD`."""
         return None if self.optimiser is None else self.optimiser.rates
 
     @property
@@ -67,42 +67,42 @@ class Moment:
 
 
 class Method:
-    """Cross-entropy, and the hooks by which other methods differ from it."""
+    """Cross-entropy, with the hooks that other methods override."""
 
     uses_meta_batch = False
     meta_from_training = False
-    """Meta batches are class-balanced draws of augmented training images, not of the meta set."""
+    """Meta batches are class-balanced draws from the augmented training images, not from the meta set."""
     uses_second_view = False
     replayable = False
-    """A GPU may record one iteration and replay it: `backward` reads nothing but the model, the batches, the
-    learning rate, and tensors that keep their place in memory. (What `refresh` and `load_state` take in is
-    copied into them.) A subclass of which this is not true says so again."""
+    """Whether a GPU may record one iteration and replay it: `backward` reads only the model, the batches, the
+    learning rate, and tensors that keep their place in memory (`refresh` and `load_state` copy into them).
+    Subclasses that break this must reset it to False."""
     draws_ahead = True
-    """The sampler's batches do not depend on the method's state: the next ones are known before a step."""
+    """Whether the next batches are known before a step: the sampler does not depend on the method's state."""
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         self.task = task
 
     def sampler(self, name: str, labels: Tensor, batch_size: int) -> Sampler:
-        """What draws training batches from images with these labels [N]; `name`: the schedule's choice."""
+        """The sampler of training batches for images with `labels` [N]; `name` is the schedule's choice."""
         return build_sampler(name, labels, batch_size, self.task.seed)
 
     def parameters(self) -> list[Tensor]:
-        """What the method trains beside the model, with the model's optimiser."""
+        """Further tensors that the model's optimiser trains."""
         return []
 
     def adapt(self, network: nn.Module) -> nn.Module:
-        """For methods that train whole networks: `network` with another classifier, where one is needed."""
+        """For methods that train whole networks: `network`, with a classifier of the method's own if needed."""
         return network
 
     def head(self, classifier: nn.Linear) -> nn.Module:
-        """For methods that retrain a classifier: the head that takes `classifier`'s place."""
+        """For methods that retrain a classifier: the head that replaces `classifier`."""
         raise TypeError(f"{type(self).__name__} trains whole networks, it has no head")
 
     def start_epoch(self, model: nn.Module, train: ImageSet, meta: ImageSet) -> None:
-        """Called before the first step of each epoch, with the images of the training and of the meta set.
+        """Called before the first step of each epoch, with the training and the meta set.
 
-        A network must stay as it is; a head may take note.
+        Must not change a network; a head may update itself.
         """
 
     def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
@@ -110,34 +110,34 @@ class Method:
         return F.cross_entropy(logits, labels, reduction="none")
 
     def batch_loss(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
-        """The loss of a batch, a scalar: the mean of `sample_losses`, where a loss is of single images."""
+        """The loss of a batch, a scalar; by default the mean of `sample_losses`."""
         return self.sample_losses(logits, labels, moment).mean()
 
     def backward(
         self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
     ) -> dict[str, Tensor]:
-        """Leave the gradient of one step in `.grad` of what is trained; return scalars for the history.
+        """Leave the gradient of one step in `.grad`; return scalars for the history.
 
-        Called once an iteration with `.grad` empty. `meta` is a meta batch where `uses_meta_batch`.
+        Called once per iteration with `.grad` empty. `meta` is a meta batch if `uses_meta_batch`, else None.
         """
         loss = self.batch_loss(model(batch.images), batch.labels, moment)
         loss.backward()
         return {"train_loss": loss.detach()}
 
     def refresh(self, accuracy: Tensor) -> None:
-        """Take in the accuracies [C] on the meta set, measured after each epoch."""
+        """Receive the accuracies [C] on the meta set, measured after each epoch."""
 
     def difficulty(self) -> Tensor | None:
-        """Difficulties [C] in force, where the method has them."""
+        """The current difficulties [C], if the method has them."""
         return None
 
     def weights(self) -> Tensor | None:
-        """Class weights [C] in force (mean 1), where the method has them."""
+        """The current class weights [C] (mean 1), if the method has them."""
         return None
 
     def state(self) -> dict[str, Any]:
-        """Everything that an exact resume needs beyond model and optimiser."""
+        """All state, beyond model and optimiser, that an exact resume needs."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""

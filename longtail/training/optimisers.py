@@ -1,8 +1,8 @@
-"""SGD and Adam: torch's own arithmetic, without the classes around it.
+"""SGD and Adam from torch's functional kernels.
 
-The first use of a class of `torch.optim` in a process imports the machinery of `torch.compile`, which takes
-longer than the training of a small cell; the functions below the classes do not. The learning rate is an
-argument of each step, since the schedule is a function of the iteration.
+The first use of a `torch.optim` class in a process imports the machinery of `torch.compile`, which takes
+longer than training a small cell; the functional kernels do not. The learning rate is an argument of each
+step, since the schedule is a function of the iteration.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SGD:
         nesterov: bool = False,
         rates: Sequence[float] | None = None,
     ) -> None:
-        """`rates`: of each parameter, a factor on the learning rate; None: 1 for all."""
+        """`rates`: a factor on the learning rate per parameter; None: all 1."""
         self.parameters = list(parameters)
         self.rates = [1.0] * len(self.parameters) if rates is None else list(rates)
         self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
@@ -35,7 +35,7 @@ class SGD:
 
     @torch.no_grad()
     def step(self, learning_rate: float | Tensor) -> None:
-        """Move the parameters that have a `.grad`."""
+        """Update the parameters that have a `.grad`."""
         for rate in dict.fromkeys(self.rates):
             self._step(learning_rate * rate, [i for i, own in enumerate(self.rates) if own == rate])
 
@@ -60,10 +60,10 @@ class SGD:
             self.buffers[i] = buffer
 
     def linear_step(self) -> tuple[float, list[Tensor]]:
-        """(gain, drift) of the step to come: it moves a parameter by -learning_rate (gain gradient + drift).
+        """(gain, drift) of the next step, which adds -learning_rate * (gain * gradient + drift).
 
-        (The learning rate times the parameter's own factor of `rates`.)
-        The drift, one tensor a parameter, is what momentum and weight decay add.
+        The learning rate is scaled by the parameter's factor of `rates`. The drift, one tensor per parameter,
+        is the part of momentum and weight decay.
         """
         gain = 1 + self.momentum if self.nesterov else 1.0
         carried = self.momentum**2 if self.nesterov else self.momentum
@@ -75,7 +75,7 @@ class SGD:
         return gain, drift
 
     def zero_grad(self) -> None:
-        """Drop all gradients."""
+        """Set all gradients to None."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -84,7 +84,7 @@ class SGD:
         return {"buffers": self.buffers}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         self.buffers = list(state["buffers"])
 
 
@@ -107,7 +107,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move the parameters, all of which have a `.grad`."""
+        """Update the parameters; each must have a `.grad`."""
         adam(
             self.parameters,
             [parameter.grad for parameter in self.parameters],  # type: ignore[misc]
@@ -126,11 +126,11 @@ class Adam:
         )
 
     def state(self) -> dict[str, Any]:
-        """Both moments and the number of steps, of every parameter."""
+        """Both moments and the step count of every parameter."""
         return {"means": self.means, "squares": self.squares, "steps": self.steps}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         for name in ("means", "squares", "steps"):
             for own, value in zip(getattr(self, name), state[name], strict=True):
                 own.copy_(value)

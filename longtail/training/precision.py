@@ -1,9 +1,8 @@
-"""With how many bits convolutions and matrix products compute.
+"""Numeric precision of convolutions and matrix products.
 
-float32 is the default, and means it: without the TF32 that torch otherwise uses for convolutions on a GPU.
-tf32 rounds their operands to 10 bits of mantissa (on GPUs that have it; elsewhere it is float32). bf16 is
-torch's autocast around the network; parameters, losses, and everything that a method computes beside it stay
-float32.
+float32, the default, is true float32: TF32, which torch enables for convolutions on GPUs by default, is off.
+tf32 rounds their operands to 10 bits of mantissa where the GPU supports it. bf16 is torch's autocast around
+the network; parameters, losses and all other computations of a method stay float32.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PRECISIONS = ("float32", "tf32", "bf16")
 
 @contextmanager
 def products(precision: str) -> Iterator[None]:
-    """Convolutions and matrix products of float32 tensors in `precision` for the time of the block."""
+    """Compute convolutions and matrix products of float32 tensors in `precision` within the block."""
     convolutions = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
     places: list[Any] = [torch.backends.cuda.matmul, convolutions]
     before = [place.fp32_precision for place in places]
@@ -34,7 +33,7 @@ def products(precision: str) -> Iterator[None]:
 
 
 def rounded(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
-    """`network`, computing in bf16 where that is the `precision`; its outputs [B, C] are float32."""
+    """`network`, under bf16 autocast if `precision` says so; its outputs [B, C] are float32."""
     if precision != "bf16":
         return network
     inner = network.forward

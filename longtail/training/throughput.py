@@ -1,4 +1,4 @@
-"""What a training waits for: images a second of the loader beside images a second of the step."""
+"""Whether a training waits for images: images per second of the loader and of the step."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 @dataclass
 class Throughput:
-    """Wall times of iterations, since the training began or was taken up again; no result depends on them."""
+    """Wall times of iterations since the training started or resumed; no result depends on them."""
 
     images: int = 0
-    """In all batches: training images, second views, meta images."""
+    """Training images, second views and meta images in all batches."""
     loading: float = 0.0
-    """Seconds in which the loop waited for them."""
+    """Seconds that the loop waited for images."""
     looping: float = 0.0
-    """Seconds of the iterations, with that."""
+    """Seconds of all iterations, waiting included."""
 
     def rates(self, decoding_rate: float | None) -> dict[str, float | None]:
-        """Images a second of loader and step, and the share of the time in which the step waited, 0..1.
+        """Images per second of loader and step, and the share of time that the step waited, 0..1.
 
-        The loader's is `decoding_rate` where images are decoded, beside the training, and otherwise that at
-        which batches were made, within it. None: no iteration was measured.
+        The loader's rate is `decoding_rate` if images are decoded alongside the training, else the rate at
+        which the loop made batches. All None before the first iteration.
         """
         stepping = self.looping - self.loading
         if not self.images or not self.loading or stepping <= 0:

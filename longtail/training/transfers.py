@@ -1,4 +1,4 @@
-"""Numbers made on the CPU, on their way to where the images are."""
+"""Transfers from the CPU to the training device."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from torch import Tensor
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
-    """`values` of the CPU on `device`.
-
-    To a GPU they go from pinned memory, behind what it is already asked to do, so that nobody waits.
-    """
+    """`values` on `device`; to a GPU asynchronously, from pinned memory."""
     if device.type == "cuda":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)

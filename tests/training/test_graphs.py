@@ -104,7 +104,7 @@ def test_whoever_asks_for_the_iteration_is_not_recorded_and_trains_all_the_same(
     one, other = states(trainer("eql"), recorded)
     assert same(one, other)
     assert recorded.replays is not None
-    assert recorded.replays.refusal == "a replayable method must not ask for the iteration"
+    assert recorded.replays.refusal == "a replayable method must not read iteration"
     assert not recorded.replays.replays
 
 
