@@ -92,7 +92,7 @@ class Method:
         return []
 
     def adapt(self, network: nn.Module) -> nn.Module:
-        """For methods that train whole networks: `network`, with a classifier of the method's own if needed."""
+        """For methods that train whole networks: `network`, with a new classifier if it needs one."""
         return network
 
     def head(self, classifier: nn.Linear) -> nn.Module:

@@ -173,7 +173,7 @@ def test_losses_without_the_model_have_derivative_zero() -> None:
     assert torch.equal(found, torch.zeros(7))
 
 
-def test_a_model_that_takes_another_way_is_refused() -> None:
+def test_a_model_that_calls_other_layers_is_refused() -> None:
     class Alternating(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -186,5 +186,5 @@ def test_a_model_that_takes_another_way_is_refused() -> None:
 
     model = Alternating().double()
     forward = Forward(model, torch.randn(2, 3, 5, 5, dtype=torch.float64))
-    with pytest.raises(RuntimeError, match="another way"):
+    with pytest.raises(RuntimeError, match="other layers"):
         forward.derivative(losses, ["conv.bias"], [torch.ones(4, dtype=torch.float64)])
