@@ -49,7 +49,7 @@ def test_the_example_of_the_page_trains_an_ordinary_module() -> None:
     exec(code, names)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4))
-    names["train"](model, data(COUNTS, 2), COUNTS, data([10] * 4, 3), epochs=12)
+    names["train"](model, data(COUNTS, 2), COUNTS, data([10] * 4, 3), epochs=24)
     images, labels = data([25] * 4, 4).tensors
     model.eval()
     with torch.no_grad():

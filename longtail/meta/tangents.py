@@ -106,6 +106,13 @@ def _batch_norm_arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any] |
     return given.arguments if given.arguments["training"] else None
 
 
+def _refuse_one_value(inputs: Tensor) -> None:
+    """The check of `F.batch_norm`, in its words: the variance of a single value is zero."""
+    if inputs.numel() == inputs.shape[1]:
+        size = inputs.size()
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {size}")
+
+
 class _Keeping(TorchFunctionMode):
     """Records the outputs of convolutions and linear layers, and the statistics of BatchNorm."""
 
@@ -117,6 +124,7 @@ class _Keeping(TorchFunctionMode):
         kwargs = kwargs or {}
         norm = _batch_norm_arguments(func, args, kwargs)
         if norm is not None:
+            _refuse_one_value(norm["input"])
             # torch.batch_norm calls this too; it also returns the batch statistics
             output, mean, inverse_std, *_ = torch._batch_norm_impl_index(  # pyright: ignore[reportPrivateImportUsage]
                 **norm, cudnn_enabled=torch.backends.cudnn.enabled

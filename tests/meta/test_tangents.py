@@ -188,3 +188,24 @@ def test_a_model_that_calls_other_layers_is_refused() -> None:
     forward = Forward(model, torch.randn(2, 3, 5, 5, dtype=torch.float64))
     with pytest.raises(RuntimeError, match="other layers"):
         forward.derivative(losses, ["conv.bias"], [torch.ones(4, dtype=torch.float64)])
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3)), (1, 4)),
+        (nn.Sequential(nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.Flatten()), (1, 1, 2, 2)),
+    ],
+    ids=["one row", "one pixel"],
+)
+def test_a_batch_of_one_value_per_channel_is_refused_as_torch_refuses_it(
+    model: nn.Module, shape: tuple[int, ...]
+) -> None:
+    images = torch.randn(*shape)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel") as torch_says:
+        model(images)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel") as we_say:
+        Forward(model, images)
+    assert str(we_say.value) == str(torch_says.value)
+    assert all(torch.isfinite(buffer).all() for buffer in model.buffers())
+    Forward(model, torch.cat([images, -images]))  # two rows are enough

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from longtail.config import presets
 from longtail.errors import DivergedError
 from longtail.training.method import Batch, Moment
 from longtail.training.trainer import Trainer, class_accuracy, predict
@@ -335,3 +336,12 @@ def test_prediction_keeps_the_mode_and_does_not_depend_on_the_company() -> None:
         assert trainer.model.training is mode
         assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
     assert len(pixels) == sum(COUNTS)
+
+
+@pytest.mark.parametrize("method", presets.METHODS)
+def test_a_last_batch_of_one_image_leaves_all_numbers_finite(method: str) -> None:
+    batch_size = 8
+    assert sum(COUNTS) % batch_size == 1
+    trainer = make_trainer(method, sampler="shuffled", batch_size=batch_size, iterations=7)
+    trainer.run()
+    trainer.check_finite()
