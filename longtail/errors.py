@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from reprlib import Repr
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import ValidationError
 
 
-class InputError(Exception):
-    """Something a person gave is wrong.
+def shown(value: Path | str) -> str:
+    """`value` as part of one line, whatever characters it holds."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)
 
-    The message is one line that names the file (or parameter), the value found, and the remedy. Stages
-    print it on stderr and leave with exit code 2; nothing that existed before has been changed.
+
+class InputError(Exception):
+    """Something the user gave is wrong: one line with the place, the problem (and value found), the remedy.
+
+    Stages print it on stderr and exit with code 2; nothing that existed before has changed.
     """
+
+    def __init__(self, where: Path | str, problem: object, remedy: str | None = None) -> None:
+        super().__init__(where, problem, remedy)
+        self.where, self.problem, self.remedy = shown(where), str(problem), remedy
+
+    def __str__(self) -> str:
+        line = f"{self.where}: {self.problem}"
+        return line if self.remedy is None else f"{line}; {self.remedy}"
+
+
+@contextmanager
+def remedy(text: str) -> Iterator[None]:
+    """Add the remedy `text` to an InputError of the block that names none."""
+    try:
+        yield
+    except InputError as error:
+        if error.remedy is None:
+            error.remedy = text
+        raise
 
 
 class DivergedError(Exception):
@@ -48,16 +76,22 @@ def found_value(value: object) -> str:
 
 
 def one_line(error: ValidationError) -> str:
-    """The first complaint of pydantic, in one line: where, what was found, what is wanted."""
+    """The first complaint of pydantic in one line: key, value found, value wanted."""
+    key, complaint = first_complaint(error)
+    return f"{key}: {complaint}" if key else complaint
+
+
+def first_complaint(error: ValidationError) -> tuple[str, str]:
+    """The key of pydantic's first complaint, empty if it is about the whole, and the complaint."""
     first = error.errors()[0]
-    where = ".".join(_key(str(part)) for part in first["loc"])
+    key = ".".join(_key(str(part)) for part in first["loc"])
     if first["type"] == "missing":
-        return f"{where}: missing; add it"
-    if not where:  # of the whole, which would be too long to show
-        return " ".join(first["msg"].removeprefix("Value error, ").split())
+        return key, "missing; add it"
     wanted = " ".join(first["msg"].removeprefix("Value error, ").split())
+    if not key:  # the whole input would be too long to show
+        return key, wanted
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: found {found_value(first['input'])}; {wanted[0].lower()}{wanted[1:]}{more}"
+    return key, f"found {found_value(first['input'])}; {wanted[0].lower()}{wanted[1:]}{more}"
 
 
 def _key(text: str) -> str:

@@ -87,19 +87,19 @@ def read_object(path: Path, remedy: str, missing: str = "no such file") -> dict[
     are refused as damage.
     """
     if not path.is_file():
-        raise InputError(f"{path}: {missing}; {remedy}")
+        raise InputError(path, missing, remedy)
     try:
         if (size := path.stat().st_size) > LARGEST:
-            raise InputError(f"{path}: {size:,} bytes, more than any such file has; {remedy}")
+            raise InputError(path, f"{size:,} bytes, more than any such file has", remedy)
         found = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; {remedy}") from None
+        raise InputError(path, error.strerror, remedy) from None
     except RecursionError:
-        raise InputError(f"{path}: damaged, not JSON (nested too deeply); {remedy}") from None
+        raise InputError(path, "damaged, not JSON (nested too deeply)", remedy) from None
     except ValueError as error:  # json's, that of UTF-8, and Python's for integers of thousands of digits
-        raise InputError(f"{path}: damaged, not JSON ({' '.join(str(error).split())}); {remedy}") from None
+        raise InputError(path, f"damaged, not JSON ({' '.join(str(error).split())})", remedy) from None
     if not isinstance(found, dict):
-        raise InputError(f"{path}: holds {_kind(found)}, expected an object with keys; {remedy}")
+        raise InputError(path, f"holds {_kind(found)}, expected an object with keys", remedy)
     return found
 
 

@@ -41,16 +41,16 @@ def make_method(
     Raises InputError if a name, count or value is invalid.
     """
     if name not in METHODS:
-        raise InputError(f"method '{name}': not known; {nearest(name, list(METHODS))}")
+        raise InputError(f"method '{name}'", "not known", nearest(name, list(METHODS)))
     preset = METHODS[name]
     preset.check(settings, where=name)
     if lambda_ is not None:
         if not preset.uses_lambda:
-            raise InputError(f"{name}: lambda_ {lambda_:g}: the method has no driver loss; leave it out")
+            raise InputError(name, f"lambda_ {lambda_:g}: the method has no driver loss", "leave it out")
         settings = {**settings, "lambda": lambda_}
     images = torch.as_tensor(counts, dtype=torch.int64)
     if images.ndim != 1 or images.numel() == 0 or int(images.min()) < 1:
-        raise InputError(f"counts {list(counts)[:10]}: expected images of each class, each 1 or more")
+        raise InputError(f"counts {list(counts)[:10]}", "expected images of each class, each 1 or more")
     chosen = preset.settings.model_validate(settings).model_dump(by_alias=True)
     task = Task(images, seed, float(images.max() / images.min()), torch.device(device))
     return build_method(name, chosen, task)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from longtail.pipeline import console, paths
+from longtail.pipeline import console
 
 
 def main(
@@ -15,37 +15,9 @@ def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
     """Write the reports of all cells at one imbalance: accuracy by shot group and class, calibration."""
-    from longtail.files import write_json
-    from longtail.planning.plans import check_code, read_evaluation
-    from longtail.reporting.evaluation import report_on
-    from longtail.reporting.reports import FailedReport
+    from longtail.pipeline.evaluate import evaluate
 
-    plan_path = paths.evaluation_plan(benchmark, imbalance)
-    plan = read_evaluation(plan_path)
-    check_code(plan_path, plan.code)
-    cells, groups = plan.cells(bundle), plan.groups
-    console.say(
-        "evaluate",
-        f"{benchmark} imb{imbalance:g}{f' {bundle}' if bundle else ''}: {len(cells)} cells; shot groups by "
-        f"{groups.convention}, thresholds {groups.many_above:g} and {groups.few_below:g}",
-    )
-    reports = []
-    with console.progress("evaluate", len(cells), "cells") as shown:
-        for cell in cells:
-            folder = paths.model(benchmark, imbalance, cell.bundle, cell.member)
-            reports.append(report_on(folder, cell, groups))
-            shown.reach(len(reports))
-    for cell, report in zip(cells, reports, strict=True):  # only once every cell has proved sound
-        path = paths.cell_report(benchmark, imbalance, cell.bundle, cell.member)
-        write_json(path, report.model_dump(mode="json"))
-    sound = [report for report in reports if not isinstance(report, FailedReport)]
-    means = []
-    for split in ("all", "few"):
-        values = [value for report in sound if (value := report.accuracy[split]) is not None]
-        means += [f"{split} {sum(values) / len(values):.1f} %"] if values else []
-    text = ", ".join([f"{len(sound)} reports", *([f"mean accuracy {', '.join(means)}"] if means else [])])
-    failed = [report.cell for report in reports if isinstance(report, FailedReport)]
-    console.done("evaluate", text + (f"; {len(failed)} cells FAILED: {', '.join(failed)}" if failed else ""))
+    evaluate(benchmark, imbalance, bundle)
 
 
 if __name__ == "__main__":

@@ -6,38 +6,16 @@ from typing import Annotated
 
 import typer
 
-from longtail.pipeline import console, paths
+from longtail.pipeline import console
 
 
 def main(
     benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
 ) -> None:
     """Write data/<benchmark>/plan: everything that decides each cell, and the cells of the tables."""
-    from longtail.config.params import read_params
-    from longtail.pipeline.inputs import with_weights
-    from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
-    from longtail.planning.plans import write_plan
+    from longtail.pipeline.plan import plan
 
-    params = read_params()
-    chosen = params.benchmark(benchmark)
-    params = with_weights(params, chosen)
-    bundles = plan_bundles(chosen, params)
-    cells = sum(len(bundle.cells()) for bundle in bundles)
-    console.say(
-        "plan",
-        f"{benchmark}: imbalances {', '.join(f'{r:g}' for r in params.imbalances_of(benchmark))}, "
-        f"seeds {', '.join(map(str, params.seeds))}, lambda {params.lambda_:g}",
-    )
-    tables = plan_tables(chosen, params, bundles)
-    if tables.networks_trained:
-        lengths = {f"{plan.training.iterations} at imbalance {plan.imbalance:g}": None for plan in bundles}
-        console.say("plan", f"{benchmark}{tables.networks_trained}; iterations: {', '.join(lengths)}")
-    for bundle in bundles:
-        write_plan(paths.plan(benchmark, bundle.imbalance, bundle.bundle), bundle)
-    for evaluation in plan_evaluations(chosen, params, bundles):
-        write_plan(paths.evaluation_plan(benchmark, evaluation.imbalance), evaluation)
-    write_plan(paths.tables_plan(benchmark), tables)
-    console.done("plan", f"{cells} cells in {len(bundles)} bundles")
+    plan(benchmark)
 
 
 if __name__ == "__main__":

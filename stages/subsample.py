@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from longtail.pipeline import console, paths
+from longtail.pipeline import console
 
 
 def main(
@@ -18,47 +18,9 @@ def main(
     Where the images have a long tail of their own, that is thinned in this way, n_max being each class's own
     number; imbalance 1 leaves it as it is. Official lists are taken as they are, at their imbalance.
     """
-    from longtail.config.params import read_params
+    from longtail.pipeline.subsample import subsample
 
-    params = read_params()
-    chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
-    chosen.check_imbalance(imbalance)
-
-    import numpy as np
-
-    from longtail.data.manifests import draw_train, tail_rows, write_manifest
-    from longtail.data.pools import read_pool
-    from longtail.data.profiles import exponential_profile, natural_profile
-    from longtail.errors import InputError
-
-    pool = read_pool(paths.pool(benchmark))
-    classes = len(pool.class_names)
-    left = np.bincount(pool.label[tail_rows(pool, chosen.meta_per_class)], minlength=classes)
-    if chosen.tail == "listed":
-        counts = left.tolist()
-    elif chosen.tail == "natural":
-        counts = natural_profile(left.tolist(), imbalance, pool.class_names)
-    else:
-        counts = exponential_profile(chosen.n_max or int(left.min()), imbalance, classes)
-    short = np.flatnonzero(left < counts)
-    if len(short):
-        label = short[0]
-        remedies = ["write `duplicates: keep`"] if pool.duplicates == "exclude" else []
-        remedies += ["choose a higher imbalance"] if label else []
-        raise InputError(
-            f"imbalance {imbalance:g}: class {label} ('{pool.class_names[label]}') has {left[label]} images "
-            f"left to train on, {counts[label]} wanted; {' or '.join(remedies) or 'add images to it'}"
-        )
-    console.say(
-        "subsample",
-        f"{benchmark}, imbalance {imbalance:g}: {sum(counts)} of {left.sum()} images, {classes} classes, "
-        f"n_max {max(counts)}, n_min {min(counts)}; {pool.rule}",
-    )
-    manifest = draw_train(pool, imbalance, counts, chosen.meta_per_class)
-    path = paths.train_manifest(benchmark, imbalance)
-    write_manifest(path, manifest)
-    shown = [*counts[:5], "...", *counts[-5:]] if classes > 20 else counts
-    console.done("subsample", f"{path} with {', '.join(map(str, shown))} ({manifest.fingerprint[:12]})")
+    subsample(benchmark, imbalance)
 
 
 if __name__ == "__main__":

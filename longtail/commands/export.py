@@ -27,7 +27,7 @@ REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors
 def write_onnx(model: Path, weights: Weights, target: Path) -> None:
     """Export the cell in `model` to `target` and say how close the two are. Raises InputError."""
     if target.is_dir():
-        raise InputError(f"--onnx {target}: a folder; give a file")
+        raise InputError(f"--onnx {target}", "a folder", "give a file")
     from longtail.inference.exports import check_packages, export_onnx
 
     check_packages()
@@ -38,7 +38,7 @@ def write_onnx(model: Path, weights: Weights, target: Path) -> None:
     try:
         difference, largest = export_onnx(predictor, target)
     except OSError as error:
-        raise InputError(f"--onnx {target}: {error.strerror}; write elsewhere") from None
+        raise InputError(f"--onnx {target}", error.strerror, "write elsewhere") from None
     console.say(
         "export",
         f"ONNX Runtime against PyTorch: logits differ by at most {difference:.1e} (up to {largest:.3g})",
@@ -104,7 +104,7 @@ def _log(predictor: Predictor, artifacts: dict[str, Path], experiment: str, stor
     try:
         return _logged(predictor, artifacts, experiment, store)
     except MlflowException as error:
-        raise InputError(f"{where}: {' '.join(str(error).split())[:200]}; {AGAIN}") from None
+        raise InputError(where, " ".join(str(error).split())[:200], AGAIN) from None
 
 
 def _logged(predictor: Predictor, artifacts: dict[str, Path], experiment: str, store: str) -> str:
@@ -113,12 +113,12 @@ def _logged(predictor: Predictor, artifacts: dict[str, Path], experiment: str, s
     import mlflow
 
     import longtail
-    from stages import track
+    from longtail.pipeline.revision import code_tags
 
     facts = predictor.facts
     code = Path(longtail.__file__).parent
     mlflow.set_tracking_uri(store)
-    run = mlflow.start_run(experiment_id=experiment, run_name=predictor.name, tags=track.code_tags())
+    run = mlflow.start_run(experiment_id=experiment, run_name=predictor.name, tags=code_tags())
     with run, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's advice on type hints and examples
         mlflow.set_tags({"fingerprint": facts.fingerprint, "weights": predictor.weights})
@@ -173,7 +173,7 @@ def main(
     """Export a trained cell as an ONNX file, checked against PyTorch, or as a model in MLflow."""
     chosen = checked_weights(weights)
     if onnx is None and not mlflow:
-        raise InputError("nothing to export to: give --onnx FILE, --mlflow, or both")
+        raise InputError("nothing to export to", "give --onnx FILE, --mlflow, or both")
     if onnx is not None:
         write_onnx(model, chosen, onnx)
     if mlflow:

@@ -87,7 +87,7 @@ def read_root(path: Path) -> str:
 
     remedy = f"`git checkout {path}` brings it back"
     if not path.is_file():
-        raise InputError(f"{path}: no such file; run from the folder that holds it")
+        raise InputError(path, "no such file", "run from the folder that holds it")
     try:
         text = path.read_text(encoding="utf-8")
         found = yaml.safe_load(text)
@@ -95,9 +95,9 @@ def read_root(path: Path) -> str:
         whole &= bool(found["stages"]["prepare"]["params"] and found["plots"])
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
-        raise InputError(f"{path}: not this repository's pipeline ({reason}); {remedy}") from None
+        raise InputError(path, f"not this repository's pipeline ({reason})", remedy) from None
     if not whole:
-        raise InputError(f"{path}: stages without a command, or no plots; {remedy}")
+        raise InputError(path, "stages without a command, or no plots", remedy)
     return text
 
 
@@ -127,5 +127,5 @@ def main(
         if not check:
             write_text(path, text)
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
-            raise InputError(f"{path}: not what dvc.yaml makes it; `longtail pipelines` writes it anew")
+            raise InputError(path, "not what dvc.yaml makes it", "`longtail pipelines` writes it anew")
     console.done("pipelines", f"{', '.join(BENCHMARKS)} {'as they should be' if check else 'written'}")

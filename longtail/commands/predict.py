@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from longtail.errors import InputError
+from longtail.errors import InputError, shown
 from longtail.pipeline import console
 from longtail.pipeline.devices import choose_device
 
@@ -25,7 +25,7 @@ BATCH = 64
 def checked_weights(name: str) -> Weights:
     """`name` where it names weights. Raises InputError."""
     if name not in ("last", "selected"):
-        raise InputError(f"--weights {name}: no such weights; valid: last, selected")
+        raise InputError(f"--weights {name}", "no such weights", "valid: last, selected")
     return name
 
 
@@ -51,13 +51,13 @@ class Reading:
                 yield list(images), np.stack(list(images.values()))
 
     def _image(self, path: Path) -> NDArray[np.uint8] | None:
-        from longtail.data.image_files import read_image, shown
+        from longtail.data.image_files import read_image
 
         try:
             image, found = read_image(path, self.shape)
         except InputError as error:
             if not self.skip_bad:
-                raise InputError(f"{error}; --skip-bad goes on with the others") from None
+                raise InputError(error.where, error.problem, "--skip-bad leaves it out") from None
             self.bad.append(str(error))
             return None
         if found != self.shape[:2]:
@@ -83,7 +83,7 @@ def write_csv(path: Path, rows: list[tuple[str, int, str, float]]) -> None:
             writer.writerow(["path", "rank", "class", "probability"])
             writer.writerows((*row[:3], f"{row[3]:.6g}") for row in rows)
     except OSError as error:
-        raise InputError(f"--csv {path}: {error.strerror}; write elsewhere") from None
+        raise InputError(f"--csv {path}", error.strerror, "write elsewhere") from None
 
 
 def _announce(predictor: Predictor, count: int, links: int) -> None:
@@ -113,8 +113,9 @@ def main(
     """Print the most probable classes of images by a trained cell."""
     chosen = checked_weights(weights)
     if csv is not None and csv.is_dir():
-        raise InputError(f"--csv {csv}: a folder; give a file")
-    from longtail.data.image_files import find_images, shown
+        raise InputError(f"--csv {csv}", "a folder", "give a file")
+    from longtail.data.image_files import find_images
+    from longtail.errors import shown
 
     found = find_images(images)
     from longtail.inference.predictors import load_predictor
@@ -138,7 +139,7 @@ def main(
     for message in reading.bad:
         console.say("predict", f"left out: {message}")
     if not read:
-        raise InputError(f"none of {len(found.files)} images could be read; the first: {reading.bad[0]}")
+        raise InputError(f"none of {len(found.files)} images could be read; the first", reading.bad[0])
     parts = [
         f"{read} image{'s' if read > 1 else ''}",
         *([f"{len(reading.bad)} left out"] if reading.bad else []),

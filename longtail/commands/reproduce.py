@@ -90,18 +90,19 @@ def show(steps: list[Step]) -> None:
 
 def finish(benchmark: str, steps: list[Step], hardware: str, results: Path | None) -> None:
     """Tables and figures of what is there, and the last lines."""
+    from longtail.pipeline.plot import plot
     from longtail.pipeline.results import keep
     from longtail.pipeline.scheduler import facts, is_sound
+    from longtail.pipeline.tabulate import tabulate
     from longtail.running.cell_folders import FAILED
-    from stages import plot, tabulate
 
     command = f"longtail {shlex.join(sys.argv[1:])}"
     ended = [step for step in steps if paths.finished(step.fingerprint).is_dir()]
     sound = [step for step in ended if is_sound(step)]
     failed = {step.name: facts(step, FAILED)["reason"] for step in ended if not is_sound(step)}
     if ended:
-        tabulate.main(benchmark=benchmark, partial=True)
-        plot.main(benchmark=benchmark, partial=True)
+        tabulate(benchmark, incomplete=True)
+        plot(benchmark, incomplete=True)
         if results is not None:
             keep(results, benchmark, command, hardware)
     for name, reason in failed.items():

@@ -30,7 +30,7 @@ def main(
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise InputError(f"port {port}: {error.strerror}; choose another with --port") from None
+            raise InputError(f"port {port}", error.strerror, "choose another with --port") from None
     root = paths.tracking_root()
     if not tracking.database(root).exists():
         console.say("ui", "no run is tracked yet; `dvc repro` makes them")

@@ -170,8 +170,9 @@ class Benchmark(Frozen):
         images = self.n_max + self.meta_per_class
         if wanted >= images:
             raise InputError(
-                f"meta_per_class {wanted}: {self.name} has {images} images a class besides the test set; "
-                f"give less, so that some are left to train on"
+                f"meta_per_class {wanted}",
+                f"{self.name} has {images} images a class besides the test set",
+                "give less, so that some are left to train on",
             )
         return self.model_copy(update={"meta_per_class": wanted, "n_max": images - wanted})
 
@@ -179,8 +180,9 @@ class Benchmark(Frozen):
         """Raise InputError where the sets are those of lists, which have another imbalance."""
         if self.totals is not None and f"{imbalance:g}" != f"{self.totals.imbalance:g}":
             raise InputError(
-                f"imbalance {imbalance:g}: the lists of {self.totals.name} have {self.totals.imbalance:g}; "
-                f"write `{self.name}: [{self.totals.imbalance:g}]` under imbalances"
+                f"imbalance {imbalance:g}",
+                f"the lists of {self.totals.name} have {self.totals.imbalance:g}",
+                f"write `{self.name}: [{self.totals.imbalance:g}]` under imbalances",
             )
 
 
@@ -376,5 +378,5 @@ BENCHMARKS = {
 def find_benchmark(name: str) -> Benchmark:
     """The benchmark of that name. Raises InputError."""
     if name not in BENCHMARKS:
-        raise InputError(f"benchmark '{name}': not known; valid: {', '.join(BENCHMARKS)}")
+        raise InputError(f"benchmark '{name}'", "not known", f"valid: {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]

@@ -148,6 +148,6 @@ def read_layouts(path: Path | None = None) -> Layouts:
     try:
         return Layouts.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise InputError(f"{where}: not YAML: {' '.join(str(error).split())}; mend that line") from None
+        raise InputError(where, f"not YAML: {' '.join(str(error).split())}", "mend that line") from None
     except ValidationError as error:
-        raise InputError(f"{where}: {one_line(error)}") from None
+        raise InputError(where, one_line(error)) from None

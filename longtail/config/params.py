@@ -114,8 +114,9 @@ class Params(Strict):
         if where in (None, DOWNLOAD):
             found = "missing" if where is None else f"found {DOWNLOAD}, and nothing is fetched"
             raise InputError(
-                f"params.yaml: images: {benchmark}: {found}; write `images: {{{benchmark}: <folder>}}`, the "
-                f"one that has `train` and `val`"
+                "params.yaml",
+                f"images: {benchmark}: {found}",
+                f"write `images: {{{benchmark}: <folder>}}`, the one that has `train` and `val`",
             )
         return Path(where)
 
@@ -127,15 +128,19 @@ class Params(Strict):
         """The weights that a benchmark's backbone starts from. Raises InputError."""
         if benchmark not in self.weights:
             raise InputError(
-                f"params.yaml: weights: {benchmark}: missing; write `weights: {{{benchmark}: <file>}}`, a "
-                f"state dict of torchvision's {find_benchmark(benchmark).networks[0]}, or `download`"
+                "params.yaml",
+                f"weights: {benchmark}: missing",
+                f"write `weights: {{{benchmark}: <file>}}`, a state dict of torchvision's "
+                f"{find_benchmark(benchmark).networks[0]}, or `download`",
             )
         return Path(self.weights[benchmark])
 
     def imbalances_of(self, benchmark: str) -> list[float]:
         """The imbalances that are wanted of a benchmark. Raises InputError."""
         if benchmark not in self.imbalances:
-            raise InputError(f"params.yaml: imbalances: none of {benchmark}; add `{benchmark}: [100]`, say")
+            raise InputError(
+                "params.yaml", f"imbalances: none of {benchmark}", f"add `{benchmark}: [100]`, say"
+            )
         for imbalance in self.imbalances[benchmark]:
             find_benchmark(benchmark).check_imbalance(imbalance)
         return self.imbalances[benchmark]
@@ -191,7 +196,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
-            raise InputError(f"{mark.name}: an alias (line {mark.line + 1}); write the value itself there")
+            raise InputError(mark.name, f"an alias (line {mark.line + 1})", "write the value itself there")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -203,7 +208,7 @@ class _Loader(yaml.SafeLoader):
             if key in seen:
                 line = key_node.start_mark.line + 1
                 name = node.start_mark.name
-                raise InputError(f"{name}: key {found_value(key)} stands twice (line {line}); keep one")
+                raise InputError(name, f"key {found_value(key)} stands twice (line {line})", "keep one")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -225,31 +230,31 @@ def _check_keys(section: dict[Any, Any], model: type[Strict], where: str) -> Non
     keys = list(model.model_fields)
     for key in section:
         if key not in keys:
-            raise InputError(f"{where}: unknown key {found_value(str(key))}; {nearest(str(key), keys)}")
+            raise InputError(where, f"unknown key {found_value(str(key))}", nearest(str(key), keys))
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
     """Read `path`. Raises InputError naming the key, the value and the remedy."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; run from the folder that holds it")
+        raise InputError(path, "no such file", "run from the folder that holds it")
     try:
         if (size := path.stat().st_size) > LARGEST:
-            raise InputError(f"{path}: {size:,} bytes, more than {LARGEST:,}; is it the right file?")
+            raise InputError(path, f"{size:,} bytes, more than {LARGEST:,}", "is it the right file?")
         with path.open(encoding="utf-8") as file:
             found = yaml.load(file, _Loader)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; make it readable") from None
+        raise InputError(path, error.strerror, "make it readable") from None
     except (yaml.YAMLError, *BROKEN_VALUES) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; mend that line") from None
+        raise InputError(path, f"not YAML: {' '.join(str(error).split())}", "mend that line") from None
     if not isinstance(found, dict):
         raise InputError(
-            f"{path}: expected keys with values, found {type(found).__name__}; write `lambda: 0.3` and so on"
+            path, f"expected keys with values, found {type(found).__name__}", "write `lambda: 0.3` and so on"
         )
     keys = [field.alias or name for name, field in Params.model_fields.items() if name != "methods"]
     for key in found:
         if key not in keys and key not in METHODS:
             known = nearest(str(key), [*keys, *METHODS])
-            raise InputError(f"{path}: unknown key {found_value(str(key))}; {known}")
+            raise InputError(path, f"unknown key {found_value(str(key))}", known)
     if found.get("own", {}) is None:  # all of it commented out
         del found["own"]
     for name, model in SECTIONS.items():
@@ -259,7 +264,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     sections = {name: {} if section is None else section for name, section in sections.items()}
     for name, section in sections.items():
         if not isinstance(section, dict):
-            raise InputError(f"{path}: {name}: expected settings with values, found {found_value(section)}")
+            raise InputError(path, f"{name}: expected settings with values, found {found_value(section)}")
         METHODS[name].check(section, where=f"{path}: {name}")
     written = found.get("imbalances")
     for benchmark, values in written.items() if isinstance(written, dict) else []:
@@ -267,11 +272,11 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
             if isinstance(value, float) and f"{value:g}" != str(
                 value
             ):  # DVC names its folder as it is written
-                raise InputError(f"{path}: imbalances.{benchmark}: found {value}; write {value:g}")
+                raise InputError(path, f"imbalances.{benchmark}: found {value}", f"write {value:g}")
     try:
         params = Params.model_validate({**found, "methods": sections})
     except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error)}") from None
+        raise InputError(path, one_line(error)) from None
     places = {
         key: {
             benchmark: where if where == DOWNLOAD and key != "lists" else str(path.parent / where)

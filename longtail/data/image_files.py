@@ -34,12 +34,6 @@ class Found:
     links: list[Path]
 
 
-def shown(path: Path | str) -> str:
-    """`path` as a piece of one line, whatever characters it holds."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
-
-
 def find_images(given: Sequence[Path]) -> Found:
     """Files as they are given, and those of `SUFFIXES` anywhere below folders, sorted.
 
@@ -56,14 +50,14 @@ def find_images(given: Sequence[Path]) -> Found:
         links += [path for path in inside if path.is_symlink()]
         images = [path for path in inside if not path.is_symlink() and path.suffix.lower() in SUFFIXES]
         if not images:
-            raise InputError(f"{shown(place)}: a folder without an image ({', '.join(SUFFIXES)})")
+            raise InputError(place, f"a folder without an image ({', '.join(SUFFIXES)})")
         files += images
     return Found(list(dict.fromkeys(files)), links)
 
 
 def _below(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
-        raise InputError(f"{shown(str(error.filename))}: {error.strerror}") from None
+        raise InputError(str(error.filename), error.strerror) from None
 
     return [
         Path(place, name)
@@ -80,7 +74,7 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint
     """
     height, width, channels = shape
     if not path.is_file():
-        raise InputError(f"{shown(path)}: {'not a file' if path.exists() else 'no such file'}")
+        raise InputError(path, "not a file" if path.exists() else "no such file")
     decoded = decode(path, "L" if channels == 1 else "RGB")
     found = (decoded.height, decoded.width)
     if found != (height, width):
@@ -99,12 +93,12 @@ def decode(path: Path, mode: Literal["L", "RGB"], content: bytes | None = None) 
                 image.load()
                 return eight_bits(image).convert(mode)
     except Image.DecompressionBombError:
-        raise InputError(f"{shown(path)}: more than {MAX_PIXELS:,} pixels; make it smaller") from None
+        raise InputError(path, f"more than {MAX_PIXELS:,} pixels", "make it smaller") from None
     except Image.UnidentifiedImageError:
-        raise InputError(f"{shown(path)}: not an image in {', '.join(FORMATS)}, or damaged") from None
+        raise InputError(path, f"not an image in {', '.join(FORMATS)}, or damaged") from None
     except Exception as error:  # decoders fail in many ways
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{shown(path)}: damaged, or not readable ({reason})") from None
+        raise InputError(path, f"damaged, or not readable ({reason})") from None
 
 
 def fitted(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longtail.config.benchmarks import Totals
-from longtail.data.image_files import shown
-from longtail.errors import InputError
+from longtail.errors import InputError, shown
 
 ABSOLUTE = re.compile(r"/|[A-Za-z]:")
 LARGEST_LABEL = 999_999
@@ -79,11 +78,11 @@ def read_list(path: Path, root: Path) -> ImageList:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise InputError(f"{shown(path)}, line {line}: not UTF-8; save the list as UTF-8") from None
+        raise InputError(f"{shown(path)}, line {line}", "not UTF-8", "save the list as UTF-8") from None
     except OSError as error:
-        raise InputError(f"{shown(path)}: {error.strerror}; expected a list of images") from None
+        raise InputError(path, error.strerror, "expected a list of images") from None
     if not text.strip():
-        raise InputError(f"{shown(path)}: empty; expected `relative/path label` in each line")
+        raise InputError(path, "empty", "expected `relative/path label` in each line")
     labels: list[int] = []
     line_of: dict[str, int] = {}
     for number, line in enumerate(text.rstrip().split("\n"), start=1):
@@ -94,7 +93,7 @@ def read_list(path: Path, root: Path) -> ImageList:
                     f"{_quoted(image)} is in line {line_of[image]} already; remove one of the two"
                 )
         except ValueError as error:
-            raise InputError(f"{shown(path)}, line {number}: {error}") from None
+            raise InputError(f"{shown(path)}, line {number}", error) from None
         line_of[image] = number
         labels.append(label)
     return ImageList(file=path, root=root, path=tuple(line_of), label=np.array(labels, np.int64))
@@ -136,24 +135,27 @@ def long_tailed(
     if not counts.all():
         empty = np.flatnonzero(counts == 0)
         raise InputError(
-            f"{shown(train.file)}: label {empty[0]} has no training image, as {len(empty)} of {len(counts)}; "
-            f"labels count from 0 without gaps"
+            train.file,
+            f"label {empty[0]} has no training image, as {len(empty)} of {len(counts)}",
+            "labels count from 0 without gaps",
         )
     for other in (val, test):
         strange = np.flatnonzero(other.label >= len(counts))
         if len(strange):
             label, path = other.label[strange[0]], shown(other.path[strange[0]])
             raise InputError(
-                f"{shown(other.file)}: label {label} of {path} has no training image in {shown(train.file)}; "
-                f"take lists of one benchmark"
+                other.file,
+                f"label {label} of {path} has no training image in {shown(train.file)}",
+                "take lists of one benchmark",
             )
     for one, other in ((train, val), (train, test), (val, test)):
         known = set(one.path)
         common = [path for path in other.path if path in known]
         if common:
             raise InputError(
-                f"{shown(one.file)} and {shown(other.file)} have {len(common)} images in common "
-                f"(first: {shown(common[0])}); the sets must not overlap"
+                f"{shown(one.file)} and {shown(other.file)} have {len(common)} images in common (first",
+                f"{shown(common[0])})",
+                "the sets must not overlap",
             )
     order = np.argsort(-counts, kind="stable")
     new = np.argsort(order)
@@ -179,6 +181,7 @@ def _check_totals(
     wrong = [f"{found:,} {name}, not {want:,}" for name, (found, want) in figures.items() if found != want]
     if wrong:
         raise InputError(
-            f"{shown(train.file)} and the lists beside it are not {totals.name}: {'; '.join(wrong)}; "
-            f"take the official lists"
+            f"{shown(train.file)} and the lists beside it are not {totals.name}",
+            "; ".join(wrong),
+            "take the official lists",
         )

@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from longtail.data.image_files import read_image, shown
+from longtail.data.image_files import read_image
 from longtail.data.image_lists import LongTailed
-from longtail.errors import InputError
+from longtail.errors import InputError, shown
 
 VAL = "val"
 CHUNK = 32
@@ -51,8 +51,9 @@ def located(lists: LongTailed) -> LongTailed:
         return lists
     if len(set(names)) < len(names):
         raise InputError(
-            f"{shown(lists.test.root / VAL)}: without a folder a class, but files of different classes share "
-            f"their names; make the folders that {shown(lists.test.file)} names"
+            lists.test.root / VAL,
+            "without a folder a class, but files of different classes share their names",
+            f"make the folders that {shown(lists.test.file)} names",
         )
     test = replace(lists.test, path=tuple(f"{VAL}/{name}" for name in names))
     return replace(lists, test=test, flat_val=True)
@@ -73,7 +74,7 @@ def missing(root: Path, paths: Iterable[str]) -> list[str]:
         if name not in files_of[folder]:
             absent.append(path)
         elif files_of[folder][name] and not _real(root / path).is_relative_to(real_root):
-            raise InputError(f"{shown(root / path)}: a symbolic link that leaves the root; copy the file")
+            raise InputError(root / path, "a symbolic link that leaves the root", "copy the file")
     return absent
 
 
@@ -86,7 +87,7 @@ def _entries(root: Path, folder: str) -> tuple[dict[str, bool], set[str]]:
     """Files of a folder below `root`, with whether they are symbolic links, and the folders in it."""
     place = root / folder
     if not _real(place).is_relative_to(_real(root)):
-        raise InputError(f"{shown(place)}: a symbolic link leads it out of the root; copy the folder")
+        raise InputError(place, "a symbolic link leads it out of the root", "copy the folder")
     files: dict[str, bool] = {}
     folders: set[str] = set()
     try:
@@ -99,7 +100,7 @@ def _entries(root: Path, folder: str) -> tuple[dict[str, bool], set[str]]:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        raise InputError(f"{shown(place)}: {error.strerror}") from None
+        raise InputError(place, error.strerror) from None
     return files, folders
 
 
@@ -111,7 +112,7 @@ def check_files(lists: LongTailed) -> None:
 def check_paths(root: Path, asked: Sequence[str]) -> None:
     """Raise InputError if some of these paths are no files below `root`, with how many and the first five."""
     if not root.is_dir():
-        raise InputError(f"{shown(root)}: not a folder; give the root of the images")
+        raise InputError(root, "not a folder", "give the root of the images")
     absent = missing(root, asked)
     if absent:
         first = ", ".join(map(shown, absent[:5]))
@@ -119,7 +120,7 @@ def check_paths(root: Path, asked: Sequence[str]) -> None:
             "add them" if len(absent) < len(asked) else "give the folder that the paths in the lists begin in"
         )
         raise InputError(
-            f"{shown(root)}: {len(absent):,} of {len(asked):,} images are missing (first: {first}); {remedy}"
+            root, f"{len(absent):,} of {len(asked):,} images are missing (first: {first})", remedy
         )
 
 

@@ -146,22 +146,23 @@ def read_manifest(path: Path, kind: Kind, pool: Pool, imbalance: float) -> Manif
             **columns,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its metadata is not that of a manifest ({error}); {remedy}") from None
+        raise InputError(path, f"its metadata is not that of a manifest ({error})", remedy) from None
     check_labels(path, manifest.label, manifest.class_names, remedy)
     check_fingerprint(path, header, {**manifest.header(), "fingerprint": manifest.fingerprint}, remedy)
     if manifest.pool != pool.fingerprint:
         raise InputError(
-            f"{path}: belongs to pool {manifest.pool[:12]}, expected {pool.fingerprint[:12]}; {remedy}"
+            path, f"belongs to pool {manifest.pool[:12]}, expected {pool.fingerprint[:12]}", remedy
         )
     if manifest.imbalance != imbalance:
-        raise InputError(f"{path}: imbalance {manifest.imbalance:.12g}, expected {imbalance:.12g}; {remedy}")
+        raise InputError(path, f"imbalance {manifest.imbalance:.12g}, expected {imbalance:.12g}", remedy)
     source = pool.split != "test"
     known = _rows(pool.image[source], pool.label[source], pool.hash[source])
     strange = sorted(_rows(manifest.image, manifest.label, manifest.hash) - known)
     if strange:
         raise InputError(
-            f"{path}: {len(strange)} images are not in the source of the pool "
-            f"(first: image {strange[0][0]}); {remedy}"
+            path,
+            f"{len(strange)} images are not in the source of the pool (first: image {strange[0][0]})",
+            remedy,
         )
     return manifest
 
@@ -188,8 +189,9 @@ def check_disjoint(
         if found:
             first = ", ".join(content[:12] for content in found[:3])
             raise InputError(
-                f"{names} set have {len(found)} images in common (first contents: {first}); "
-                f"`dvc repro --force prepare subsample extract_meta` draws them anew"
+                f"{names} set have {len(found)} images in common (first contents",
+                f"{first})",
+                "`dvc repro --force prepare subsample extract_meta` draws them anew",
             )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from longtail.data.selection import select
 from longtail.data.source import Source
-from longtail.errors import InputError
+from longtail.errors import InputError, shown
 from longtail.files import atomic_path
 
 COLUMNS = {"image": pa.int64(), "label": pa.int64(), "split": pa.string(), "hash": pa.string()}
@@ -223,17 +223,17 @@ def read_pool(path: Path) -> Pool:
             **columns,
         )
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: its metadata is not that of a pool ({error}); {REMEDY}") from None
+        raise InputError(path, f"its metadata is not that of a pool ({error})", REMEDY) from None
     check_labels(path, pool.label, pool.class_names, REMEDY)
     strange = sorted(set(pool.split.tolist()) - set(SPLITS))
     if strange:
-        raise InputError(f"{path}: split '{strange[0]}', expected one of {', '.join(SPLITS)}; {REMEDY}")
+        raise InputError(path, f"split '{strange[0]}', expected one of {', '.join(SPLITS)}", REMEDY)
     if len(pool.shared) and pool.duplicates != "keep":
         raise InputError(
-            f"{path}: {len(pool.shared)} images are in source and test (first {pool.shared[0]}); {REMEDY}"
+            path, f"{len(pool.shared)} images are in source and test (first {pool.shared[0]})", REMEDY
         )
     if len(np.unique(pool.image)) < len(pool.image) or pool.image.min() < 0:
-        raise InputError(f"{path}: an image below 0 or twice; {REMEDY}")
+        raise InputError(path, "an image below 0 or twice", REMEDY)
     check_fingerprint(path, header, {**pool.header(), "fingerprint": pool.fingerprint}, REMEDY)
     return pool
 
@@ -244,11 +244,11 @@ def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
     Raises InputError unless every image of the pool is there and has the content that its hash says.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; {REMEDY}")
+        raise InputError(path, "no such file", REMEDY)
     try:
         images = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError, MemoryError) as error:
-        raise InputError(f"{path}: not an array, or a truncated one ({_flat(error)}); {REMEDY}") from None
+        raise InputError(path, f"not an array, or a truncated one ({_flat(error)})", REMEDY) from None
     last = int(pool.image.max())
     fits = (
         isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == pool.image_shape
@@ -256,7 +256,7 @@ def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
     if not fits or len(images) <= last:
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else "several arrays"
         shape = "x".join(map(str, pool.image_shape))
-        raise InputError(f"{path}: {found}, expected uint8 of {shape}, {last + 1} images or more; {REMEDY}")
+        raise InputError(path, f"{found}, expected uint8 of {shape}, {last + 1} images or more", REMEDY)
     wrong = [
         row
         for row, content in zip(pool.image.tolist(), pool.hash.tolist(), strict=True)
@@ -264,8 +264,10 @@ def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
     ]
     if wrong:
         raise InputError(
-            f"{path}: {len(wrong)} of {len(pool.image)} images are not those of the pool "
-            f"{pool.fingerprint[:12]} (first: row {wrong[0]}); {REMEDY}"
+            path,
+            f"{len(wrong)} of {len(pool.image)} images are not those of the pool {pool.fingerprint[:12]} "
+            f"(first: row {wrong[0]})",
+            REMEDY,
         )
     return images
 
@@ -298,48 +300,48 @@ def read_table(
     Raises InputError unless it is a `kind`.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; {remedy}")
+        raise InputError(path, "no such file", remedy)
     try:
         with pq.ParquetFile(path) as file:
             if file.metadata.num_rows > MOST_ROWS:
-                raise InputError(
-                    f"{path}: {file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}; {remedy}"
-                )
+                raise InputError(path, f"{file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}", remedy)
             table = file.read()
     except (pa.ArrowException, OSError) as error:
         size = path.stat().st_size
-        message = f"{path}: not parquet, or truncated ({size} bytes: {_flat(error)}); {remedy}"
-        raise InputError(message) from None
+        problem = f"not parquet, or truncated ({size} bytes: {_flat(error)})"
+        raise InputError(path, problem, remedy) from None
     try:
         header = json.loads((table.schema.metadata or {})[METADATA_KEY])
         found = header["kind"]
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise InputError(f"{path}: does not say what it is, expected a {kind} table; {remedy}") from None
+        raise InputError(path, f"does not say what it is, expected a {kind} table", remedy) from None
     if found != kind:
-        raise InputError(f"{path}: a {found} table, expected a {kind} table; {remedy}")
+        raise InputError(path, f"a {found} table, expected a {kind} table", remedy)
     columns = {**columns, **{name: data for name, data in (more or {}).items() if name in table.column_names}}
     types = ", ".join(f"{field.name} {field.type}" for field in table.schema)
     wanted = ", ".join(f"{name} {column}" for name, column in columns.items())
     if types != wanted:
-        raise InputError(f"{path}: columns {types}, expected {wanted}; {remedy}")
+        raise InputError(path, f"columns {types}, expected {wanted}", remedy)
     if not table.num_rows or any(column.null_count for column in table.columns):
-        raise InputError(f"{path}: no rows, or some without a value; {remedy}")
+        raise InputError(path, "no rows, or some without a value", remedy)
     try:
         return {name: np.array(table.column(name).to_pylist()) for name in columns}, header
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: text that is not UTF-8 ({_flat(error)}); {remedy}") from None
+        raise InputError(path, f"text that is not UTF-8 ({_flat(error)})", remedy) from None
 
 
 def check_labels(path: Path, label: NDArray[np.int64], class_names: tuple[str, ...], remedy: str) -> None:
     """Raise InputError unless the labels are those of the classes and every class has an image."""
     outside = label[(label < 0) | (label >= len(class_names))]
     if len(outside):
-        raise InputError(f"{path}: label {outside[0]}, expected 0 to {len(class_names) - 1}; {remedy}")
+        raise InputError(path, f"label {outside[0]}, expected 0 to {len(class_names) - 1}", remedy)
     missing = sorted(set(range(len(class_names))) - set(label.tolist()))
     if missing:
         raise InputError(
-            f"{path}: class {missing[0]} ('{class_names[missing[0]]}') has no image, as {len(missing)} of "
-            f"{len(class_names)} classes; {remedy}"
+            path,
+            f"class {missing[0]} ('{class_names[missing[0]]}') has no image, as {len(missing)} of "
+            f"{len(class_names)} classes",
+            remedy,
         )
 
 
@@ -347,8 +349,29 @@ def check_fingerprint(path: Path, found: Mapping[str, Any], own: Mapping[str, An
     """Raise InputError unless the header in the file is the one that its content gives."""
     if found != own:
         says, has = str(found.get("fingerprint"))[:12], own["fingerprint"][:12]
-        raise InputError(f"{path}: fingerprint {says}, its content has {has}: it was changed; {remedy}")
+        raise InputError(path, f"fingerprint {says}, its content has {has}: it was changed", remedy)
 
 
 def _flat(error: BaseException) -> str:
     return " ".join(str(error).split())
+
+
+SHOWN = 3
+"""Duplicates that `duplicates_line` names."""
+
+
+def duplicates_line(pool: Pool, wanted: str) -> str:
+    """One line on the images that are both in the source and in the test set."""
+    groups = []
+    for content in pool.shared[:SHOWN].tolist():
+        rows = np.flatnonzero(pool.hash == content)
+        where = [f"{shown(pool.class_names[pool.label[row]])} ({pool.split[row]})" for row in rows]
+        groups.append(f"{content[:12]} {', '.join(where)}")
+    among = np.isin(pool.hash, pool.shared)
+    source = int((among & (pool.split != "test")).sum())
+    what = "kept in the source" if wanted == "keep" else "left out of the source"
+    return (
+        f"{len(pool.shared)} images are both in source and test ({source} source and "
+        f"{int(among.sum()) - source} test images; duplicates: {wanted}, {what}): {'; '.join(groups)}"
+        + ("; ..." if len(pool.shared) > SHOWN else "")
+    )

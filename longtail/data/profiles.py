@@ -20,15 +20,16 @@ def exponential_profile(n_max: int, imbalance: float, classes: int) -> list[int]
     Raises InputError if `imbalance` or `n_max` is below 1, or if a class would be left without an image.
     """
     if not (math.isfinite(imbalance) and imbalance >= 1):
-        raise InputError(f"imbalance {imbalance:.12g}: it is n_max / n_min; give a number of 1 or more")
+        raise InputError(f"imbalance {imbalance:.12g}", "it is n_max / n_min", "give a number of 1 or more")
     if n_max < 1:
-        raise InputError(f"n_max {n_max}: the largest class needs an image; give 1 or more")
+        raise InputError(f"n_max {n_max}", "the largest class needs an image", "give 1 or more")
     # plain numbers: those of NumPy would overflow in the exact comparison
     counts = [_count(int(n_max), float(imbalance), c, classes - 1) for c in range(classes)]
     if 0 in counts:
         raise InputError(
-            f"imbalance {imbalance:.12g}: class {counts.index(0)} (of {classes}, counted from 0) would be "
-            f"left without an image at n_max {n_max}; the largest imbalance that works is {n_max}"
+            f"imbalance {imbalance:.12g}",
+            f"class {counts.index(0)} (of {classes}, counted from 0) would have no image at n_max {n_max}",
+            f"the largest imbalance that works is {n_max}",
         )
     return counts
 
@@ -43,7 +44,7 @@ def natural_profile(left: Sequence[int], imbalance: float, names: Sequence[str])
     Raises InputError if `imbalance` is below 1, or if a class (of `names`) is left without an image.
     """
     if not (math.isfinite(imbalance) and imbalance >= 1):
-        raise InputError(f"imbalance {imbalance:.12g}: give 1 (the images as they are) or more")
+        raise InputError(f"imbalance {imbalance:.12g}", "give 1 (the images as they are) or more")
     ranked = sorted(range(len(left)), key=lambda c: -left[c])
     counts = [0] * len(left)
     for rank, c in enumerate(ranked):
@@ -54,9 +55,10 @@ def natural_profile(left: Sequence[int], imbalance: float, names: Sequence[str])
         first = empty[0]
         remedy = "add images to it" if not left[first] else "choose a lower imbalance"
         raise InputError(
-            f"imbalance {imbalance:.12g}: class {first} ({names[first]!r}) would keep none of the "
-            f"{left[first]} images that are left to train on, as {len(empty)} of {len(left)} classes; "
-            f"{remedy}"
+            f"imbalance {imbalance:.12g}",
+            f"class {first} ({names[first]!r}) would keep none of the {left[first]} images that are left to "
+            f"train on, as {len(empty)} of {len(left)} classes",
+            remedy,
         )
     return counts
 

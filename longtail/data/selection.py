@@ -59,8 +59,9 @@ def _check_sizes(labels: NDArray[np.int64], counts: Sequence[int], stream: str) 
     for label, (size, count) in enumerate(zip(sizes, counts, strict=True)):
         if size < count:
             raise InputError(
-                f"class {label} (counted from 0): {count} images wanted for the {stream} set, {size} left; "
-                f"add images to it or ask for fewer"
+                f"class {label} (counted from 0)",
+                f"{count} images wanted for the {stream} set, {size} left",
+                "add images to it or ask for fewer",
             )
 
 

@@ -36,8 +36,9 @@ def check_packages() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise InputError(
-            f"--onnx: no package {', '.join(missing)}; "
-            f"`python -m pip install -c constraints.txt -e '.[export]'` installs what it needs"
+            "--onnx",
+            f"no package {', '.join(missing)}",
+            "`python -m pip install -c constraints.txt -e '.[export]'` installs what it needs",
         )
 
 
@@ -54,8 +55,9 @@ def export_onnx(predictor: Predictor, path: Path) -> tuple[float, float]:
     allowed = max(TOLERANCE, RELATIVE_TOLERANCE * largest)
     if not difference <= allowed:
         raise InputError(
-            f"{path}: not written, for ONNX Runtime's logits differ by up to {difference:.1e} (logits up to "
-            f"{largest:.3g}), more than {allowed:.1e}"
+            path,
+            f"not written: ONNX Runtime's logits differ by up to {difference:.1e} (logits up to "
+            f"{largest:.3g}), more than {allowed:.1e}",
         )
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)

@@ -68,11 +68,11 @@ def read_facts(folder: Path) -> Facts:
     """The facts of the cell in `folder`. Raises InputError."""
     path = folder / "cell.json"
     if folder.is_file():
-        raise InputError(f"{folder}: a file; a model is the folder of a cell")
+        raise InputError(folder, "a file", "a model is the folder of a cell")
     try:
         return Facts.model_validate(read_cell(folder))
     except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error).removesuffix('; add it')}; {REMEDY}") from None
+        raise InputError(path, one_line(error).removesuffix("; add it"), REMEDY) from None
 
 
 def find_features(folder: Path, facts: Facts) -> Path | None:
@@ -87,14 +87,17 @@ def find_features(folder: Path, facts: Facts) -> Path | None:
     below = bundle.parent / represented(bundle.name) / f"seed{facts.seed}"
     if not (below / "cell.json").is_file():
         raise InputError(
-            f"{folder}: a head, and the features below it are gone: {below} is no cell; `dvc repro` "
-            f"trains it, or copy it there"
+            folder,
+            f"a head, and the features below it are gone: {below} is no cell",
+            "`dvc repro` trains it, or copy it there",
         )
     found = read_facts(below).fingerprint
     if found != facts.features:
         raise InputError(
-            f"{folder}: a head on features {facts.features[:12]}, and {below} has {found[:12]}: one of the "
-            f"two was trained anew; `dvc repro` trains the other"
+            folder,
+            f"a head on features {facts.features[:12]}, and {below} has {found[:12]}: one of the two was "
+            "trained anew",
+            "`dvc repro` trains the other",
         )
     return below
 
@@ -105,9 +108,9 @@ def _method(folder: Path, facts: Facts) -> Method:
     try:
         return build_method(name, facts.settings, task)
     except KeyError:
-        raise InputError(f"{folder / 'cell.json'}: method '{name}' is not known; {REMEDY}") from None
+        raise InputError(folder / "cell.json", f"method '{name}' is not known", REMEDY) from None
     except ValidationError as error:
-        raise InputError(f"{folder / 'cell.json'}: settings.{one_line(error)}; {REMEDY}") from None
+        raise InputError(folder / "cell.json", f"settings.{one_line(error)}", REMEDY) from None
 
 
 def rebuild(folder: Path, weights: Weights, features: Path | None = None) -> nn.Module:
@@ -118,7 +121,7 @@ def rebuild(folder: Path, weights: Weights, features: Path | None = None) -> nn.
     """
     facts = read_facts(folder)
     if facts.network not in NETWORKS:
-        raise InputError(f"{folder / 'cell.json'}: network '{facts.network}' is not known; {REMEDY}")
+        raise InputError(folder / "cell.json", f"network '{facts.network}' is not known", REMEDY)
     method = _method(folder, facts)
     if facts.features is None:
         model = method.adapt(build_network(facts.network, len(facts.counts), facts.seed))

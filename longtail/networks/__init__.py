@@ -38,7 +38,7 @@ def build_network(name: str, classes: int, seed: int) -> nn.Module:
     Raises InputError where no network has that name.
     """
     if name not in NETWORKS:
-        raise InputError(f"network '{name}': not known; valid: {', '.join(NETWORKS)}")
+        raise InputError(f"network '{name}'", "not known", f"valid: {', '.join(NETWORKS)}")
     from longtail.randomness import global_draws
 
     architecture = NETWORKS[name]

@@ -25,7 +25,7 @@ def fetch_weights(model: str, folder: Path) -> Path:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(published):
-        raise InputError(f"{path}: its SHA-256 begins with {found[:8]}, not as published; delete it")
+        raise InputError(path, f"its SHA-256 begins with {found[:8]}, not as published", "delete it")
     return path
 
 
@@ -45,5 +45,5 @@ def _fetch(url: str, path: Path, published: str) -> None:
     except (OSError, RuntimeError) as error:  # no network, or another content than published
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{url}: not fetched ({reason}); fetch it by other means, and give the file, not `download`"
+            url, f"not fetched ({reason})", "fetch it by other means, and give the file, not `download`"
         ) from None

@@ -123,20 +123,21 @@ def load_backbone(network: ImageNetwork, path: Path) -> None:
     for names, complaint in ((absent, "lacks"), (strange, "has, and the network lacks,")):
         if names:
             raise InputError(
-                f"{path}: {complaint} {names[0]!r} (and {len(names) - 1} more); "
-                f"expected the weights of torchvision's model of the same depth"
+                path,
+                f"{complaint} {names[0]!r} (and {len(names) - 1} more)",
+                "expected the weights of torchvision's model of the same depth",
             )
     for name, value in theirs.items():
         if value.shape != ours[name].shape:
-            raise InputError(f"{path}: {name} is {list(value.shape)}, expected {list(ours[name].shape)}")
+            raise InputError(path, f"{name} is {list(value.shape)}, expected {list(ours[name].shape)}")
         if not torch.isfinite(value).all():
-            raise InputError(f"{path}: {name} holds numbers that are not finite; take another file")
+            raise InputError(path, f"{name} holds numbers that are not finite", "take another file")
     network.backbone.load_state_dict(theirs, strict=False)
 
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a file of weights, nothing is downloaded")
+        raise InputError(path, "no such file", "give a file of weights, nothing is downloaded")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -146,10 +147,10 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # readers fail in many ways
         kind = type(error).__name__
-        raise InputError(f"{path}: not safetensors or a state dict of tensors alone ({kind})") from None
+        raise InputError(path, f"not safetensors or a state dict of tensors alone ({kind})") from None
     tensors = isinstance(found, dict) and all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
     )
     if not tensors:
-        raise InputError(f"{path}: not a state dict; save `model.state_dict()`")
+        raise InputError(path, "not a state dict", "save `model.state_dict()`")
     return found

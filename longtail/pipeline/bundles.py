@@ -55,12 +55,12 @@ def run_bundle(
     path = paths.plan(benchmark, imbalance, bundle)
     plan = read_bundle(path)
     if plan.stage != stage:
-        raise InputError(f"{path}: a bundle of stage {plan.stage}; run `python -m stages.{plan.stage}`")
+        raise InputError(path, f"a bundle of stage {plan.stage}", f"run `python -m stages.{plan.stage}`")
     for planned in (plan, *plan.heads.values()):
         check_code(path, planned.code)
     cells = [cell for cell in plan.cells() if not seeds or cell.seed in seeds]
     if not cells:
-        raise InputError(f"--seed {' '.join(map(str, seeds))}: not planned; seeds are {plan.seeds}")
+        raise InputError(f"--seed {' '.join(map(str, seeds))}", "not planned", f"seeds are {plan.seeds}")
     inputs = read_inputs(plan)
     weights = find_weights(plan)
     work = {cell: make_job(plan, cell, inputs, weights) for cell in cells}
@@ -108,8 +108,9 @@ def make_job(plan: BundlePlan, cell: Cell, inputs: CellInputs, weights: Path | N
             facts = fingerprint_facts(plan, below, inputs.fingerprints)
             reasons = differences(read_facts(features), facts) if read_facts(features) else []
             raise InputError(
-                f"{features}: of another training ({_told(reasons)}); `dvc repro represent` trains these "
-                "features anew"
+                features,
+                f"of another training ({_told(reasons)})",
+                "`dvc repro represent` trains these features anew",
             )
     return Job(plan, cell, mark, features=features, weights=weights, checkpoint=paths.checkpoint(mark))
 
@@ -225,8 +226,9 @@ def check_finished(stage: str, job: Job, inputs: CellInputs) -> None:
     if found != job.fingerprint:
         reasons = differences(read_facts(folder), job.facts(inputs)) if read_facts(folder) else []
         raise InputError(
-            f"{folder}: of another training ({_told(reasons)}); delete {folder.parent}, then the cell is "
-            "trained anew"
+            folder,
+            f"of another training ({_told(reasons)})",
+            f"delete {folder.parent}, then the cell is trained anew",
         )
 
 

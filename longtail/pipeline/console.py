@@ -133,6 +133,10 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
 
 
+PARTIAL = "Leave out cells that are missing or of another plan, and say so."
+RESULTS = "Use this folder, made by `longtail reproduce --results`, instead of the working folder."
+
+
 WORTH_SAYING = 1.0
 """Seconds: what is over sooner gets no line that says how long it will take."""
 

@@ -33,14 +33,17 @@ def is_current(benchmark: Benchmark, params: Params) -> bool:
 
 def make(benchmark: Benchmark, params: Params, imbalances: Iterable[float]) -> None:
     """Run `plan`, `prepare` where its outputs are missing or stale, then `subsample` and `extract_meta`."""
-    from stages import extract_meta, plan, prepare, subsample
+    from longtail.pipeline.extract_meta import extract_meta
+    from longtail.pipeline.plan import plan
+    from longtail.pipeline.prepare import prepare
+    from longtail.pipeline.subsample import subsample
 
-    plan.main(benchmark=benchmark.name)
+    plan(benchmark.name)
     if not is_current(benchmark, params):
-        prepare.main(benchmark=benchmark.name)
+        prepare(benchmark.name)
     for imbalance in imbalances:
-        subsample.main(imbalance, benchmark=benchmark.name)
-        extract_meta.main(imbalance, benchmark=benchmark.name)
+        subsample(benchmark.name, imbalance)
+        extract_meta(benchmark.name, imbalance)
 
 
 def fingerprints(benchmark: str, imbalance: float) -> dict[str, str]:

@@ -12,7 +12,7 @@ from longtail.errors import InputError
 def within(folder: Path) -> AbstractContextManager[None]:
     """Everything in `folder` in place of the working folder, for the time of the block. Raises InputError."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give one that holds data/, models/ and reports/")
+        raise InputError(folder, "no such folder", "give one that holds data/, models/ and reports/")
     return chdir(folder)
 
 

@@ -29,7 +29,7 @@ def read_curves(path: Path, report: CellReport) -> dict[str, list[tuple[int, flo
     """The scalars of a history by iteration, without what is no number. Raises InputError."""
     table = read_history(path)
     if read_fingerprint(path, table) != report.fingerprint:
-        raise InputError(f"{path}: not of the training that the report is of; {REMEDY}")
+        raise InputError(path, "not of the training that the report is of", REMEDY)
     steps = table["iteration"].to_pylist()
     return {
         name: [
@@ -66,7 +66,7 @@ def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | N
     facts = read_object(folder / "cell.json", REMEDY)
     seconds = read_object(folder / "timing.json", REMEDY).get("seconds", 0.0)
     if not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
-        raise InputError(f"{folder / 'timing.json'}: seconds {found_value(seconds)}; {REMEDY}")
+        raise InputError(folder / "timing.json", f"seconds {found_value(seconds)}", REMEDY)
     scores = report.model_dump_json(include={"accuracy", "per_class", "ece", "selected", "groups"})
     # MLflow sorts metrics by name: "acc" comes before all curves
     percent = {f"acc_{split}": value for split, value in report.accuracy.items()} | {"ece": report.ece}
@@ -176,7 +176,7 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
     files = [paths.report(plan.benchmark, name) for name in [*names, "metrics.json", "curves.csv"]]
     for path in files:
         if not path.is_file() or not path.stat().st_size:
-            raise InputError(f"{path}: {'empty' if path.is_file() else 'no such file'}; {REMEDY}")
+            raise InputError(path, "empty" if path.is_file() else "no such file", REMEDY)
     artifacts = {path.name: path.read_bytes() for path in files}
     ours = [report for report in reports if (report.variant, report.head) == ("difficulty_net", None)]
     lambda_ = {"lambda": f"{ours[0].settings['lambda']:g}"} if ours else {}
@@ -194,7 +194,7 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
     try:
         note = artifacts[names[0]].decode()
     except UnicodeDecodeError:
-        raise InputError(f"{files[0]}: damaged, not UTF-8; {REMEDY}") from None
+        raise InputError(files[0], "damaged, not UTF-8", REMEDY) from None
     if len(note) > TAG_LIMIT:
         note = f"{note.splitlines()[0]}\n\nIt is too long for this page: `{names[0]}` among the artifacts."
     return Record(

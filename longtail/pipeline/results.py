@@ -21,8 +21,9 @@ def keep(folder: Path, benchmark: str, command: str, hardware: str) -> None:
     The folder has the form of the repository, so that `tabulate` and `plot` can read it. What it has of
     other cells stays. `command` is what trained them, on `hardware`.
     """
+    from longtail.pipeline.plot import plot
+    from longtail.pipeline.tabulate import tabulate
     from longtail.planning.plans import read_tables_plan
-    from stages import plot, tabulate
 
     plan = read_tables_plan(paths.tables_plan(benchmark))
     copied = [paths.tables_plan(benchmark), Path("params.yaml")]
@@ -35,8 +36,8 @@ def keep(folder: Path, benchmark: str, command: str, hardware: str) -> None:
     for path in copied:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path)
-    tabulate.main(benchmark=benchmark, partial=True, results=folder)
-    plot.main(benchmark=benchmark, partial=True, results=folder)
+    tabulate(benchmark, incomplete=True, results=folder)
+    plot(benchmark, incomplete=True, results=folder)
     write_readme(folder, benchmark, command, hardware)
 
 

@@ -114,7 +114,7 @@ def results_pages(root: Path) -> list[tuple[str, str]]:
         with closing(sqlite3.connect(database(root))) as connection:
             found = connection.execute(query, [f"mlflow.sharedViewState.{VIEW}"]).fetchall()
     except sqlite3.DatabaseError as error:
-        raise InputError(f"{database(root)}: {error}; {REMEDY}") from None
+        raise InputError(database(root), error, REMEDY) from None
     return [(name, results_page(str(experiment))) for name, experiment in found]
 
 
@@ -144,9 +144,7 @@ def locked(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
                     on_wait()
                     end = time.monotonic() + QUEUE
                 if time.monotonic() >= end:
-                    raise InputError(
-                        f"{file.name}: another process tracks for {QUEUE:g} s; {LATER}"
-                    ) from None
+                    raise InputError(file.name, f"another process tracks for {QUEUE:g} s", LATER) from None
                 time.sleep(0.1)
         yield  # closing the file, or the end of the process, lets the next one in
 
@@ -170,7 +168,7 @@ def server() -> str | None:
     """The address of the server that SERVER names. Raises InputError where it names something else."""
     address = os.environ.get(SERVER) or None
     if address is not None and not address.startswith(("http://", "https://")):
-        raise InputError(f"{SERVER}={address}: give the http://... of a server, or unset it")
+        raise InputError(f"{SERVER}={address}", "give the http://... of a server, or unset it")
     return address
 
 
@@ -190,7 +188,7 @@ def check_writable(path: Path) -> None:
             if "readonly" not in str(error):
                 raise
             reason = "it, or its folder, may not be written; see that both may"
-            raise InputError(f"{path}: {reason}, then run the same command again") from None
+            raise InputError(path, f"{reason}, then run the same command again") from None
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -214,7 +212,7 @@ def patiently(place: str, action: Callable[[], T], on_wait: Callable[[str], None
         except (MlflowException, sqlite3.OperationalError) as error:
             reason = " ".join(str(error).split())[:200]
             if not is_temporary(error) or time.monotonic() >= end:
-                raise InputError(f"{place}: {reason}; {remedy}") from None
+                raise InputError(place, reason, remedy) from None
             if pause == 0.25:
                 on_wait(reason)
             time.sleep(pause)
@@ -241,7 +239,7 @@ class Tracker:
         from mlflow.tracking import MlflowClient
 
         if database(root).is_file() and not database(root).stat().st_size:
-            raise InputError(f"{database(root)}: empty; {REMEDY}")
+            raise InputError(database(root), "empty", REMEDY)
         try:
             check_writable(database(root))
             self.client = MlflowClient(store_uri(root))
@@ -249,19 +247,19 @@ class Tracker:
         except sqlite3.DatabaseError as error:
             if is_temporary(error):
                 raise
-            raise InputError(f"{database(root)}: {error}; {REMEDY}") from None
+            raise InputError(database(root), error, REMEDY) from None
         except MlflowException as error:
             if is_temporary(error):
                 raise
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{database(root)}: {reason}; `mlflow db upgrade {store_uri(root)}`, or {REMEDY}"
+                database(root), reason, f"`mlflow db upgrade {store_uri(root)}`, or {REMEDY}"
             ) from None
         # the database holds absolute paths: in a moved or copied repository they lead elsewhere
         for experiment in known:
             place = str(experiment.artifact_location)
             if not place.startswith(artifact_uri(root)):
-                raise InputError(f"{database(root)}: its artifacts are in {place}, not here; {REMEDY}")
+                raise InputError(database(root), f"its artifacts are in {place}, not here", REMEDY)
 
     def experiment(self, name: str, description: str, columns: tuple[str, ...]) -> str:
         """The id of the experiment called `name`, made, or taken out of MLflow's bin, where need be.

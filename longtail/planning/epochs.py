@@ -43,20 +43,25 @@ def network_training(benchmark: Benchmark, imbalance: float, params: Params) -> 
     where = f"{benchmark.name} at imbalance {imbalance:g}"
     if images is not None and chosen.batch_size is not None and chosen.batch_size > images:
         raise InputError(
-            f"params.yaml: schedule.batch_size: found {chosen.batch_size}; {where} has {images} training "
-            "images, give at most as many"
+            "params.yaml",
+            f"schedule.batch_size: found {chosen.batch_size}",
+            f"{where} has {images} training images, give at most as many",
         )
     length, batches = chosen.length or own.iterations, 1
     if chosen.unit == "epochs":
         if images is None:
             raise InputError(
-                f"params.yaml: schedule.unit: found epochs; how many training images {benchmark.name} has is "
-                "not known before they are read, write `unit: iterations` and a `length` in iterations"
+                "params.yaml",
+                "schedule.unit: found epochs",
+                f"the number of training images of {benchmark.name} is not known before they are read, write "
+                "`unit: iterations` and a `length` in iterations",
             )
         batches = -(-images // training.batch_size)
     if length * batches * chosen.fraction > LONGEST:
         raise InputError(
-            f"params.yaml: schedule.length: {length} epochs of {batches} iterations ({where}) are more than "
-            f"{LONGEST:,} iterations; give fewer epochs"
+            "params.yaml",
+            f"schedule.length: {length} epochs of {batches} iterations ({where}) are more than {LONGEST:,} "
+            "iterations",
+            "give fewer epochs",
         )
     return scaled(training, length / own.iterations * batches * chosen.fraction)

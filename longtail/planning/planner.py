@@ -89,7 +89,7 @@ def weights_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected the weights of a backbone") from None
+        raise InputError(path, error.strerror, "expected the weights of a backbone") from None
 
 
 def plan_shot_groups(benchmark: Benchmark, params: Params) -> ShotGroupsPlan:

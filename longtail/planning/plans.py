@@ -149,7 +149,7 @@ class EvaluationPlan(Frozen):
         named = [planned for planned in self.bundles if bundle in (None, planned.bundle)]
         if not named:
             planned = [planned.bundle for planned in self.bundles]
-            raise InputError(f"bundle '{bundle}': not planned; {nearest(str(bundle), planned)}")
+            raise InputError(f"bundle '{bundle}'", "not planned", nearest(str(bundle), planned))
         return [
             Cell(self.benchmark, self.imbalance, one.bundle, one.variant, member.head, member.seed)
             for one in named
@@ -199,7 +199,7 @@ def _read(path: Path, model: type[Frozen]) -> Any:
     try:
         return model.model_validate(read_object(path, remedy, missing="no such plan"))
     except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error)}; {remedy}") from None
+        raise InputError(path, one_line(error), remedy) from None
 
 
 def read_bundle(path: Path) -> BundlePlan:
@@ -207,20 +207,18 @@ def read_bundle(path: Path) -> BundlePlan:
     plan: BundlePlan = _read(path, BundlePlan)
     remedy = "`dvc repro plan` makes it anew"
     if (f"imb{plan.imbalance:g}", f"{plan.bundle}.json") != path.parts[-2:]:
-        raise InputError(f"{path}: the plan of {plan.bundle} at imbalance {plan.imbalance:g}; {remedy}")
+        raise InputError(path, f"the plan of {plan.bundle} at imbalance {plan.imbalance:g}", remedy)
     if plan.network not in NETWORKS:
         known = ", ".join(NETWORKS)
-        raise InputError(
-            f"{path}: network {found_value(plan.network)} is not known (valid: {known}); {remedy}"
-        )
+        raise InputError(path, f"network {found_value(plan.network)} is not known (valid: {known})", remedy)
     heads = {name: head.settings for name, head in plan.heads.items()}
     for name, settings in {plan.method: plan.settings, **heads}.items():
         if name not in METHODS:
-            raise InputError(f"{path}: method '{name}' is not known; {remedy}")
+            raise InputError(path, f"method '{name}' is not known", remedy)
         try:
             METHODS[name].settings.model_validate(settings)
         except ValidationError as error:
-            raise InputError(f"{path}: {name}: {one_line(error)}; {remedy}") from None
+            raise InputError(path, f"{name}: {one_line(error)}", remedy) from None
     return plan
 
 
@@ -233,10 +231,10 @@ def check_code(path: Path, planned: Mapping[str, str]) -> None:
     """Raise InputError unless the code is that for which the plan at `path` was made."""
     gone = [name for name in planned if not (LIBRARY / name).is_file()]
     if gone:
-        raise InputError(f"{path}: there is no longtail/{gone[0]} any more; `dvc repro plan` takes it in")
+        raise InputError(path, f"there is no longtail/{gone[0]} any more", "`dvc repro plan` takes it in")
     for name, digest in code_digests(planned).items():
         if digest != planned[name]:
-            raise InputError(f"{path}: longtail/{name} has changed since; `dvc repro plan` takes it in")
+            raise InputError(path, f"longtail/{name} has changed since", "`dvc repro plan` takes it in")
 
 
 def read_tables_plan(path: Path) -> TablesPlan:

@@ -24,17 +24,17 @@ def read_facts(folder: Path, name: str) -> dict[str, Any]:
     path = folder / "cell.json"
     cell = read_object(path, REMEDY, missing="no such file, the cell is not trained")
     if cell.get("cell") != name:
-        raise InputError(f"{path}: is of cell {found_value(cell.get('cell'))}, not '{name}'; {REMEDY}")
+        raise InputError(path, f"is of cell {found_value(cell.get('cell'))}, not '{name}'", REMEDY)
     missing = [key for key in ("counts", "class_names", "fingerprint") if not cell.get(key)]
     if missing:
-        raise InputError(f"{path}: no '{missing[0]}' in it; {REMEDY}")
+        raise InputError(path, f"no '{missing[0]}' in it", REMEDY)
     counts, names = cell["counts"], cell["class_names"]
     if not (isinstance(counts, list) and all(type(n) is int and n > 0 for n in counts)):
-        raise InputError(f"{path}: counts {found_value(counts)}, no images of each class; {REMEDY}")
+        raise InputError(path, f"counts {found_value(counts)}, no images of each class", REMEDY)
     if not isinstance(names, list) or len(names) != len(counts):
-        raise InputError(f"{path}: class_names are not {len(counts)}, as counts are; {REMEDY}")
+        raise InputError(path, f"class_names are not {len(counts)}, as counts are", REMEDY)
     if not isinstance(cell["fingerprint"], str):
-        raise InputError(f"{path}: fingerprint {found_value(cell['fingerprint'])}; {REMEDY}")
+        raise InputError(path, f"fingerprint {found_value(cell['fingerprint'])}", REMEDY)
     return cell
 
 
@@ -57,22 +57,24 @@ def read_predictions(
     from longtail.reporting.accuracy import check_predictions
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file, the test images are not predicted; {REMEDY}")
+        raise InputError(path, "no such file, the test images are not predicted", REMEDY)
     try:
         table = pq.ParquetFile(path).read()
         found = json.loads(table.schema.metadata[b"longtail"])["fingerprint"]
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: truncated or not a file of predictions; {REMEDY}") from None
+        raise InputError(path, "truncated or not a file of predictions", REMEDY) from None
     if found != fingerprint:
-        raise InputError(f"{path}: of training {found[:12]}, its cell.json says {fingerprint[:12]}; {REMEDY}")
+        raise InputError(path, f"of training {found[:12]}, its cell.json says {fingerprint[:12]}", REMEDY)
     missing = {"hash", "label", "logits", "logits_selected"} - set(table.column_names)
     if missing:
-        raise InputError(f"{path}: no column '{min(missing)}'; {REMEDY}")
+        raise InputError(path, f"no column '{min(missing)}'", REMEDY)
     predicted = set_digest(str(content) for content in table["hash"].to_pylist())
     if predicted != images:
         raise InputError(
-            f"{path}: of images {predicted[:12]}, its cell.json proves that the training never saw the test "
-            f"set {images[:12]}; {REMEDY}"
+            path,
+            f"of images {predicted[:12]}, its cell.json proves that the training never saw the test set "
+            f"{images[:12]}",
+            REMEDY,
         )
     logits = {}
     try:
@@ -90,7 +92,7 @@ def read_predictions(
             check_predictions(logits[name], labels)
     except (ValueError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: {reason}; {REMEDY}, or mend the training that left this") from None
+        raise InputError(path, reason, f"{REMEDY}, or mend the training that left this") from None
     return labels, logits
 
 
@@ -101,7 +103,7 @@ def check_unchanged(folder: Path, cell: dict[str, Any]) -> None:
 
     expected = cell["files"].get(PREDICTIONS) if isinstance(cell.get("files"), dict) else None
     if sums(folder, [PREDICTIONS]).get(PREDICTIONS) != expected:
-        raise InputError(f"{folder / PREDICTIONS}: changed since its training wrote it (sha256); {REMEDY}")
+        raise InputError(folder / PREDICTIONS, "changed since its training wrote it (sha256)", REMEDY)
 
 
 def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
@@ -126,11 +128,11 @@ def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
             **{name: getattr(cell, name) for name in ("benchmark", "imbalance", "head", "seed")},
         )
     except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error)}; {REMEDY}") from None
+        raise InputError(path, one_line(error), REMEDY) from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged; {REMEDY}") from None
+        raise InputError(path, "damaged", REMEDY) from None
     if report.cell != cell.name:
-        raise InputError(f"{path}: is of cell '{report.cell}', not '{cell.name}'; {REMEDY}")
+        raise InputError(path, f"is of cell '{report.cell}', not '{cell.name}'", REMEDY)
     return report
 
 
@@ -158,11 +160,11 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
     copied = [field for field in CellReport.model_fields if field not in scored]
     missing = [field for field in copied if field not in cell]
     if missing:
-        raise InputError(f"{folder / 'cell.json'}: no '{missing[0]}' in it; {REMEDY}")
+        raise InputError(folder / "cell.json", f"no '{missing[0]}' in it", REMEDY)
     try:
         proof = DisjointSets.model_validate(cell["disjoint"])
     except ValidationError as error:
-        raise InputError(f"{folder / 'cell.json'}: disjoint.{one_line(error)}; {REMEDY}") from None
+        raise InputError(folder / "cell.json", f"disjoint.{one_line(error)}", REMEDY) from None
     labels, logits = read_predictions(
         folder / PREDICTIONS, len(cell["counts"]), cell["fingerprint"], proof.test.sha256
     )
@@ -185,4 +187,4 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
             groups=ShotGroups(**groups.model_dump(), members=members),
         )
     except ValidationError as error:
-        raise InputError(f"{folder / 'cell.json'}: {one_line(error)}; {REMEDY}") from None
+        raise InputError(folder / "cell.json", one_line(error), REMEDY) from None

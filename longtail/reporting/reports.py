@@ -104,22 +104,22 @@ def read_report(path: Path) -> CellReport | FailedReport:
         found = read_object(path, "run `dvc repro`", missing)
         return (FailedReport if "failed" in found else CellReport).model_validate(found)
     except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error)}; run `dvc repro`") from None
+        raise InputError(path, one_line(error), "run `dvc repro`") from None
 
 
 def check_settings(path: Path, report: CellReport) -> None:
     """Raise InputError unless the settings of `report`, read from `path`, are those of a method."""
     name = report.head or report.method
     if name not in METHODS:
-        raise InputError(f"{path}: method {found_value(name)} is not known; run `dvc repro`")
+        raise InputError(path, f"method {found_value(name)} is not known", "run `dvc repro`")
     known = METHODS[name].settings
     missing = {info.alias or field for field, info in known.model_fields.items()} - set(report.settings)
     if missing:
-        raise InputError(f"{path}: settings of {name}: no '{min(missing)}' in them; run `dvc repro`")
+        raise InputError(path, f"settings of {name}: no '{min(missing)}' in them", "run `dvc repro`")
     try:
         known.model_validate(report.settings)
     except ValidationError as error:
-        raise InputError(f"{path}: settings of {name}: {one_line(error)}; run `dvc repro`") from None
+        raise InputError(path, f"settings of {name}: {one_line(error)}", "run `dvc repro`") from None
 
 
 LISTED = 10
@@ -157,7 +157,7 @@ def read_reports(
             report = read_report(path)
             found = (report.benchmark, report.imbalance, report.variant, report.head, report.seed)
             if found != (plan.benchmark, bundle.imbalance, bundle.variant, member.head, member.seed):
-                raise InputError(f"{path}: is of cell '{report.cell}', not the planned one; run `dvc repro`")
+                raise InputError(path, f"is of cell '{report.cell}', not the planned one", "run `dvc repro`")
             if report.recipe != member.recipe:
                 unplanned.append(path)
                 continue
@@ -170,15 +170,16 @@ def read_reports(
             check_settings(path, report)
             if any(getattr(report.groups, field) != value for field, value in plan.groups):
                 raise InputError(
-                    f"{path}: shot groups by '{report.groups.convention}' (many > "
-                    f"{report.groups.many_above:g}, few {report.groups.few_below:g}), not as planned; "
-                    "run `dvc repro`"
+                    path,
+                    f"shot groups by '{report.groups.convention}' (many > {report.groups.many_above:g}, "
+                    f"few {report.groups.few_below:g}), not as planned",
+                    "run `dvc repro`",
                 )
             reports.append(report)
     if unplanned and not partial:
-        raise InputError(f"{listed(unplanned)}: of other settings or code than planned; run `dvc repro`")
+        raise InputError(listed(unplanned), "of other settings or code than planned", "run `dvc repro`")
     if stale:
-        raise InputError(f"{listed(stale)}: of another training than the model of that name; run `dvc repro`")
+        raise InputError(listed(stale), "of another training than the model of that name", "run `dvc repro`")
     for imbalance in plan.imbalances:
         check_images([report for report in reports if report.imbalance == imbalance])
     return reports, failures
@@ -194,8 +195,10 @@ def check_images(reports: Sequence[CellReport]) -> None:
         usual = max(found.values(), key=len)
         others = [report.cell for part in found.values() if part is not usual for report in part]
         raise InputError(
-            f"reports of {listed(others)}: {len(found)} different training sets at imbalance "
-            f"{reports[0].imbalance:g}, these cells learned from other images than the rest; run `dvc repro`"
+            f"reports of {listed(others)}",
+            f"{len(found)} different training sets at imbalance {reports[0].imbalance:g}, these cells "
+            "learned from other images than the rest",
+            "run `dvc repro`",
         )
 
 
@@ -207,4 +210,4 @@ def read_fingerprint(folder: Path) -> str | None:
     try:
         return str(read_object(path, "run `dvc repro`")["fingerprint"])
     except KeyError:
-        raise InputError(f"{path}: damaged, no fingerprint in it; run `dvc repro`") from None
+        raise InputError(path, "damaged, no fingerprint in it", "run `dvc repro`") from None

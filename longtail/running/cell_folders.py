@@ -48,7 +48,7 @@ def read_failure(directory: Path) -> Failure | None:
         texts = {name: str(found[name]) for name in ("fingerprint", "reason", "network")}
         return Failure(iteration=int(found["iteration"]), **texts)
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged; {remedy}") from None
+        raise InputError(path, "damaged", remedy) from None
 
 
 def read_facts(directory: Path) -> dict[str, Any]:

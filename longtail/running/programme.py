@@ -91,7 +91,7 @@ def select_cells(
     ):
         for name in wanted:
             if name not in known:
-                raise InputError(f"{option} {name}: not planned; {nearest(name, list(dict.fromkeys(known)))}")
+                raise InputError(f"{option} {name}", "not planned", nearest(name, list(dict.fromkeys(known))))
     with_features = {*rows, *(name.rpartition("-")[0] for name in rows)}
     return [
         (plan, cell)

@@ -68,20 +68,20 @@ def read_history(path: Path) -> pa.Table:
     """The history as a table. Raises InputError where it is missing, broken or of another form."""
     remedy = "train the cell again (`dvc repro represent retrain`)"
     if not path.is_file():
-        raise InputError(f"{path}: no such history; {remedy}")
+        raise InputError(path, "no such history", remedy)
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not readable ({' '.join(str(error).split())}); {remedy}") from None
+        raise InputError(path, f"not readable ({' '.join(str(error).split())})", remedy) from None
     if not table.schema.equals(SCHEMA):
-        raise InputError(f"{path}: has columns {', '.join(table.schema.names)}, not a history's; {remedy}")
+        raise InputError(path, f"has columns {', '.join(table.schema.names)}, not a history's", remedy)
     steps = table["iteration"].to_pylist()
     if not steps or None in steps or any(later <= step for step, later in pairwise(steps)):
-        raise InputError(f"{path}: iterations that are missing or do not rise; {remedy}")
+        raise InputError(path, "iterations that are missing or do not rise", remedy)
     for name in SCALARS:
         wrong = [row for row, value in enumerate(table[name].to_pylist()) if value in (inf, -inf)]
         if wrong:
-            raise InputError(f"{path}: {name} is infinite in row {wrong[0]}; {remedy}")
+            raise InputError(path, f"{name} is infinite in row {wrong[0]}", remedy)
     return table
 
 
@@ -90,4 +90,4 @@ def read_fingerprint(path: Path, table: pa.Table) -> str:
     try:
         return str(json.loads((table.schema.metadata or {})[b"longtail"])["fingerprint"])
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise InputError(f"{path}: no fingerprint in it; run `dvc repro`") from None
+        raise InputError(path, "no fingerprint in it", "run `dvc repro`") from None

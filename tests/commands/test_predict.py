@@ -282,7 +282,7 @@ def test_bad_images_are_left_out_only_when_that_is_wanted(
     bad = spoilt_images(folder)
     given = [*bad, Path("images")]
     Path("out.csv").write_text("old")
-    with pytest.raises(InputError, match="--skip-bad goes on with the others"):
+    with pytest.raises(InputError, match="--skip-bad leaves it out"):
         main(images=given, model=PLAIN, csv=Path("out.csv"), device="cpu")
     assert Path("out.csv").read_text() == "old"
     capsys.readouterr()
@@ -309,4 +309,4 @@ def test_an_error_is_one_line_and_exit_code_2(
     with pytest.raises(SystemExit) as stop:
         console.run(main)
     assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: missing.png: no such file; --skip-bad goes on with the others\n"
+    assert capsys.readouterr().err == "error: missing.png: no such file; --skip-bad leaves it out\n"

@@ -191,7 +191,7 @@ def test_an_image_that_ends_its_process_is_named(tmp_path: Path, monkeypatch: py
         if file in killers:
             os.kill(os.getpid(), signal.SIGKILL)
         if file == files[20]:
-            raise InputError(f"{file}: damaged")
+            raise InputError(file, "damaged")
 
     monkeypatch.setattr(image_roots, "read_image", decode)
     reached: list[int] = []

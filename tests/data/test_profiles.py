@@ -81,7 +81,7 @@ def test_without_imbalance_every_class_keeps_n_max() -> None:
 @settings(deadline=None)
 @given(n_max=st.integers(1, 1000), classes=st.integers(2, 30))
 def test_the_largest_imbalance_that_works_is_the_one_the_error_names(n_max: int, classes: int) -> None:
-    with pytest.raises(InputError, match="would be left without an image") as refused:
+    with pytest.raises(InputError, match="would have no image") as refused:
         exponential_profile(n_max, n_max + 0.5, classes)
     named = str(refused.value).rsplit(maxsplit=1)[-1]
     assert exponential_profile(n_max, float(named), classes)[-1] == 1
@@ -91,7 +91,7 @@ def test_a_class_without_an_image_is_named() -> None:
     with pytest.raises(InputError) as refused:
         exponential_profile(114, 1000, 10)
     assert str(refused.value) == (
-        "imbalance 1000: class 7 (of 10, counted from 0) would be left without an image at n_max 114; "
+        "imbalance 1000: class 7 (of 10, counted from 0) would have no image at n_max 114; "
         "the largest imbalance that works is 114"
     )
 

@@ -31,7 +31,7 @@ def run(monkeypatch: pytest.MonkeyPatch, command, *words: str) -> int:
 
 def wrong(path: str = "params.yaml") -> None:
     """Fails as a person's mistake does."""
-    raise InputError(f"{path}: lambda -1; give 0 or more")
+    raise InputError(path, "lambda -1", "give 0 or more")
 
 
 def give_way() -> None:

@@ -62,7 +62,7 @@ def test_a_run_cut_short_is_made_whole_without_doubling_anything(
 def test_the_commit_is_marked_dirty_by_a_change_but_not_by_the_lock_of_dvc(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stages.track import code_tags
+    from longtail.pipeline.revision import code_tags
 
     monkeypatch.chdir(tmp_path)
     assert "commit" not in code_tags()

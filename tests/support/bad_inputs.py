@@ -295,7 +295,7 @@ CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
         made("cifar/train-0.parquet", b""),
         ("cifar/train-0.parquet: not parquet",),
     ),
-    ("prepare --benchmark cifar100-lt", made("cifar/cifar-100-python.tar.gz", b""), ("tar.gz: its MD5 is",)),
+    ("prepare --benchmark cifar100-lt", made("cifar/cifar-100-python.tar.gz", b""), ("tar.gz: MD5 ",)),
     # tables of images
     ("subsample 50", rows(POOL, 60_000_000), (POOL, "60,000,000 rows")),
     ("subsample 50", column(POOL, "label", 99), (POOL, "label 99, expected 0 to 9")),

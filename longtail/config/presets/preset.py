@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from longtail.config.benchmarks import Strict
-from longtail.errors import InputError, found_value, one_line
+from longtail.errors import InputError, first_complaint, found_value
 
 
 def nearest(word: str, valid: list[str]) -> str:
@@ -58,14 +58,15 @@ class Preset:
         """Raise InputError where `section` (of `params.yaml`) has an unknown key or a bad value."""
         for key in section:
             if key == "lambda" and self.uses_lambda:
-                raise InputError(f"{where}.lambda: lambda stands at the top level; move it there")
+                raise InputError(f"{where}.lambda", "lambda stands at the top level", "move it there")
             if key not in self.keys:
                 known = nearest(str(key), self.keys)
-                raise InputError(f"{where}: unknown key {found_value(str(key))}; {known}")
+                raise InputError(where, f"unknown key {found_value(str(key))}", known)
         try:
             self.settings.model_validate(dict(section))
         except ValidationError as error:
-            raise InputError(f"{where}.{one_line(error)}") from None
+            key, complaint = first_complaint(error)
+            raise InputError(f"{where}.{key}" if key else where, complaint) from None
 
     def resolve(
         self, variant: str, benchmark: str, section: Mapping[str, Any], lambda_: float

@@ -80,7 +80,7 @@ class Cifar:
         if path.is_file():
             return path
         if not path.is_dir():
-            raise InputError(f"{path}: no such file or folder; give {self._wanted()}")
+            raise InputError(path, "no such file or folder", f"give {self._wanted()}")
         for folder in (path, path / self.folder):
             if any((folder / name).is_file() for name in self.files["train"]):
                 return folder
@@ -88,7 +88,7 @@ class Cifar:
             return path / self.archive
         if self._is_parquet(path):
             return path
-        raise InputError(f"{path}: holds no {self.name}; give {self._wanted()}")
+        raise InputError(path, f"holds no {self.name}", f"give {self._wanted()}")
 
     def _wanted(self) -> str:
         return (
@@ -116,7 +116,7 @@ class Cifar:
         for name, md5 in self._published.items():
             path = folder / name
             if not path.is_file():
-                raise InputError(f"{path}: no such file; unpack {self.archive} again ({self.url})")
+                raise InputError(path, "no such file", f"unpack {self.archive} again ({self.url})")
             yield path, path.read_bytes(), md5
 
     def _members(self, path: Path) -> Iterator[tuple[Path, bytes, str]]:
@@ -141,8 +141,9 @@ class Cifar:
     def _compare(self, path: Path, found: str, published: str) -> None:
         if found != published:
             raise InputError(
-                f"{path}: its MD5 is {found}, the published one is {published}: truncated, or not the "
-                f"original {self.name}; fetch {self.archive} again ({self.url})"
+                path,
+                f"MD5 {found}, published is {published}: truncated, or not the original {self.name}",
+                f"fetch {self.archive} again ({self.url})",
             )
 
     def _check(self, path: Path, part: str, label: NDArray[np.int64], expected: int) -> None:
@@ -150,16 +151,19 @@ class Cifar:
         outside = label[(label < 0) | (label >= len(self.class_names))]
         if len(outside):
             raise InputError(
-                f"{path}: label {outside[0]} among the {part} images, expected 0 to "
-                f"{len(self.class_names) - 1}: not {self.name}; give {self._wanted()}"
+                path,
+                f"label {outside[0]} among the {part} images, expected 0 to {len(self.class_names) - 1}: "
+                f"not {self.name}",
+                f"give {self._wanted()}",
             )
         counts = np.bincount(label, minlength=len(self.class_names))
         wrong = np.flatnonzero(counts != expected)
         if len(wrong):
             raise InputError(
-                f"{path}: {counts[wrong[0]]} {part} images of class {wrong[0]} "
-                f"('{self.class_names[wrong[0]]}'), expected {expected}: not {self.name} as published; "
-                f"give {self._wanted()}"
+                path,
+                f"{counts[wrong[0]]} {part} images of class {wrong[0]} ('{self.class_names[wrong[0]]}'), "
+                f"expected {expected}: not {self.name} as published",
+                f"give {self._wanted()}",
             )
 
     def _download(self, folder: Path) -> Path:
@@ -171,8 +175,9 @@ class Cifar:
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{self.url}: could not be fetched into {folder} ({reason}); try again, or give "
-                f"{self._wanted()}"
+                self.url,
+                f"could not be fetched into {folder} ({reason})",
+                f"try again, or give {self._wanted()}",
             ) from None
         return folder / self.archive
 

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longtail.config.benchmarks import Totals
-from longtail.data.image_files import shown
 from longtail.data.image_lists import LongTailed, long_tailed, read_list
 from longtail.data.image_roots import BadImage, check_files, located
 from longtail.data.pools import Pool, sorted_pool
 from longtail.data.source import Reach
-from longtail.errors import InputError
+from longtail.errors import InputError, shown
 
 SHOWN = 5
 """How many bad images are named."""
@@ -54,7 +53,7 @@ def content_hashes(lists: LongTailed, reach: Reach) -> NDArray[np.str_]:
         for file, content in zip(files, pool.map(_content, files), strict=True):
             if content is None:
                 pool.shutdown(cancel_futures=True)
-                raise InputError(f"{shown(file)}: empty, or cannot be read; copy it anew")
+                raise InputError(file, "empty, or cannot be read", "copy it anew")
             hashes.append(content)
             reach(len(hashes))
     return np.array(hashes)
@@ -104,5 +103,5 @@ def check_decoded(root: Path, bad: list[BadImage], images: int) -> None:
         first = ", ".join(f"{shown(image.file.relative_to(root))} ({image.reason})" for image in bad[:SHOWN])
         more = f", and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise InputError(
-            f"{shown(root)}: {len(bad):,} of {images:,} images cannot be used: {first}{more}; copy them anew"
+            root, f"{len(bad):,} of {images:,} images cannot be used: {first}{more}", "copy them anew"
         )

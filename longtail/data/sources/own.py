@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from longtail.data.image_files import FORMATS, MAX_PIXELS, SUFFIXES, eight_bits, fitted, shown
+from longtail.data.image_files import FORMATS, MAX_PIXELS, SUFFIXES, eight_bits, fitted
 from longtail.data.pools import share_sizes
 from longtail.data.source import Reach, Source
-from longtail.errors import InputError
+from longtail.errors import InputError, shown
 
 SHOWN = 5
 """How many faulty files, rows or classes are named."""
@@ -75,9 +75,10 @@ class OwnImages:
             fitting = int((LARGEST / (3 * self.size)) ** 0.5)
             remedy = f"own.image_size: {fitting} or less" if fitting >= 8 else "fewer images"
             raise InputError(
-                f"{shown(self.root)}: {self.size:,} images x {self.side} x {self.side} x 3 = "
-                f"{total / 1e9:.1f} GB, more than the {LARGEST / 1e9:g} GB that may be held in memory; "
-                f"give {remedy}"
+                self.root,
+                f"{self.size:,} images x {self.side} x {self.side} x 3 = {total / 1e9:.1f} GB, more than the "
+                f"{LARGEST / 1e9:g} GB that may be held in memory",
+                f"give {remedy}",
             )
 
     def read(self, origin: str | None, downloads: Path, reach: Reach) -> Source:
@@ -100,8 +101,9 @@ class OwnImages:
         if faults:
             named = [f"{_within(path, self.root)} ({fault})" for path, fault in faults.items()]
             raise InputError(
-                f"{shown(self.root)}: {len(faults)} of {self.size:,} images cannot be read: "
-                f"{_first(named)}; mend or remove them"
+                self.root,
+                f"{len(faults)} of {self.size:,} images cannot be read: {_first(named)}",
+                "mend or remove them",
             )
         return Source(images, self.label, self.class_names)
 
@@ -117,9 +119,10 @@ def check_classes(
     ]
     if small:
         raise InputError(
-            f"{where}: {len(small)} of {len(names)} classes have fewer images than the test set "
-            f"(own.test_share of them), {meta_per_class} for the meta set and 1 to train on: "
-            f"{_first(small)}; add images, leave the classes out, or give a smaller meta_per_class"
+            where,
+            f"{len(small)} of {len(names)} classes have fewer images than the test set (own.test_share of "
+            f"them), {meta_per_class} for the meta set and 1 to train on: {_first(small)}",
+            "add images, leave the classes out, or give a smaller meta_per_class",
         )
 
 
@@ -132,14 +135,14 @@ def find_own(where: Path, side: int) -> OwnImages:
         pairs, others = _in_list(where), 0
         root = where.parent
     else:
-        raise InputError(f"{shown(where)}: no such file or folder; {WANTED}")
+        raise InputError(where, "no such file or folder", WANTED)
     counts = Counter(name for _, name in pairs)
     names = sorted(counts, key=lambda name: (-counts[name], name))
     if len(names) < 2:
-        raise InputError(f"{shown(where)}: {len(names)} class with images, 2 or more are needed; {WANTED}")
+        raise InputError(where, f"{len(names)} class with images, 2 or more are needed", WANTED)
     for name in names:
         if not _is_text(name):
-            raise InputError(f"{shown(where)}: class {shown(name)}: a name that is not UTF-8; rename it")
+            raise InputError(where, f"class {shown(name)}: a name that is not UTF-8", "rename it")
     place = {name: c for c, name in enumerate(names)}
     label = np.array([place[name] for _, name in pairs], np.int64)
     return OwnImages(root, tuple(path for path, _ in pairs), label, tuple(names), side, others)
@@ -157,8 +160,9 @@ def _in_folders(root: Path) -> tuple[Pairs, int]:
     loose = [_within(path, root) for path in entries if path.is_file() and _is_image(path)]
     if loose:
         raise InputError(
-            f"{shown(root)}: {len(loose)} images lie beside the class folders: {_first(loose)}; move each "
-            f"into the folder of its class"
+            root,
+            f"{len(loose)} images lie beside the class folders: {_first(loose)}",
+            "move each into the folder of its class",
         )
     classes = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
     pairs: Pairs = []
@@ -173,8 +177,10 @@ def _in_folders(root: Path) -> tuple[Pairs, int]:
             empty.append(shown(folder.name))
     if empty:
         raise InputError(
-            f"{shown(root)}: {len(empty)} of {len(classes)} class folders have no image "
-            f"({', '.join(SUFFIXES)}): {_first(empty)}; add images or remove the folders"
+            root,
+            f"{len(empty)} of {len(classes)} class folders have no image ({', '.join(SUFFIXES)}): "
+            f"{_first(empty)}",
+            "add images or remove the folders",
         )
     return pairs, others
 
@@ -183,7 +189,7 @@ def _below(folder: Path) -> Iterator[Path]:
     """All files below `folder`, and what links to folders there are."""
 
     def refuse(error: OSError) -> None:
-        raise InputError(f"{shown(str(error.filename))}: {error.strerror}; make it readable") from None
+        raise InputError(str(error.filename), error.strerror, "make it readable") from None
 
     for place, folders, names in os.walk(folder, onerror=refuse):
         for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]:
@@ -196,8 +202,10 @@ def _refuse_outside(root: Path, real: Path, paths: Sequence[Path]) -> None:
     outside = [path for path in links if path.is_dir() or not _real(path).is_relative_to(real)]
     if outside:
         raise InputError(
-            f"{shown(root)}: {len(outside)} symbolic links lead out of it or to a folder: "
-            f"{_first([_within(path, root) for path in outside])}; put the files themselves there"
+            root,
+            f"{len(outside)} symbolic links lead out of it or to a folder: "
+            f"{_first([_within(path, root) for path in outside])}",
+            "put the files themselves there",
         )
 
 
@@ -208,7 +216,7 @@ def _in_list(where: Path) -> Pairs:
     bare = [row for row, pair in enumerate(columns, 1) if None in pair or "" in pair]
     if bare:
         raise InputError(
-            f"{shown(where)}: {len(bare)} rows without a path or a label (first: row {bare[0]}); fill them in"
+            where, f"{len(bare)} rows without a path or a label (first: row {bare[0]})", "fill them in"
         )
     rows = [(str(path), str(label)) for path, label in columns]
     faults = []
@@ -218,15 +226,16 @@ def _in_list(where: Path) -> Pairs:
             faults.append(f"{shown(text)} ({fault})")
     if faults:
         raise InputError(
-            f"{shown(where)}: {len(faults)} of {len(rows)} paths are not those of files in its folder: "
-            f"{_first(faults)}; mend the list"
+            where,
+            f"{len(faults)} of {len(rows)} paths are not those of files in its folder: {_first(faults)}",
+            "mend the list",
         )
     pairs = [(root / text, label) for text, label in rows]
     counts = Counter(Path(os.path.normpath(path)) for path, _ in pairs)
     twice = [_within(path, Path(os.path.normpath(root))) for path, count in counts.items() if count > 1]
     if twice:
         raise InputError(
-            f"{shown(where)}: {len(twice)} paths stand more than once: {_first(twice)}; keep one row of each"
+            where, f"{len(twice)} paths stand more than once: {_first(twice)}", "keep one row of each"
         )
     return pairs
 
@@ -235,7 +244,7 @@ def _columns(where: Path) -> list[tuple[object, object]]:
     """The columns path and label of a list."""
     suffix = where.suffix.lower()
     if suffix not in (".csv", ".parquet"):
-        raise InputError(f"{shown(where)}: neither a folder nor a list; {WANTED}")
+        raise InputError(where, "neither a folder nor a list", WANTED)
     try:
         if suffix == ".csv":
             text = {"path": pa.string(), "label": pa.string()}
@@ -248,9 +257,7 @@ def _columns(where: Path) -> list[tuple[object, object]]:
         return list(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True))
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"{shown(where)}: not a list with the columns path and label ({reason}); mend it"
-        ) from None
+        raise InputError(where, f"not a list with the columns path and label ({reason})", "mend it") from None
 
 
 def _fault(root: Path, real: Path, text: str) -> str | None:

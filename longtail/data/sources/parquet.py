@@ -33,8 +33,9 @@ def blocks(
     rows = sum(file.metadata.num_rows for file in files)
     if rows != expected:
         raise InputError(
-            f"{folder / f'{part}-*.parquet'}: {rows} images in {len(files)} files, expected {expected}; "
-            f"put all files of the data set there, and no others"
+            folder / f"{part}-*.parquet",
+            f"{rows} images in {len(files)} files, expected {expected}",
+            "put all files of the data set there, and no others",
         )
     for path, file in zip(paths, files, strict=True):
         yield from _blocks(path, file, label, shape)
@@ -44,7 +45,7 @@ def _opened(path: Path, label: str) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not parquet, or truncated ({_flat(error)}); {REMEDY}") from None
+        raise InputError(path, f"not parquet, or truncated ({_flat(error)})", REMEDY) from None
     schema = file.schema_arrow
     wanted = {"img.bytes": pa.types.is_binary, label: pa.types.is_integer}
     found = {field.name: field.type for field in schema}
@@ -54,8 +55,9 @@ def _opened(path: Path, label: str) -> pq.ParquetFile:
     if not all(name in found and fits(found[name]) for name, fits in wanted.items()):
         types = ", ".join(f"{field.name} {field.type}" for field in schema)
         raise InputError(
-            f"{path}: columns {types}, expected img struct<bytes: binary, ...> and {label} int64; "
-            f"give the files of the right data set"
+            path,
+            f"columns {types}, expected img struct<bytes: binary, ...> and {label} int64",
+            "give the files of the right data set",
         )
     return file
 
@@ -70,29 +72,29 @@ def _blocks(
                 contents: list[Any] = batch.column("img").field("bytes").to_pylist()
                 labels = batch.column(label)
                 if labels.null_count:
-                    raise InputError(f"{path}: rows without a {label}; {REMEDY}")
+                    raise InputError(path, f"rows without a {label}", REMEDY)
                 pixels = np.empty((len(contents), *shape), np.uint8)
                 for row, content in enumerate(contents):
                     pixels[row] = _decoded(content, shape, f"{path}: row {first + row}")
                 yield pixels, labels.to_numpy().astype(np.int64)
                 first += len(contents)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: damaged after row {first} ({_flat(error)}); {REMEDY}") from None
+            raise InputError(path, f"damaged after row {first} ({_flat(error)})", REMEDY) from None
 
 
 def _decoded(content: bytes | None, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
     if content is None:
-        raise InputError(f"{where}: no image; {REMEDY}")
+        raise InputError(where, "no image", REMEDY)
     height, width, _ = shape
     try:
         image = PngImageFile(io.BytesIO(content))
         if (image.mode, image.size) == ("RGB", (width, height)):  # known before anything is decoded
             return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(f"{where}: not a PNG image, or a truncated one ({_flat(error)}); {REMEDY}") from None
+        raise InputError(where, f"not a PNG image, or a truncated one ({_flat(error)})", REMEDY) from None
     size = "x".join(map(str, image.size))
     raise InputError(
-        f"{where}: an image {image.mode} {size}, expected RGB {width}x{height}; give the right data set"
+        where, f"an image {image.mode} {size}, expected RGB {width}x{height}", "give the right data set"
     )
 
 

@@ -18,7 +18,7 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
     """The figure that `layout` describes. Raises InputError on an unknown number."""
     if layout.number not in DRAW:
         raise InputError(
-            f"figure {layout.number}: nothing draws it; the paper has {', '.join(map(str, DRAW))}"
+            f"figure {layout.number}", "nothing draws it", f"the paper has {', '.join(map(str, DRAW))}"
         )
     with mpl.rc_context(STYLE):
         return DRAW[layout.number](layout, study)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from longtail.config.layouts import Row
+from longtail.config.layouts import FigureLayout, Row
 from longtail.errors import InputError
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.reports import CellReport
@@ -41,7 +41,7 @@ def read_course(path: Path, report: CellReport) -> Course:
     found = read_fingerprint(path, table)
     if found != report.fingerprint:
         raise InputError(
-            f"{path}: of training {found[:12]}, its report says {report.fingerprint[:12]}; run `dvc repro`"
+            path, f"of training {found[:12]}, its report says {report.fingerprint[:12]}", "run `dvc repro`"
         )
     try:
         return Course(
@@ -51,7 +51,7 @@ def read_course(path: Path, report: CellReport) -> Course:
             per_class={name: matrix(table[name].to_pylist(), len(report.counts)) for name in PER_CLASS},
         )
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())}; run `dvc repro`") from None
+        raise InputError(path, " ".join(str(error).split()), "run `dvc repro`") from None
 
 
 def matrix(rows: Sequence[Sequence[float] | None], classes: int) -> Array:
@@ -89,10 +89,24 @@ class Study:
         found = [self.courses[report.cell] for report in select(self.reports, row, chosen, network)]
         if len({tuple(course.iteration) for course in found}) > 1:
             name = f"{row.variant} at imbalance {chosen:g}"
-            raise InputError(f"histories of {name}: its seeds have different epochs; run `dvc repro`")
+            raise InputError(f"histories of {name}", "its seeds have different epochs", "run `dvc repro`")
         return found
 
 
 def stacked(courses: Sequence[Course], name: str) -> Array:
     """One curve of all seeds, [seeds, E] or [seeds, E, C]."""
     return np.stack([{**course.curves, **course.per_class}[name] for course in courses])
+
+
+def missing_cells(layout: FigureLayout, study: Study, found: set[str]) -> list[str]:
+    """The planned cells that the figure shows and that are not `found`."""
+    wanted = {curve.variant for curve in layout.curves}
+    imbalances = study.plan.imbalances if layout.number == 1 else [study.imbalance]
+    planned = [
+        member.cell(bundle)
+        for bundle in study.plan.bundles
+        if bundle.variant in wanted and bundle.imbalance in imbalances
+        for member in bundle.members
+        if member.head is None
+    ]
+    return [name for name in planned if name not in found]

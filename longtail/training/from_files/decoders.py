@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.data.image_files import decode, shown
+from longtail.data.image_files import decode
 from longtail.errors import InputError
 from longtail.training.from_files import photographs
 
@@ -69,11 +69,9 @@ def decoded(order: Order) -> tuple[NDArray[np.uint8], float]:
         try:
             found = file.read_bytes()
         except OSError as error:
-            raise InputError(f"{shown(file)}: {error.strerror}; {REMEDY}") from None
+            raise InputError(file, error.strerror, REMEDY) from None
         if hashlib.sha256(found).hexdigest() != content:
-            raise InputError(
-                f"{shown(file)}: changed since the pool was made; `dvc repro prepare` takes it in"
-            )
+            raise InputError(file, "changed since the pool was made", "`dvc repro prepare` takes it in")
         image = decode(file, "RGB", found)
         if order.augment is None or order.draws is None:
             image = photographs.centre(image, order.side)
@@ -150,7 +148,7 @@ class Decoding:
             found = [part.result() if isinstance(part, Future) else decoded(part) for part in self.parts]
         except BrokenProcessPool:
             raise InputError(
-                f"a process that decodes images ended (out of memory, or by a damaged image); {REMEDY}"
+                "a process that decodes images", "ended (out of memory, or by a damaged image)", REMEDY
             ) from None
         self.decoders.images += sum(len(images) for images, _ in found)
         self.decoders.seconds += sum(seconds for _, seconds in found)

@@ -1,0 +1,64 @@
+"""From cell reports and histories to figures."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from longtail.pipeline import console, paths
+
+
+def plot(benchmark: str, incomplete: bool = False, results: Path = Path()) -> None:
+    """Write figures and curves.csv into `results`/reports/<benchmark>. Raises InputError.
+
+    `incomplete`: leave out cells that are missing or of another plan, and figures that need them.
+    """
+    from longtail.config.layouts import read_layouts
+    from longtail.files import atomic_path
+    from longtail.planning.plans import read_tables_plan
+    from longtail.reporting import figures
+    from longtail.reporting.figures.curves import curves_rows
+    from longtail.reporting.figures.drawing import csv_text
+    from longtail.reporting.figures.study import missing_cells
+    from longtail.reporting.reports import read_reports
+
+    with paths.within(results):
+        plan = read_tables_plan(paths.tables_plan(benchmark))
+        layouts = read_layouts().of(benchmark).figures
+        report_path, model_path = (partial(path, benchmark) for path in (paths.cell_report, paths.model))
+        found, failures = read_reports(plan, report_path, model_path, incomplete)
+        lost = {(failure.imbalance, failure.network, failure.variant, failure.head) for failure in failures}
+        reports = [r for r in found if (r.imbalance, r.network, r.variant, r.head) not in lost]
+        console.say("plot", f"{benchmark}: {len(layouts)} figures from {len(reports)} cells")
+        for failure in failures:
+            console.say("plot", f"{failure.cell} FAILED: left out, with the other seeds of its curve")
+        folders = {
+            member.cell(bundle): model_path(bundle.imbalance, bundle.bundle, member.member)
+            for bundle in plan.bundles
+            for member in bundle.members
+        }
+        courses = {
+            report.cell: figures.read_course(folders[report.cell] / "history.parquet", report)
+            for report in reports
+        }
+        study = figures.Study(plan, reports, courses)
+        made = {"curves.csv": csv_text(curves_rows(study)).encode()}
+        there = {report.cell for report in (*found, *failures)}
+        drawn = [layout for layout in layouts if not missing_cells(layout, study, there)]
+        for layout in drawn:
+            for ending, content in figures.render(figures.draw(layout, study)).items():
+                made[f"figure{layout.number}.{ending}"] = content
+        for name, content in made.items():  # only once all of them could be drawn
+            with atomic_path(paths.report(benchmark, name)) as temporary:
+                temporary.write_bytes(content)
+        for layout in layouts:
+            if layout not in drawn:  # what was drawn from other cells would pass for one of these
+                for ending in ("svg", "png", "csv"):
+                    paths.report(benchmark, f"figure{layout.number}.{ending}").unlink(missing_ok=True)
+                lacking = missing_cells(layout, study, there)
+                console.say(
+                    "plot",
+                    f"figure {layout.number} not drawn: {len(lacking)} cells not run, {lacking[0]} first",
+                )
+    folder = results / paths.report(benchmark, "curves.csv").parent
+    console.done("plot", f"{folder}: curves.csv and {len(drawn)} of {len(layouts)} figures")

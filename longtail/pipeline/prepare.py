@@ -1,0 +1,160 @@
+"""The pool of a benchmark: all its images, the test images set apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longtail.errors import InputError, shown
+from longtail.pipeline import console, paths
+
+if TYPE_CHECKING:
+    from longtail.config.benchmarks import Benchmark
+    from longtail.config.params import Params
+    from longtail.data.pools import Pool
+    from longtail.data.sources.own import OwnImages
+
+
+def prepare(benchmark: str, verify: bool = False) -> None:
+    """Write data/<benchmark>/pool.parquet and, unless images stay files, images.npy. Raises InputError."""
+    from longtail.config.params import read_params
+
+    params = read_params()
+    chosen = params.benchmark(benchmark)
+    if chosen.source == "listed":
+        from longtail.pipeline.prepare_lists import prepare_lists
+
+        prepare_lists(chosen, params, verify)
+        return
+    if verify:
+        raise InputError("--verify", f"all images of {benchmark} are decoded anyway", "leave it out")
+
+    import numpy as np
+
+    from longtail.data.pools import arranged, draw_pool, duplicates_line, without_duplicates, write_pool
+    from longtail.data.sources import SOURCES
+    from longtail.files import atomic_path
+
+    if chosen.source == "own":
+        reader = _find_own(chosen, params)
+        origin = params.images[benchmark]
+    else:
+        reader = SOURCES[chosen.source]
+        origin = _origin(benchmark, params.images, reader.bundled)
+    if origin is not None:
+        console.say("prepare", f"{benchmark}: reading {reader.size} images ({origin})")
+    with console.progress("prepare", reader.size, "images") as progress:
+        source = reader.read(origin, paths.downloads(), progress.reach)
+    if params.split == "file_order" and not source.in_file_order:
+        raise InputError(
+            "params.yaml",
+            f"split: file_order: {origin or benchmark} does not tell the order of the original files",
+            "write `split: content`, or give the original archive, where there is one",
+        )
+    sizes = np.bincount(source.label, minlength=len(source.class_names))
+    shape = "x".join(map(str, source.images.shape[1:]))
+    if chosen.test_share is not None:
+        test = (
+            f"data seed {params.data_seed} picks {chosen.test_share:g} of each as test images, at least one"
+        )
+    elif source.test is None:
+        test = f"data seed {params.data_seed} picks {chosen.test_per_class} test images a class"
+    else:
+        test = f"{source.test.sum()} are the official test images"
+    console.say(
+        "prepare",
+        f"{benchmark}: {len(source.images)} images {shape}, {len(sizes)} classes of {sizes.min()} to "
+        f"{sizes.max()}; {test}",
+    )
+    pool = draw_pool(
+        source,
+        benchmark=benchmark,
+        data_seed=params.data_seed,
+        test_per_class=chosen.test_per_class,
+        test_share=chosen.test_share,
+        duplicates="keep",
+        drawn_by=params.split,
+    )
+    if len(pool.shared):
+        console.say("prepare", duplicates_line(pool, params.duplicates))
+    if params.duplicates == "exclude":
+        pool = without_duplicates(pool)
+    if chosen.tail == "natural":
+        _show_tail(pool, chosen, params)
+    pool, images = arranged(pool, source.images)
+    # the pool is written before the images take their name: if either fails, both stay as they were
+    with atomic_path(paths.images(benchmark)) as temporary:
+        np.save(temporary, images)
+        write_pool(paths.pool(benchmark), pool)
+    console.done(
+        "prepare",
+        f"{len(pool.rows('source'))} source and {len(pool.rows('test'))} test images "
+        f"(pool {pool.fingerprint[:12]})",
+    )
+
+
+def _origin(benchmark: str, images: dict[str, str], bundled: bool) -> str | None:
+    """Where the images are. Raises InputError where that is not said, or said of images that are here."""
+    if bundled and benchmark in images:
+        raise InputError("params.yaml", f"images: {benchmark}: its images are installed", "take the line out")
+    if not bundled and benchmark not in images:
+        raise InputError(
+            "params.yaml",
+            f"images: {benchmark}: missing",
+            f"add `images: {{{benchmark}: download}}`, or the path of its files in place of `download`",
+        )
+    return images.get(benchmark)
+
+
+def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
+    """A person's images: where they are, and that every class has enough. Raises InputError."""
+    from longtail.config.params import DOWNLOAD
+    from longtail.data.sources.own import WANTED, find_own
+
+    where = params.images.get(chosen.name)
+    if where in (None, DOWNLOAD):
+        found = "missing" if where is None else f"found {DOWNLOAD}, of which there is nothing"
+        raise InputError("params.yaml", f"images: {chosen.name}: {found}", WANTED)
+    found = find_own(Path(where), chosen.image_shape[0])
+    meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
+    found.check(chosen.test_share or 0, meta)
+    sizes, passed = found.sizes, f"; {found.others} other files passed over" if found.others else ""
+    console.say(
+        "prepare",
+        f"{chosen.name}: {len(sizes)} classes, the largest {shown(found.class_names[0])} with {sizes[0]} "
+        f"images, the smallest {shown(found.class_names[-1])} with {sizes[-1]}{passed}",
+    )
+    return found
+
+
+def _show_tail(pool: Pool, chosen: Benchmark, params: Params) -> None:
+    """Print the rules of the split and what they give, by shot group. Raises InputError.
+
+    A class can be too small only now, where images that stand twice were left out.
+    """
+    import numpy as np
+
+    from longtail.data.manifests import tail_rows
+    from longtail.data.sources.own import check_classes
+    from longtail.reporting.accuracy import shot_groups
+
+    meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
+    classes = len(pool.class_names)
+    test, source = (np.bincount(pool.label[pool.rows(s)], minlength=classes) for s in ("test", "source"))
+    needs = (test + meta + 1).tolist()
+    where = f"{chosen.name}, copies of test and meta images left out"
+    check_classes(where, pool.class_names, (test + source).tolist(), needs, meta)
+    train = np.bincount(pool.label[tail_rows(pool, meta)], minlength=classes)
+    check_classes(where, pool.class_names, (test + meta + train).tolist(), needs, meta)
+    console.say(
+        "prepare",
+        f"of each class: the test images, then {meta} for the meta set; the rest trains: "
+        f"{train.sum()} images, n_max {train.max()}, n_min {train.min()}",
+    )
+    for name, members in shot_groups(train.tolist(), chosen.groups, params.shot_groups).items():
+        spans = [f"{part[members].min()} to {part[members].max()}" for part in (train, test) if members]
+        console.say(
+            "prepare",
+            f"{name}-shot: {len(members)} class{'' if len(members) == 1 else 'es'}"
+            + (f" of {spans[0]} training and {spans[1]} test images" if spans else ""),
+        )
