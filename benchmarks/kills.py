@@ -120,7 +120,7 @@ def _at(call: int, function: Callable[..., Any], before: Callable[..., None]) ->
 
 def set_trap(point: str, draws: random.Random, seconds: float) -> None:
     """In the process that is to die: wait for it at `point`; an undisturbed training takes `seconds`."""
-    from longtail.pipeline import workers
+    from longtail import files
     from longtail.running import cells, checkpoints
     from longtail.training import optimisers, trainer
 
@@ -150,7 +150,7 @@ def set_trap(point: str, draws: random.Random, seconds: float) -> None:
     elif point == "predict":
         cells.predict = _at(draws.randint(1, 2), cells.predict, die)
     elif draws.random() < 0.5:
-        workers.move_whole = _at(1, workers.move_whole, die)
+        files.move_whole = _at(1, files.move_whole, die)
     else:
         checkpoints.Checkpoints.remove = _at(1, checkpoints.Checkpoints.remove, die)
 

@@ -22,7 +22,7 @@ from benchmarks.kills import digits, job_of
 from benchmarks.machine import described
 from longtail.networks import build_network
 from longtail.running.cells import build_trainer
-from longtail.running.checkpoints import Checkpoints, Pace
+from longtail.running.checkpoints import Checkpoints, SaveRhythm
 from longtail.running.jobs import Job
 from longtail.training.trainer import Trainer, copied
 
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parent / "results" / "saving.md"
 
 def training_share(job: Job, trainer: Trainer, path: Path) -> tuple[int, float, float, float]:
     """Saves, the longest time between two, seconds of all saves and of the whole, as `train_cell` does it."""
-    kept, pace = Checkpoints(path, job.fingerprint), Pace(job.checkpoint_share, job.checkpoint_seconds)
+    kept, pace = Checkpoints(path, job.fingerprint), SaveRhythm(job.checkpoint_share, job.checkpoint_seconds)
     start = last = time.monotonic()
     saves, longest = 0, 0.0
     for _ in trainer.iterations():

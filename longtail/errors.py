@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from reprlib import Repr
 from typing import TYPE_CHECKING
@@ -63,6 +63,12 @@ class MachineError(Exception):
     """
 
 
+def and_more(names: Sequence[object], most: int, separator: str = ", ") -> str:
+    """The first `most` names, safe to print, and the number of the others: `a, b and 3 more`."""
+    first = separator.join(shown(str(name)) for name in names[:most])
+    return first if len(names) <= most else f"{first} and {len(names) - most} more"
+
+
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 
@@ -90,7 +96,7 @@ def first_complaint(error: ValidationError) -> tuple[str, str]:
     wanted = " ".join(first["msg"].removeprefix("Value error, ").split())
     if not key:  # the whole input would be too long to show
         return key, wanted
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    more = f" and {error.error_count() - 1} more" if error.error_count() > 1 else ""
     return key, f"found {found_value(first['input'])}; {wanted[0].lower()}{wanted[1:]}{more}"
 
 

@@ -70,6 +70,16 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def move_whole(partial: Path, finished: Path) -> None:
+    """Rename the folder `partial` to `finished`; if another process has made that by now, drop `partial`."""
+    try:
+        partial.rename(finished)
+    except OSError:
+        if not finished.is_dir():
+            raise
+        shutil.rmtree(partial)
+
+
 def _runs(process: int) -> bool:
     try:
         os.kill(process, 0)

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from longtail.pipeline import console
+from longtail.pipeline import console, options
 
 
 def main(
-    imbalance: Annotated[float, typer.Argument(help="n_max / n_min of the training set.")],
+    imbalance: options.Imbalance,
     bundle: Annotated[str | None, typer.Argument(help="Only this one: cross_entropy-heads, ...")] = None,
-    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+    benchmark: options.Benchmark = "digits-lt",
 ) -> None:
     """Write the reports of all cells at one imbalance: accuracy by shot group and class, calibration."""
     from longtail.pipeline.evaluate import evaluate

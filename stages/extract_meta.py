@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from longtail.pipeline import console
+from longtail.pipeline import console, options
 
 
 def main(
-    imbalance: Annotated[float, typer.Argument(help="That of the training set, n_max / n_min.")],
-    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+    imbalance: options.Imbalance,
+    benchmark: options.Benchmark = "digits-lt",
 ) -> None:
     """Write data/<benchmark>/imb<R>/meta.parquet: the same images at every imbalance."""
     from longtail.pipeline.extract_meta import extract_meta

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from longtail.pipeline import console
+from longtail.pipeline import console, options
 
 
 def main(
-    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+    benchmark: options.Benchmark = "digits-lt",
 ) -> None:
     """Write data/<benchmark>/plan: everything that decides each cell, and the cells of the tables."""
     from longtail.pipeline.plan import plan

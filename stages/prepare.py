@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from longtail.pipeline import console
+from longtail.pipeline import console, options
 
 
 def main(
-    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+    benchmark: options.Benchmark = "digits-lt",
     verify: Annotated[
         bool, typer.Option("--verify", help="Decode the images of official lists, which stay files, too.")
     ] = False,

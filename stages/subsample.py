@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from longtail.pipeline import console
+from longtail.pipeline import console, options
 
 
 def main(
-    imbalance: Annotated[float, typer.Argument(help="n_max / n_min, 1 or more.")],
-    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+    imbalance: options.Imbalance,
+    benchmark: options.Benchmark = "digits-lt",
 ) -> None:
     """Write data/<benchmark>/imb<R>/train.parquet: n_c = trunc(n_max R^(-c/(C-1))) images of class c.
 

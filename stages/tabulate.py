@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from longtail.pipeline import console
+from longtail.pipeline import console, options
 
 
 def main(
-    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
-    partial: Annotated[bool, typer.Option("--partial", help=console.PARTIAL)] = False,
-    results: Annotated[Path, typer.Option(help=console.RESULTS)] = Path(),
+    benchmark: options.Benchmark = "digits-lt",
+    partial: options.Partial = False,
+    results: options.Results = Path(),
 ) -> None:
     """Write reports/<benchmark>/table1..5.md and .csv, and metrics.json for `dvc metrics`."""
     from longtail.pipeline.tabulate import tabulate

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from longtail.pipeline import console
+from longtail.pipeline import console, options
 
 
 def main(
-    benchmark: Annotated[str, typer.Option(help="Which benchmark.")] = "digits-lt",
+    benchmark: options.Benchmark = "digits-lt",
 ) -> None:
     """Log every table's rows, with curves and per-class reports, to MLflow; what is there already stays."""
     from longtail.pipeline.track import track

@@ -64,7 +64,7 @@ class Facts(Frozen):
         return self
 
 
-def read_facts(folder: Path) -> Facts:
+def read_fingerprint_facts(folder: Path) -> Facts:
     """The facts of the cell in `folder`. Raises InputError."""
     path = folder / "cell.json"
     if folder.is_file():
@@ -91,7 +91,7 @@ def find_features(folder: Path, facts: Facts) -> Path | None:
             f"a head, and the features below it are gone: {below} is no cell",
             "`dvc repro` trains it, or copy it there",
         )
-    found = read_facts(below).fingerprint
+    found = read_fingerprint_facts(below).fingerprint
     if found != facts.features:
         raise InputError(
             folder,
@@ -119,7 +119,7 @@ def rebuild(folder: Path, weights: Weights, features: Path | None = None) -> nn.
     `features` is the folder of the cell below a head (None: it is looked for, see `find_features`). Raises
     InputError.
     """
-    facts = read_facts(folder)
+    facts = read_fingerprint_facts(folder)
     if facts.network not in NETWORKS:
         raise InputError(folder / "cell.json", f"network '{facts.network}' is not known", REMEDY)
     method = _method(folder, facts)
@@ -207,6 +207,6 @@ def load_predictor(
 
     `weights`: after the last iteration, or those selected on the meta set. `features`: see `rebuild`.
     """
-    facts = read_facts(folder)
+    facts = read_fingerprint_facts(folder)
     model = FromPixels(rebuild(folder, weights, features), facts.mean, facts.std).eval()
     return Predictor(facts, weights, model.to(device), torch.device(device))

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from longtail.errors import InputError
+from longtail.errors import InputError, and_more
 from longtail.networks.cosine import CosineClassifier
 
 COSINE_SCALE = 30.0
@@ -124,7 +124,7 @@ def load_backbone(network: ImageNetwork, path: Path) -> None:
         if names:
             raise InputError(
                 path,
-                f"{complaint} {names[0]!r} (and {len(names) - 1} more)",
+                f"{complaint} {and_more(names, 1)}",
                 "expected the weights of torchvision's model of the same depth",
             )
     for name, value in theirs.items():

@@ -1,55 +1,38 @@
-"""Training the cells of a bundle, several at once: what `represent` and `retrain` share."""
+"""Training the cells of a bundle: what `represent` and `retrain` share."""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longtail.errors import InputError
 from longtail.pipeline import console, paths
-from longtail.pipeline.devices import check_device, choose_device
-from longtail.pipeline.inputs import find_root, find_weights
+from longtail.pipeline.devices import check_device, choose_device, decoder_count, worker_count
+from longtail.pipeline.finished import check_finished, fail_head, meta_accuracy, publish
+from longtail.pipeline.inputs import find_weights, make_job, read_inputs
+from longtail.planning.fingerprints import fingerprint
 from longtail.planning.plans import BundlePlan, Cell, check_code, read_bundle, read_evaluation
+from longtail.running.cell_folders import read_failure
+from longtail.running.programme import Step
 
 if TYPE_CHECKING:
     from longtail.running.jobs import CellInputs, Job
 
-
 AHEAD = "LONGTAIL_AHEAD"
-"""An environment variable: where it is 1, a stage that trains a variant trains what is open of the others at
-its imbalance as well. One start of torch serves all; their stages find the cells in the work folder."""
-
-
-def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInputs:
-    """Pool, images and manifests, checked against each other; train, meta and test are disjoint.
-
-    Pool and images are those of `beside`, where such of another imbalance were read before.
-    """
-    from longtail.data.manifests import read_manifest
-    from longtail.data.pools import read_images, read_pool
-    from longtail.running.jobs import CellInputs
-
-    pool = beside.pool if beside else read_pool(paths.pool(plan.benchmark))
-    if beside:
-        images = beside.images
-    else:
-        images = find_root(pool) if pool.path is not None else read_images(paths.images(plan.benchmark), pool)
-    train = read_manifest(paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance)
-    meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
-    return CellInputs(pool=pool, images=images, train=train, meta=meta)
+"""An environment variable: if it is 1, a `represent` stage with open trainings also runs those of the other
+variants at its imbalance. All share one start of torch; their stages find the cells in `work/`."""
 
 
 def run_bundle(
     stage: str, benchmark: str, imbalance: float, bundle: str, seeds: list[int], device: str, jobs: int
 ) -> None:
-    """Train what is not trained yet of a bundle, and bring all of it to `models/`.
+    """Train the open cells of a bundle, and publish all its cells to `models/`.
 
-    A cell whose fingerprint was finished before, by any experiment of this repository, is taken from the
-    work folder; one that was begun goes on from its checkpoint.
+    A cell whose fingerprint any experiment of this repository has finished comes from the work folder; a
+    training that was interrupted resumes from its checkpoint.
     """
     check_device(device)
     path = paths.plan(benchmark, imbalance, bundle)
@@ -60,64 +43,50 @@ def run_bundle(
         check_code(path, planned.code)
     cells = [cell for cell in plan.cells() if not seeds or cell.seed in seeds]
     if not cells:
-        raise InputError(f"--seed {' '.join(map(str, seeds))}", "not planned", f"seeds are {plan.seeds}")
+        given = " ".join(map(str, seeds))
+        raise InputError(f"--seed {given}", "not planned", f"seeds are {plan.seeds}")
     inputs = read_inputs(plan)
     weights = find_weights(plan)
-    work = {cell: make_job(plan, cell, inputs, weights) for cell in cells}
-    fail_heads(work.values())
-    for cell in cells:
-        if _finished(work[cell]).is_dir():
-            check_finished(stage, work[cell], inputs)
-    open_cells = [cell for cell in cells if not _finished(work[cell]).is_dir()]
-    own = [work[cell] for cell in open_cells]
-    others = _open_elsewhere(plan, inputs, own, weights) if own and os.environ.get(AHEAD) == "1" else []
+    work = {cell: make_job(_step(plan, cell, inputs), inputs, weights) for cell in cells}
+    for job in work.values():
+        below = read_failure(job.features) if job.features is not None else None
+        if below is not None and not _finished(job).is_dir():
+            fail_head(job, below)
+        if _finished(job).is_dir():
+            check_finished(stage, job, inputs)
+    own = [job for job in work.values() if not _finished(job).is_dir()]
+    ahead = _open_elsewhere(plan, inputs, own) if own and os.environ.get(AHEAD) == "1" else []
     device = choose_device(device) if own else "no device"  # asking for one imports torch
-    workers = _workers(jobs, device, len(own) + len(others))
-    _announce(stage, plan, inputs, cells, open_cells, device, workers)
-    if others:
-        console.say(stage, f"{len(others)} cells of other variants are trained ahead of their stages")
+    workers = worker_count(jobs, device, len(own) + len(ahead))
+    _announce(stage, plan, inputs, len(cells), len(own), device, workers)
+    if ahead:
+        console.say(stage, f"{len(ahead)} cells of other variants are trained ahead of their stages")
     if own:
-        from longtail.pipeline.workers import train_all
+        from longtail.pipeline.scheduler import train
+        from longtail.pipeline.workers import Workers
 
-        changes = {"device": device, "decoders": decoders(device, workers)}
-        open_jobs = [(replace(job, **changes), _finished(job)) for job in (*own, *others)]
-        train_all(stage, open_jobs, len(own), inputs, workers)
+        steps = [*(_step(plan, job.cell, inputs) for job in own), *ahead]
+        changes = {"device": device, "decoders": decoder_count(device, workers)}
+        train(
+            stage,
+            steps,
+            lambda step: replace(make_job(step, inputs, weights), **changes),
+            Workers(workers, len(steps), device, {step.method for step in steps}, {imbalance: inputs}),
+            optional={step.fingerprint for step in ahead},
+        )
         console.say(stage, _throughput([_finished(job) for job in own]))
-    for cell in cells:
-        bring(plan, cell, _finished(work[cell]))
-    _conclude(stage, paths.bundle_models(benchmark, imbalance, bundle), work, len(open_cells))
+    for cell, job in work.items():
+        publish(plan, cell, _finished(job))
+    _conclude(stage, paths.bundle_models(benchmark, imbalance, bundle), work, len(own))
 
 
-def make_job(plan: BundlePlan, cell: Cell, inputs: CellInputs, weights: Path | None = None) -> Job:
-    """What trains `cell`, from `weights` where its backbone is pretrained.
-
-    Raises InputError where the features below a head are not the planned ones.
-    """
-    from longtail.planning.fingerprints import differences, fingerprint, fingerprint_facts
-    from longtail.running.cell_folders import read_cell, read_facts, read_failure
-    from longtail.running.jobs import Job
-
-    mark = fingerprint(plan, cell, inputs.fingerprints)
-    features = None
-    if cell.head is not None:
-        below = cell.below
-        features = paths.model(plan.benchmark, plan.imbalance, below.bundle, below.member)
-        failure = read_failure(features)
-        found = failure.fingerprint if failure else read_cell(features).get("fingerprint")
-        if found != fingerprint(plan, below, inputs.fingerprints):
-            facts = fingerprint_facts(plan, below, inputs.fingerprints)
-            reasons = differences(read_facts(features), facts) if read_facts(features) else []
-            raise InputError(
-                features,
-                f"of another training ({_told(reasons)})",
-                "`dvc repro represent` trains these features anew",
-            )
-    return Job(plan, cell, mark, features=features, weights=weights, checkpoint=paths.checkpoint(mark))
+def _step(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Step:
+    return Step(plan, cell, fingerprint(plan, cell, inputs.fingerprints))
 
 
-def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job], weights: Path | None) -> list[Job]:
-    """What is not trained yet of the other variants at the plan's imbalance, each training once."""
-    found = {job.fingerprint: job for job in own}
+def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job]) -> list[Step]:
+    """The open trainings of the other variants at the plan's imbalance, each once."""
+    mine, found = {job.fingerprint for job in own}, dict[str, Step]()
     evaluation = read_evaluation(paths.evaluation_plan(plan.benchmark, plan.imbalance))
     for planned in evaluation.bundles if plan.stage == "represent" else []:
         path = paths.plan(plan.benchmark, plan.imbalance, planned.bundle)
@@ -125,36 +94,18 @@ def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job], weight
         # another network may start from other weights; its stages will find them
         if other.stage == "represent" and other.network == plan.network:
             check_code(path, other.code)
-            for job in (make_job(other, cell, inputs, weights) for cell in other.cells()):
-                if not _finished(job).is_dir():
-                    found.setdefault(job.fingerprint, job)
-    return list(found.values())[len(own) :]
+            for step in (_step(other, cell, inputs) for cell in other.cells()):
+                if step.fingerprint not in mine and not paths.finished(step.fingerprint).is_dir():
+                    found.setdefault(step.fingerprint, step)
+    return list(found.values())
 
 
 def _finished(job: Job) -> Path:
     return paths.finished(job.fingerprint)
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _workers(jobs: int, device: str, cells: int) -> int:
-    # three seeds on two cores finish together in 1.5 times the time of one, not in twice that
-    limit = jobs or (1 if device == "cuda" else 2 * cores())
-    return max(1, min(limit, cells))
-
-
-def decoders(device: str, workers: int) -> int:
-    """Processes a cell that decode images beside its training: on a CPU none, which the step itself fills."""
-    return max(1, (cores() - 1) // workers) if device == "cuda" else 0
-
-
 def _throughput(folders: list[Path]) -> str:
     """What the cells waited for, as means over them."""
-    import json
-
     places = [folder / "timing.json" for folder in folders]  # a failed cell has none
     timings = [json.loads(path.read_text(encoding="utf-8")) for path in places if path.is_file()]
     names = ("loader_images_per_second", "step_images_per_second", "waited")
@@ -172,8 +123,8 @@ def _announce(
     stage: str,
     plan: BundlePlan,
     inputs: CellInputs,
-    cells: list[Cell],
-    open_cells: list[Cell],
+    cells: int,
+    to_train: int,
     device: str,
     workers: int,
 ) -> None:
@@ -187,84 +138,13 @@ def _announce(
     )
     console.say(
         stage,
-        f"{console.counted(len(cells), 'cell')} ({len(open_cells)} to train) x {iterations} iterations of "
+        f"{console.counted(cells, 'cell')} ({to_train} to train) x {iterations} iterations of "
         f"{trainings[0].batch_size}, {plan.network} on {device}, {workers} at once",
     )
 
 
-def fail_heads(jobs: Iterable[Job]) -> None:
-    """A head whose features failed has failed."""
-    from longtail.files import own_temporary
-    from longtail.pipeline.workers import move_whole
-    from longtail.running.cell_folders import Failure, read_failure
-
-    for job in jobs:
-        below = read_failure(job.features) if job.features is not None else None
-        if below is not None and not _finished(job).is_dir():
-            partial = own_temporary(_finished(job))
-            reason = f"its features failed: {below.reason}"
-            Failure(job.fingerprint, reason, 0, job.plan.network).write(partial)
-            move_whole(partial, _finished(job))
-
-
-def check_finished(stage: str, job: Job, inputs: CellInputs) -> None:
-    """Remove a finished cell of which a file was damaged since, with a word, so that it is trained anew.
-
-    Raises InputError where it is of another training.
-    """
-    from longtail.planning.fingerprints import differences
-    from longtail.running.cell_folders import damaged, read_cell, read_facts, read_failure
-
-    folder = _finished(job)
-    failure = read_failure(folder)
-    broken = [] if failure else damaged(folder)
-    if broken:
-        console.say(stage, f"warning: {folder}: {', '.join(broken)} damaged; the cell is trained anew")
-        shutil.rmtree(folder)
-        return
-    found = failure.fingerprint if failure else read_cell(folder).get("fingerprint")
-    if found != job.fingerprint:
-        reasons = differences(read_facts(folder), job.facts(inputs)) if read_facts(folder) else []
-        raise InputError(
-            folder,
-            f"of another training ({_told(reasons)})",
-            f"delete {folder.parent}, then the cell is trained anew",
-        )
-
-
-def _told(reasons: list[str]) -> str:
-    """Differences in one line."""
-    if not reasons:
-        return "it does not say in what it differs"
-    return "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
-
-
-def bring(plan: BundlePlan, cell: Cell, finished: Path) -> None:
-    """Copy a finished training to the cell's place, under the cell's name, whole or not at all."""
-    from longtail.files import own_temporary, remove_leftovers, write_json
-    from longtail.planning.fingerprints import recipe
-    from longtail.running.cell_folders import read_cell, read_failure
-
-    target = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(target.parent)
-    partial = own_temporary(target)
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(finished, partial)
-    names = {"cell": cell.name, "variant": cell.variant, "recipe": recipe(plan, cell)}
-    failure = read_failure(finished)
-    if failure is not None:
-        failure.write(partial, **names)
-    else:
-        write_json(partial / "cell.json", {**read_cell(finished), **names})
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-
-
 def _conclude(stage: str, folder: Path, work: dict[Cell, Job], trained: int) -> None:
     """The last lines: how good the cells are, and which of them failed."""
-    from longtail.running.cell_folders import read_failure
-
     failures = {cell: failure for cell, job in work.items() if (failure := read_failure(_finished(job)))}
     sound = [meta_accuracy(_finished(job)) for cell, job in work.items() if cell not in failures]
     mean = f", meta accuracy {100 * sum(sound) / len(sound):.1f} %" if sound else ""
@@ -278,10 +158,3 @@ def _conclude(stage: str, folder: Path, work: dict[Cell, Job], trained: int) -> 
         console.say(stage, f"FAILED {cell.name}: {failure.reason}")
     names = ", ".join(cell.name for cell in failures)
     console.done(stage, f"{len(failures)} of {len(work)} cells FAILED and have no result: {names}")
-
-
-def meta_accuracy(directory: Path) -> float:
-    """That of the last epoch, 0..1, of the cell in `directory`."""
-    from longtail.training.histories import read_history
-
-    return read_history(directory / "history.parquet")["meta_accuracy"][-1].as_py()

@@ -111,42 +111,32 @@ def done(stage: str, text: str) -> None:
     say(stage, f"done: {text}")
 
 
-def lister(stage: str) -> Callable[[bool], None]:
-    """A callback for an option that prints the methods of `stage`, with a line each, and leaves."""
-
-    def list_methods(wanted: bool) -> None:
-        if wanted:
-            import typer
-
-            from longtail.config.presets import METHODS
-
-            for preset in METHODS.values():
-                if preset.stage == stage:
-                    print(f"{preset.name:<22} {preset.summary}")
-            raise typer.Exit
-
-    return list_methods
-
-
 def duration(seconds: float) -> str:
-    """`12 s`, `3.4 min`."""
-    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
-
-
-PARTIAL = "Leave out cells that are missing or of another plan, and say so."
-RESULTS = "Use this folder, made by `longtail reproduce --results`, instead of the working folder."
+    """`12 s`, `3.4 min`, `8.0 h`."""
+    if seconds < 6000:
+        return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 WORTH_SAYING = 1.0
 """Seconds: what is over sooner gets no line that says how long it will take."""
 
 
+FIRST_LINE = 30.0
+"""Seconds after which a log file gets its first line, whatever is known by then."""
+
+
 class Progress:
-    """How far a long piece of work is: on a terminal a bar, elsewhere a plain line now and then."""
+    """Progress of a long piece of work: a bar on a terminal, elsewhere a plain line now and then.
+
+    A line in a log file follows after 10 seconds at first, then after ever longer times, up to a tenth of the
+    time left.
+    """
 
     def __init__(self, stage: str, total: int, unit: str) -> None:
         self.stage, self.total, self.unit = stage, total, unit
         self.first = 0
+        self.begun = time.monotonic()
         self.start = self.next_line = 0.0
         self.expected = False
         self.bar = self._bar() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else None
@@ -167,24 +157,29 @@ class Progress:
         return bar
 
     def reach(self, finished: int, left: float | None = None) -> None:
-        """So many units are done, and the rest takes `left` seconds; None: as long each as those before."""
+        """Report `finished` units; the rest takes `left` seconds, None: as long per unit as those before."""
         now = time.monotonic()
         if finished and not self.first:
-            self.first, self.start = finished, now  # what came before is mostly the start of the workers
+            self.first, self.start = finished, now  # the time before was mostly the start of the workers
         each = f", {1e3 * self._mean(now, finished):.1f} ms each" if left is None else ""
-        known = finished > 0 and (left is not None or finished - self.first >= self.total / 25)
+        late = now - self.begun >= FIRST_LINE
+        enough = finished > self.first if late else finished - self.first >= self.total / 25
+        known = finished > 0 and (left is not None or enough)
         left = self._mean(now, finished) * (self.total - finished) if left is None else left
         if known and not self.expected:
             self.expected = True
             if now - self.start + left >= WORTH_SAYING:
                 self.line(f"expected: {duration(now - self.start + left)}{each}")
             self.next_line = now + 10
+        elif late and not known and self.bar is None and not self.next_line:
+            self.line(f"{finished}/{self.total} {self.unit} after {duration(now - self.begun)}")
+            self.next_line = now
         if self.bar is not None:
             about = f" · about {duration(left)} left" if self.expected else ""
             self.bar.update(self.task, completed=finished, left=about)
         elif self.expected and now >= self.next_line and finished < self.total:
             self.line(f"{finished}/{self.total} {self.unit}, about {duration(left)} left")
-            self.next_line = now + max(10.0, left / 10)
+            self.next_line = now + max(10.0, min(left / 10, now - self.begun))
 
     def _mean(self, now: float, finished: int) -> float:
         """Seconds a unit since the first."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from longtail.files import write_json
 from longtail.pipeline import console, paths
+
+if TYPE_CHECKING:
+    from longtail.planning.plans import Cell
+    from longtail.reporting.reports import CellReport, FailedReport
 
 
 def evaluate(benchmark: str, imbalance: float, bundle: str | None = None) -> None:
     """Write the reports of all cells at one imbalance, or of one bundle there. Raises InputError."""
-    from longtail.files import write_json
     from longtail.planning.plans import check_code, read_evaluation
     from longtail.reporting.evaluation import report_on
     from longtail.reporting.reports import FailedReport
@@ -28,8 +34,7 @@ def evaluate(benchmark: str, imbalance: float, bundle: str | None = None) -> Non
             reports.append(report_on(folder, cell, groups))
             shown.reach(len(reports))
     for cell, report in zip(cells, reports, strict=True):  # only once every cell has proved sound
-        path = paths.cell_report(benchmark, imbalance, cell.bundle, cell.member)
-        write_json(path, report.model_dump(mode="json"))
+        write_report(cell, report)
     sound = [report for report in reports if not isinstance(report, FailedReport)]
     means = []
     for split in ("all", "few"):
@@ -38,3 +43,9 @@ def evaluate(benchmark: str, imbalance: float, bundle: str | None = None) -> Non
     text = ", ".join([f"{len(sound)} reports", *([f"mean accuracy {', '.join(means)}"] if means else [])])
     failed = [report.cell for report in reports if isinstance(report, FailedReport)]
     console.done("evaluate", text + (f"; {len(failed)} cells FAILED: {', '.join(failed)}" if failed else ""))
+
+
+def write_report(cell: Cell, report: CellReport | FailedReport) -> None:
+    """Write the report of a cell to its place."""
+    path = paths.cell_report(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
+    write_json(path, report.model_dump(mode="json"))

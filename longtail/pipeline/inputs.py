@@ -1,17 +1,19 @@
-"""The images of official lists stay files: `prepare` checks and hashes them, trainings read them."""
+"""What a training reads: images, pretrained weights, features."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longtail.errors import InputError
 from longtail.pipeline import paths
 
 if TYPE_CHECKING:
     from longtail.config.benchmarks import Benchmark
     from longtail.config.params import Params
     from longtail.data.pools import Pool
-    from longtail.planning.plans import BundlePlan
+    from longtail.planning.plans import BundlePlan, PlannedTraining
+    from longtail.running.jobs import CellInputs, Job
 
 
 def find_root(pool: Pool) -> Path:
@@ -43,7 +45,6 @@ def with_weights(params: Params, chosen: Benchmark) -> Params:
 def find_weights(plan: BundlePlan) -> Path | None:
     """The weights that the plan's backbone starts from; None: there are none. Raises InputError."""
     from longtail.config.params import read_params
-    from longtail.errors import InputError
     from longtail.planning.planner import weights_digest
 
     if plan.pretrained is None or plan.stage == "retrain":
@@ -53,3 +54,57 @@ def find_weights(plan: BundlePlan) -> Path | None:
     if weights_digest(path) != plan.pretrained:
         raise InputError(path, "changed since the plan was made", "`dvc repro --force plan` takes it in")
     return path
+
+
+def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInputs:
+    """Pool, images and manifests, checked against each other; train, meta and test are disjoint.
+
+    Pool and images are those of `beside`, where such of another imbalance were read before.
+    """
+    from longtail.data.manifests import read_manifest
+    from longtail.data.pools import read_images, read_pool
+    from longtail.running.jobs import CellInputs
+
+    pool = beside.pool if beside else read_pool(paths.pool(plan.benchmark))
+    if beside:
+        images = beside.images
+    else:
+        images = find_root(pool) if pool.path is not None else read_images(paths.images(plan.benchmark), pool)
+    train = read_manifest(paths.train_manifest(plan.benchmark, plan.imbalance), "train", pool, plan.imbalance)
+    meta = read_manifest(paths.meta_manifest(plan.benchmark, plan.imbalance), "meta", pool, plan.imbalance)
+    return CellInputs(pool=pool, images=images, train=train, meta=meta)
+
+
+def read_all(plans: list[BundlePlan], imbalances: list[float]) -> dict[float, CellInputs]:
+    """The images of all cells, by imbalance; pool and images are read once. Raises InputError."""
+    inputs: dict[float, CellInputs] = {}
+    for imbalance in imbalances:
+        plan = next(plan for plan in plans if plan.imbalance == imbalance)
+        inputs[imbalance] = read_inputs(plan, next(iter(inputs.values()), None))
+    return inputs
+
+
+def make_job(step: PlannedTraining, inputs: CellInputs, weights: Path | None = None) -> Job:
+    """The job of a training, from `weights` if its backbone is pretrained.
+
+    Raises InputError if the features of a head are not the planned ones.
+    """
+    from longtail.pipeline.finished import differences_line
+    from longtail.planning.fingerprints import fingerprint, fingerprint_facts
+    from longtail.running.cell_folders import read_cell, read_failure
+    from longtail.running.jobs import Job
+
+    plan, cell = step.plan, step.cell
+    features = None
+    if cell.head is not None:
+        below = cell.below
+        features = paths.model(plan.benchmark, plan.imbalance, below.bundle, below.member)
+        failure = read_failure(features)
+        found = failure.fingerprint if failure else read_cell(features).get("fingerprint")
+        if found != fingerprint(plan, below, inputs.fingerprints):
+            why = differences_line(features, fingerprint_facts(plan, below, inputs.fingerprints))
+            raise InputError(
+                features, f"of another training ({why})", "`dvc repro represent` trains it again"
+            )
+    mark = step.fingerprint
+    return Job(plan, cell, mark, features=features, weights=weights, checkpoint=paths.checkpoint(mark))

@@ -1,16 +1,15 @@
-"""Who started this process, so that a stage notices when the dvc that waits for it was killed."""
+"""Which processes started this one, so that a stage notices when the dvc that waits for it was killed."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 SHELLS = ("sh", "dash", "bash", "ash", "zsh", "ksh", "fish")
 """dvc runs commands in a shell. Some shells become the command that they run, others wait for it."""
 
 
-def forebears() -> list[int]:
-    """The parent; and where that is a shell, on Linux, its parent, and so on to one that is none."""
+def ancestors() -> list[int]:
+    """The parent process; while that is a shell, its parent, too."""
     found = [os.getppid()]
     while (above := parent_of_shell(found[-1])) is not None:
         found.append(above)
@@ -18,10 +17,11 @@ def forebears() -> list[int]:
 
 
 def parent_of_shell(process: int) -> int | None:
-    """The parent of a process that is a shell; None for any other, and where the system does not tell."""
+    """The parent of a process that is a shell; None for any other process, or one that is gone."""
+    import psutil
+
     try:
-        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        found = psutil.Process(process)
+        return found.ppid() if found.name() in SHELLS else None
+    except psutil.Error:
         return None
-    name, _, rest = text.partition("(")[2].rpartition(")")  # the name may hold brackets
-    return int(rest.split()[1]) if name in SHELLS else None

@@ -1,157 +1,154 @@
-"""The trainings of a programme, several at once, as far as a time budget goes."""
+"""The one loop that trains: a training starts once a worker is free, its features exist and time is left.
+
+`represent` and `retrain` train the cells of a bundle with it, `reproduce` whole programmes.
+"""
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from longtail.pipeline import console, paths
-from longtail.pipeline.bundles import (
-    bring,
-    cores,
-    decoders,
-    fail_heads,
-    find_weights,
-    make_job,
-    meta_accuracy,
-    read_inputs,
-)
-from longtail.running.cell_folders import FAILED, read_failure
+from longtail.pipeline.finished import fail_head, is_sound, training_seconds
+from longtail.running.cell_folders import Failure, read_failure
 from longtail.running.pace import Pace
 from longtail.running.programme import Budget, Step, choose
 
 if TYPE_CHECKING:
-    from longtail.planning.plans import BundlePlan, ShotGroupsPlan
-    from longtail.running.jobs import CellInputs
-
-RESERVE = 15.0
-"""Seconds that tables and figures take at the end."""
+    from longtail.running.jobs import Job
 
 
-def read_all(plans: list[BundlePlan], imbalances: list[float]) -> dict[float, CellInputs]:
-    """The images of all cells, by imbalance."""
-    inputs: dict[float, CellInputs] = {}
-    for imbalance in imbalances:
-        plan = next(plan for plan in plans if plan.imbalance == imbalance)
-        inputs[imbalance] = read_inputs(plan, next(iter(inputs.values()), None))
-    return inputs
+class Executor(Protocol):
+    """Runs jobs behind the interface of `concurrent.futures`; made for one call of `train`.
+
+    Leaving its block waits for running jobs. After a signal or an exception they save and return.
+    """
+
+    workers: int
+    """Jobs that run at once."""
+
+    def submit(self, job: Job, finished: Path) -> Future[None]:
+        """Train `job` into the folder `finished`, which appears whole or, after a signal, not at all."""
+        ...
+
+    @property
+    def reached(self) -> Mapping[str, int]:
+        """Iterations done of each job, by fingerprint."""
+        ...
+
+    @property
+    def signalled(self) -> int:
+        """The signal that arrived, or 0."""
+        ...
+
+    def stop(self) -> None:
+        """Let all jobs save and return, as after a signal."""
+        ...
+
+    def __enter__(self) -> Executor: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None: ...
+
+
+Ended = Callable[[Step, Failure | None], str | None]
+"""Called when a training ended, in this process; returns a line to print."""
 
 
 def train(
-    steps: list[Step],
-    inputs: dict[float, CellInputs],
-    groups: ShotGroupsPlan,
-    device: str,
-    jobs: int,
-    budget: Budget,
-) -> None:
-    """Train what is open of `steps` until the time is over; what trains then is saved, to go on another time.
+    stage: str,
+    steps: Sequence[Step],
+    job_of: Callable[[Step], Job],
+    executor: Executor,
+    *,
+    ended: Ended = lambda step, failure: None,
+    sound: Collection[str] = (),
+    optional: Collection[str] = (),
+    budget: Budget | None = None,
+    pace: Pace | None = None,
+) -> list[Step]:
+    """Train `steps`, in this order, as far as the budget allows; return those that were saved unfinished.
 
-    Raises console.Stopped after a signal, and MachineError where a worker was killed.
+    A head waits for its features and fails with them.
+
+    Args:
+        stage: the name in front of each printed line.
+        steps: none of them is finished yet.
+        job_of: makes the job of a step, just before it starts.
+        ended: see `Ended`.
+        sound: fingerprints of finished trainings that heads may use.
+        optional: fingerprints of trainings whose errors are ignored here: their own stages report them.
+        budget: no training starts that would exceed it; when it is used up, running ones save and return.
+        pace: speeds measured before.
+
+    Raises:
+        console.Stopped: after SIGTERM or Ctrl-C, once checkpoints are saved and all workers have left.
+        MachineError: a worker was killed.
     """
-    from longtail.pipeline.workers import Workers
-
-    finished = {step.fingerprint for step in steps if is_sound(step)}
-    waiting = [step for step in steps if not paths.finished(step.fingerprint).is_dir()]
-    begun = {step.fingerprint for step in waiting if paths.checkpoint(step.fingerprint).is_file()}
-    pace = Pace()
-    for step in steps:
-        if is_sound(step) and facts(step, "cell.json")["device"] == device:
-            pace.measure(step, facts(step, "timing.json")["seconds"])
-    for step in steps:
-        if paths.finished(step.fingerprint).is_dir() and not is_sound(step):
-            _fail_heads_on(step, waiting, inputs, groups)
-    total = sum(step.training.iterations for step in waiting)
-    count = max(1, min(jobs or (1 if device == "cuda" else cores()), len(waiting)))
-    methods = {step.method for step in waiting}
+    budget, pace = budget or Budget(None), pace or Pace()
+    waiting, usable = list(steps), set(sound)
+    begun = {step.fingerprint for step in steps if paths.checkpoint(step.fingerprint).is_file()}
+    total = sum(step.training.iterations for step in steps)
     running: dict[Future[None], tuple[Step, float]] = {}
-    over = False
+    used_up = False
 
     def end(step: Step, start: float) -> None:
-        settle(step, groups)
-        failure = read_failure(paths.finished(step.fingerprint))
+        folder = paths.finished(step.fingerprint)
+        failure = read_failure(folder)
+        if failure is None:
+            usable.add(step.fingerprint)
+            seconds = training_seconds(folder)
+            # a resumed training has the seconds of two runs
+            beside = None if step.fingerprint in begun else time.monotonic() - start - seconds
+            pace.measure(step, seconds, beside)
+        say(ended(step, failure))
         if failure is not None:
-            shown.line(f"{step.name} FAILED: {failure.reason}")
-            _fail_heads_on(step, waiting, inputs, groups)
-            return
-        finished.add(step.fingerprint)
-        seconds = facts(step, "timing.json")["seconds"]
-        whole = step.fingerprint not in begun  # of a resumed one, `seconds` are those of two runs
-        pace.measure(step, seconds, time.monotonic() - start - seconds if whole else None)
-        accuracy = 100 * meta_accuracy(paths.finished(step.fingerprint))
-        shown.line(
-            f"{step.name}: {seconds / 60:.1f} min, meta accuracy {accuracy:.1f} %; "
-            f"{len(finished)} of {len(steps)} trainings; {budget}"
-        )
+            for head in [head for head in waiting if head.features == step.fingerprint]:
+                waiting.remove(head)
+                say(ended(head, fail_head(head, failure)))
 
-    with (
-        console.progress("reproduce", total, "iterations") as shown,
-        Workers(count, len(waiting), device, methods, inputs) as workers,
-    ):
-        while not workers.signalled:
-            left = budget.left - RESERVE
-            while len(running) < count and (step := choose(waiting, finished, begun, pace, left)):
+    def say(line: str | None) -> None:
+        if line is not None:
+            shown.line(line)
+
+    with console.progress(stage, total, "iterations") as shown, executor:
+        while not executor.signalled:
+            while len(running) < executor.workers and (
+                step := choose(waiting, usable, begun, pace, budget.left)
+            ):
                 waiting.remove(step)
-                job = make_job(step.plan, step.cell, inputs[step.cell.imbalance], find_weights(step.plan))
-                job = replace(job, device=device, decoders=decoders(device, count))
-                running[workers.submit(job, paths.finished(step.fingerprint))] = (step, time.monotonic())
+                future = executor.submit(job_of(step), paths.finished(step.fingerprint))
+                running[future] = step, time.monotonic()
             if not running:
                 break
             done, _ = wait(running, timeout=0.25, return_when=FIRST_COMPLETED)
-            under_way, reached = [step for step, _ in running.values()], workers.reached
-            pace.watch(under_way, reached, time.monotonic())
-            open_time = pace.left([*under_way, *waiting], reached, count)
-            shown.reach(sum(reached.values()), None if open_time is None else min(open_time, budget.left))
+            active, reached = [step for step, _ in running.values()], executor.reached
+            pace.watch(active, reached, time.monotonic())
+            left = pace.left([*active, *waiting], reached, executor.workers)
+            shown.reach(sum(reached.values()), None if left is None else min(left, budget.left))
             for future in done:
-                future.result()
-                if paths.finished(running[future][0].fingerprint).is_dir():  # not so after a signal
+                error = future.exception()
+                ignored = running[future][0].fingerprint in optional
+                if error is not None and (isinstance(error, BrokenProcessPool) or not ignored):
+                    raise error
+                if error is not None:
+                    running.pop(future)
+                elif paths.finished(running[future][0].fingerprint).is_dir():  # not so after a signal
                     end(*running.pop(future))
-            if running and left <= 0:
-                over = True
-                workers.stop()
-    for step, start in running.values():  # the workers have left: some ended their cell, the others saved it
+            if running and budget.left <= 0:
+                used_up = True
+                executor.stop()
+    for (
+        step,
+        start,
+    ) in running.values():  # the workers have left; some finished their training, others saved it
         if paths.finished(step.fingerprint).is_dir():
             end(step, start)
-    if workers.signalled and not over:
-        raise console.Stopped(workers.signalled, f"{len(finished)} of {len(steps)} trainings")
-    saved = [step.name for step, _ in running.values() if not paths.finished(step.fingerprint).is_dir()]
-    if saved:
-        console.say("reproduce", f"the time is over; saved, to go on another time: {', '.join(saved)}")
-
-
-def _fail_heads_on(
-    step: Step, waiting: list[Step], inputs: dict[float, CellInputs], groups: ShotGroupsPlan
-) -> None:
-    """The heads on features that failed have failed, and wait no longer."""
-    for head in [head for head in waiting if head.features == step.fingerprint]:
-        fail_heads([make_job(head.plan, head.cell, inputs[head.cell.imbalance])])
-        settle(head, groups)
-        waiting.remove(head)
-
-
-def is_sound(step: Step) -> bool:
-    """Whether a training has come to its end, and did not fail."""
-    folder = paths.finished(step.fingerprint)
-    return folder.is_dir() and not (folder / FAILED).is_file()
-
-
-def facts(step: Step, name: str) -> dict[str, Any]:
-    """A JSON file of a finished training."""
-    return json.loads((paths.finished(step.fingerprint) / name).read_text(encoding="utf-8"))
-
-
-def settle(step: Step, groups: ShotGroupsPlan) -> None:
-    """Bring a finished training to the places of its cells, and write their reports."""
-    from longtail.files import write_json
-    from longtail.reporting.evaluation import report_on
-
-    for plan, cell in step.cells:
-        bring(plan, cell, paths.finished(step.fingerprint))
-        report = report_on(
-            paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member), cell, groups
-        )
-        path = paths.cell_report(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
-        write_json(path, report.model_dump(mode="json"))
+    if executor.signalled and not used_up:
+        cells = f", {len(steps)} cells" if len(steps) > 1 else ""
+        where = f"iteration {sum(executor.reached.values())} of {total}{cells}"
+        raise console.Stopped(executor.signalled, where)
+    return [step for step, _ in running.values() if not is_sound(step.fingerprint)]

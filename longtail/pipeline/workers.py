@@ -9,15 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longtail.errors import MachineError
-from longtail.pipeline import console
-from longtail.pipeline.parents import forebears
-from longtail.running.pace import Pace
+from longtail.pipeline.parents import ancestors
 
 if TYPE_CHECKING:
     from longtail.running.jobs import CellInputs, Job
@@ -82,7 +80,7 @@ def train_job(
 ) -> None:
     """Train a cell into the folder `finished`, which appears whole; a failed one has its reason in it."""
     from longtail.errors import DivergedError
-    from longtail.files import own_temporary, remove_leftovers
+    from longtail.files import move_whole, own_temporary, remove_leftovers
     from longtail.running.cell_folders import Failure
     from longtail.running.cells import train_cell
     from longtail.running.checkpoints import Checkpoints
@@ -106,18 +104,6 @@ def _warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-def move_whole(partial: Path, finished: Path) -> None:
-    """Give a folder its final name, unless another experiment finished the same cell meanwhile."""
-    import shutil
-
-    try:
-        partial.rename(finished)
-    except OSError:
-        if not finished.is_dir():
-            raise
-        shutil.rmtree(partial)
-
-
 class Workers:
     """Processes that train cells. Leaving the block waits for what still runs; after SIGTERM or Ctrl-C, or
     an exception, that saves a checkpoint and returns."""
@@ -126,6 +112,7 @@ class Workers:
         self, count: int, jobs: int, device: str, methods: set[str], inputs: Mapping[float, CellInputs]
     ) -> None:
         """`count` of them for up to `jobs` jobs with these `methods`, on images by imbalance."""
+        self.workers = count
         from longtail.meta.tangents import load_forward_mode
         from longtail.methods import find_method
 
@@ -137,7 +124,7 @@ class Workers:
         # without locks: each job has a place of its own, and a killed worker could take a lock with it
         self._reached, self._signalled = context.RawArray("L", jobs), context.RawValue("i", 0)
         self._before = _note_signals(self._signalled)
-        self._forebears = forebears()
+        self._ancestors = ancestors()
         self._futures: dict[str, Future[None]] = {}
         start = (inputs, self._reached, self._signalled)
         self._pool = ProcessPoolExecutor(count, context, _start_worker, start)
@@ -156,7 +143,7 @@ class Workers:
     @property
     def signalled(self) -> int:
         """The signal that came, or 0."""
-        if "DVC_ROOT" in os.environ and forebears() != self._forebears:
+        if "DVC_ROOT" in os.environ and ancestors() != self._ancestors:
             self.stop()  # dvc was killed, and nobody waits for this stage
         return self._signalled.value
 
@@ -179,38 +166,8 @@ class Workers:
                 signal.signal(number, handler)
         if isinstance(error, BrokenProcessPool):
             raise MachineError(
-                "a worker was killed (memory?); the same command goes on from the last checkpoints"
+                "a worker was killed (out of memory?); re-run the same command to resume"
             ) from None
-
-
-def train_all(stage: str, jobs: list[tuple[Job, Path]], own: int, inputs: CellInputs, workers: int) -> None:
-    """Train each job into its folder. Raises what the first `own` raise; others will say it in their stage.
-
-    Raises console.Stopped after SIGTERM or Ctrl-C, once checkpoints are saved and all workers have left, and
-    MachineError where a worker was killed.
-    """
-    total = sum(job.training.iterations for job, _ in jobs)
-    first = jobs[0][0]
-    methods = {job.method for job, _ in jobs}
-    by_imbalance = {first.cell.imbalance: inputs}
-    pace, works = Pace(), [job for job, _ in jobs]
-    with (
-        console.progress(stage, total, "iterations") as shown,
-        Workers(workers, len(jobs), first.device, methods, by_imbalance) as pool,
-    ):
-        futures = [pool.submit(job, finished) for job, finished in jobs]
-        needed, running = set(futures[:own]), set(futures)
-        while running and not pool.signalled:
-            done, running = wait(running, timeout=0.25, return_when=FIRST_EXCEPTION)
-            pace.watch(works, pool.reached, time.monotonic())
-            shown.reach(sum(pool.reached.values()), pace.left(works, pool.reached, workers))
-            for future in done:
-                error = future.exception()
-                if error is not None and (future in needed or isinstance(error, BrokenProcessPool)):
-                    raise error
-    if pool.signalled:
-        cells = f", {len(jobs)} cells" if len(jobs) > 1 else ""
-        raise console.Stopped(pool.signalled, f"iteration {sum(pool.reached.values())} of {total}{cells}")
 
 
 def _end(futures: list[Future[None]]) -> None:

@@ -100,6 +100,35 @@ class BundlePlan(Frozen):
         ]
 
 
+@dataclass(frozen=True)
+class PlannedTraining:
+    """A cell with the plan that decides it, and the fingerprint of its training."""
+
+    plan: BundlePlan
+    cell: Cell
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The name of the cell."""
+        return self.cell.name
+
+    @property
+    def method(self) -> str:
+        """The method that trains: the head's, or the network's."""
+        return self.cell.head or self.plan.method
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of `method`."""
+        return self.plan.heads[self.cell.head].settings if self.cell.head else self.plan.settings
+
+    @property
+    def training(self) -> Training:
+        """The schedule."""
+        return self.plan.heads[self.cell.head].training if self.cell.head else self.plan.training
+
+
 class ShotGroupsPlan(Frozen):
     """How classes are parted into many-, medium- and few-shot ones."""
 

@@ -16,7 +16,7 @@ REMEDY = "run `dvc repro`"
 PREDICTIONS = "predictions.parquet"
 
 
-def read_facts(folder: Path, name: str) -> dict[str, Any]:
+def read_fingerprint_facts(folder: Path, name: str) -> dict[str, Any]:
     """The cell.json of the cell called `name`. Raises InputError."""
     from longtail.errors import InputError, found_value
     from longtail.files import read_object
@@ -155,7 +155,7 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
     )
     from longtail.reporting.reports import CellReport, DisjointSets, Scores, ShotGroups
 
-    cell = read_facts(folder, name)
+    cell = read_fingerprint_facts(folder, name)
     scored = {*Scores.model_fields, "groups", "selected"}
     copied = [field for field in CellReport.model_fields if field not in scored]
     missing = [field for field in copied if field not in cell]

@@ -51,7 +51,7 @@ def read_failure(directory: Path) -> Failure | None:
         raise InputError(path, "damaged", remedy) from None
 
 
-def read_facts(directory: Path) -> dict[str, Any]:
+def read_fingerprint_facts(directory: Path) -> dict[str, Any]:
     """What the fingerprint of a cell in its folder is a hash of; empty where nobody kept it."""
     try:
         return read_object(directory / "fingerprint.json", "")

@@ -25,7 +25,7 @@ from longtail.networks.heads import WithHead
 from longtail.networks.imagenet import load_backbone
 from longtail.networks.weights import load_weights
 from longtail.running.cell_folders import WEIGHTS_FILES, read_cell, sums
-from longtail.running.checkpoints import Checkpoints, Pace
+from longtail.running.checkpoints import Checkpoints, SaveRhythm
 from longtail.running.jobs import CellInputs, Job
 from longtail.training.batches import Images, TrainingData
 from longtail.training.graphs import own_stream
@@ -94,15 +94,15 @@ def _train(
             if state is not None:
                 trainer.load_state(state)
         reached(trainer.iteration)
-        pace = Pace(job.checkpoint_share, job.checkpoint_seconds)
+        rhythm = SaveRhythm(job.checkpoint_share, job.checkpoint_seconds)
         for _ in trainer.iterations():
             reached(trainer.iteration)
             stop = stopping()
-            if kept is not None and (stop or pace.due(trainer.between_epochs)):
+            if kept is not None and (stop or rhythm.due(trainer.between_epochs)):
                 since = time.monotonic()
                 trainer.check_finite()  # within an epoch nobody has looked yet
                 kept.save(trainer.state())
-                pace.saved(since)
+                rhythm.saved(since)
             if stop and trainer.iteration < job.training.iterations:
                 return False
         write_cell(job, inputs, trainer, directory, decoders)

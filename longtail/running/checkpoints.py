@@ -128,9 +128,9 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return found
 
 
-class Pace:
-    """When to save: after an epoch as long as that takes no more than a share of the time, or when it is high
-    time, also within an epoch."""
+class SaveRhythm:
+    """When to save: after an epoch if that costs no more than a share of the time, and in any case after a
+    while, also within an epoch."""
 
     def __init__(self, share: float, longest: float) -> None:
         """`share`: of the training time; `longest`: seconds without a checkpoint, whatever it costs."""

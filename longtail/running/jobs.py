@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from longtail.config.benchmarks import Training
 from longtail.data.manifests import Manifest, disjoint_proof
 from longtail.data.pools import Pool
 from longtail.planning.fingerprints import fingerprint_facts
-from longtail.planning.plans import BundlePlan, Cell
+from longtail.planning.plans import PlannedTraining
 
 
 @dataclass(frozen=True)
@@ -50,40 +49,22 @@ class CellInputs:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One cell to train."""
+class Job(PlannedTraining):
+    """A training with everything a worker needs to run it, apart from the images."""
 
-    plan: BundlePlan
-    cell: Cell
-    fingerprint: str
     features: Path | None = None
-    """The folder of the cell below, for a head."""
+    """For a head: the folder of the cell whose features it uses."""
     weights: Path | None = None
-    """Of the backbone, where it is pretrained."""
+    """Of a pretrained backbone."""
     device: str = "cpu"
     decoders: int = 0
-    """Processes that decode images beside the training, where they are files."""
+    """Processes that decode image files during the training."""
     checkpoint: Path | None = None
     checkpoint_share: float = 0.01
-    """The share of the training time that checkpoints after epochs may take."""
+    """Share of the training time that checkpoints after epochs may take."""
     checkpoint_seconds: float = 300.0
-    """Never longer than this without a checkpoint, also within an epoch."""
-
-    @property
-    def training(self) -> Training:
-        """The schedule of this cell."""
-        return self.plan.heads[self.cell.head].training if self.cell.head else self.plan.training
-
-    @property
-    def method(self) -> str:
-        """The method that trains."""
-        return self.cell.head or self.plan.method
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of `method`."""
-        return self.plan.heads[self.cell.head].settings if self.cell.head else self.plan.settings
+    """Longest time without a checkpoint, also within an epoch."""
 
     def facts(self, inputs: CellInputs) -> dict[str, Any]:
-        """What the fingerprint is a hash of."""
+        """The facts whose hash is the fingerprint."""
         return fingerprint_facts(self.plan, self.cell, inputs.fingerprints)

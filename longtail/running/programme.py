@@ -6,14 +6,12 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from longtail.config.benchmarks import Training
 from longtail.config.layouts import read_layouts
 from longtail.config.presets.preset import nearest
 from longtail.errors import InputError
 from longtail.planning.fingerprints import fingerprint
-from longtail.planning.plans import BundlePlan, Cell
+from longtail.planning.plans import BundlePlan, Cell, PlannedTraining
 from longtail.running.pace import Pace
 
 FIRST = (
@@ -34,43 +32,18 @@ SWEEP = 5
 
 
 @dataclass(frozen=True)
-class Step:
-    """One training of the programme, and all cells whose result it is: two variants can come to the same
-    settings. `features` is the fingerprint of the training that a head stands on."""
+class Step(PlannedTraining):
+    """One training of the programme, and all cells whose result it is: equal settings are trained once."""
 
-    fingerprint: str
-    features: str | None
-    cells: tuple[tuple[BundlePlan, Cell], ...]
-
-    @property
-    def plan(self) -> BundlePlan:
-        """That of its first cell."""
-        return self.cells[0][0]
+    features: str | None = None
+    """For a head: the fingerprint of the training whose features it uses."""
+    others: tuple[tuple[BundlePlan, Cell], ...] = ()
+    """Further cells with this result."""
 
     @property
-    def cell(self) -> Cell:
-        """The first."""
-        return self.cells[0][1]
-
-    @property
-    def name(self) -> str:
-        """That of its first cell."""
-        return self.cell.name
-
-    @property
-    def method(self) -> str:
-        """What trains."""
-        return self.cell.head or self.plan.method
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of `method`."""
-        return self.plan.heads[self.cell.head].settings if self.cell.head else self.plan.settings
-
-    @property
-    def training(self) -> Training:
-        """Its schedule."""
-        return self.plan.heads[self.cell.head].training if self.cell.head else self.plan.training
+    def cells(self) -> list[tuple[BundlePlan, Cell]]:
+        """All cells with this result."""
+        return [(self.plan, self.cell), *self.others]
 
 
 def row_name(cell: Cell) -> str:
@@ -142,29 +115,32 @@ def programme(
         data = manifests.get(cell.imbalance, {})
         mark = fingerprint(plan, cell, data)
         features = fingerprint(plan, cell.below, data) if cell.head else None
-        found.setdefault(mark, Step(mark, features, ((plan, cell),)))
+        found.setdefault(mark, Step(plan, cell, mark, features))
     for plan in plans:
         for cell in plan.cells():
             step = found.get(fingerprint(plan, cell, manifests.get(cell.imbalance, {})))
             if step and cell != step.cell:
-                found[step.fingerprint] = replace(step, cells=(*step.cells, (plan, cell)))
+                found[step.fingerprint] = replace(step, others=(*step.others, (plan, cell)))
     return list(found.values())
 
 
 class Budget:
-    """So many minutes from now on; None: no limit."""
+    """Minutes from now; None: no limit. `reserve`: seconds kept for what follows the trainings."""
 
-    def __init__(self, minutes: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+    def __init__(
+        self, minutes: float | None, clock: Callable[[], float] = time.monotonic, reserve: float = 0.0
+    ) -> None:
+        self.clock, self.reserve = clock, reserve
         self.end = math.inf if minutes is None else clock() + 60 * minutes
 
     @property
     def left(self) -> float:
-        """Seconds to go, negative once they are over."""
-        return self.end - self.clock()
+        """Seconds left for trainings, negative once they are used up."""
+        return self.end - self.reserve - self.clock()
 
     def __str__(self) -> str:
-        return "no limit" if self.left == math.inf else f"{max(self.left, 0) / 60:.1f} min left"
+        left = self.left + self.reserve
+        return "no limit" if left == math.inf else f"{max(left, 0) / 60:.1f} min left"
 
 
 def choose(

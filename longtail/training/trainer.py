@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from longtail.config.benchmarks import Training
-from longtail.errors import DivergedError
+from longtail.errors import DivergedError, and_more
 from longtail.meta.difficulty_net import difficulty_entropy
 from longtail.training.batches import PART, TrainingData
 from longtail.training.finite import not_finite, tensors_of
@@ -168,8 +168,7 @@ class Trainer:
         if bad:
             where = f"{'at' if self.careful else 'by'} iteration {self.iteration}"
             rate = f"at learning rate {self._rate(self.iteration - 1):g}"
-            more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-            raise DivergedError(f"not finite {where} {rate}: {', '.join(bad[:3])}{more}", self.iteration)
+            raise DivergedError(f"not finite {where} {rate}: {and_more(bad, 3)}", self.iteration)
 
     def _rate(self, iteration: int) -> float:
         return learning_rate(self.training, max(iteration, 0), self.data.batches_per_epoch)

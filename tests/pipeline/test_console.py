@@ -171,6 +171,31 @@ def test_who_knows_better_than_the_mean_says_how_long_the_rest_takes(monkeypatch
     assert lines == ["expected: 60.0 min", "51/1000 iterations, about 59.8 min left"]
 
 
+def test_a_log_of_a_long_training_says_within_a_minute_what_is_expected(monkeypatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with console.progress("reproduce", 28_800, "iterations") as shown:  # eight hours
+        for second in range(61):
+            now[0] = float(second)
+            shown.reach(max(0, second - 5))
+        lines = [line.partition(" ")[2].strip() for line in capsys.readouterr().out.splitlines()]
+        assert lines == ["expected: 8.0 h, 1000.0 ms each", "35/28800 iterations, about 8.0 h left"]
+        for second in range(61, 28_801):
+            now[0] = float(second)
+            shown.reach(max(0, second - 5))
+    assert len(capsys.readouterr().out.splitlines()) < 80
+
+
+def test_a_log_says_within_a_minute_that_nothing_was_done_yet(monkeypatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with console.progress("reproduce", 1000, "iterations") as shown:
+        for second in range(61):
+            now[0] = float(second)
+            shown.reach(0)
+    assert capsys.readouterr().out == "reproduce    0/1000 iterations after 30 s\n"
+
+
 def test_what_is_over_at_once_gets_no_line(monkeypatch, capsys) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

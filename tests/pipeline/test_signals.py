@@ -253,7 +253,7 @@ def with_worker(process: subprocess.Popen[str]) -> list[int]:
 
 @pytest.mark.parametrize(("around", "shells"), [("{}; true", 1), ('sh -c "{}; true"; true', 2)])
 def test_a_process_knows_who_started_it_through_shells_that_wait(around: str, shells: int) -> None:
-    program = f"{sys.executable} -c 'from longtail.pipeline.parents import forebears; print(*forebears())'"
+    program = f"{sys.executable} -c 'from longtail.pipeline.parents import ancestors; print(*ancestors())'"
     command = ["sh", "-c", around.format(program)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     found = [int(word) for word in done.stdout.split()]

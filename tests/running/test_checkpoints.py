@@ -18,7 +18,7 @@ import torch
 
 from longtail.files import own_temporary, remove_leftovers
 from longtail.running import checkpoints
-from longtail.running.checkpoints import Checkpoints, Pace, read_checkpoint
+from longtail.running.checkpoints import Checkpoints, SaveRhythm, read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -211,7 +211,9 @@ class Clock:
         return self.now
 
 
-def saves(clock: Clock, pace: Pace, epochs: int, iterations: int, each: float, cost: float) -> list[float]:
+def saves(
+    clock: Clock, pace: SaveRhythm, epochs: int, iterations: int, each: float, cost: float
+) -> list[float]:
     """When a training saves whose iterations take `each` seconds and whose saves take `cost`."""
     found = []
     for done in range(1, epochs * iterations + 1):
@@ -232,11 +234,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_each_epoch_is_saved_where_that_costs_less_than_a_hundredth(clock: Clock) -> None:
-    assert len(saves(clock, Pace(0.01, 300.0), epochs=20, iterations=10, each=0.5, cost=0.04)) == 20
+    assert len(saves(clock, SaveRhythm(0.01, 300.0), epochs=20, iterations=10, each=0.5, cost=0.04)) == 20
 
 
 def test_short_epochs_are_saved_as_often_as_a_hundredth_of_the_time_allows(clock: Clock) -> None:
-    found = saves(clock, Pace(0.01, 300.0), epochs=2000, iterations=5, each=0.01, cost=0.02)
+    found = saves(clock, SaveRhythm(0.01, 300.0), epochs=2000, iterations=5, each=0.01, cost=0.02)
     assert 0.02 * len(found) <= 0.01 * found[-1] + 0.02
     assert max(later - before for before, later in pairwise(found)) < 3.1
 
@@ -244,14 +246,14 @@ def test_short_epochs_are_saved_as_often_as_a_hundredth_of_the_time_allows(clock
 def test_long_epochs_and_slow_disks_never_lose_more_than_five_minutes(clock: Clock) -> None:
     for cost in (0.1, 30.0):
         clock.now = 100.0
-        found = saves(clock, Pace(0.01, 300.0), epochs=2, iterations=4000, each=1.0, cost=cost)
+        found = saves(clock, SaveRhythm(0.01, 300.0), epochs=2, iterations=4000, each=1.0, cost=cost)
         assert max(later - before for before, later in pairwise([0.0, *found])) <= 301 + cost
 
 
 def test_saving_takes_time_in_proportion_to_the_file(kept: Checkpoints) -> None:
     since = time.monotonic()
     kept.save(state_of(9))
-    pace = Pace(0.01, 300.0)
+    pace = SaveRhythm(0.01, 300.0)
     pace.saved(since)
     assert pace.expected > 0
     assert not pace.due(between_epochs=True), "a hundred times as long must pass first"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,14 +11,18 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from longtail.config.presets import METHODS
-from longtail.running.pace import SEEN, Open, Pace, image_passes
+from longtail.planning.plans import PlannedTraining
+from longtail.running import pace as pace_module
+from longtail.running.pace import SEEN, Pace, image_passes
 from tests.support.small_training import TRAINING, make_trainer
 
 BATCHES: dict[str, Any] = {"batch_size": 16, "meta_batch_size": 12}
 PLAIN = 3 * BATCHES["batch_size"]
 
 
-def work(name: str, method: str = "cross_entropy", network: str = "resnet32", **settings: Any) -> Open:
+def work(
+    name: str, method: str = "cross_entropy", network: str = "resnet32", **settings: Any
+) -> PlannedTraining:
     """A training of 100 iterations."""
     preset = METHODS[method]
     chosen = preset.settings.model_validate(settings).model_dump(by_alias=True)
@@ -50,6 +56,15 @@ def operations(method: str, settings: dict[str, Any]) -> int:
 def test_the_cost_of_each_method_is_what_torch_counts(method: str, settings: dict[str, Any]) -> None:
     counted = operations(method, settings) / operations("cross_entropy", {})
     assert counted == pytest.approx(image_passes(work("a", method, **settings)) / PLAIN, rel=0.1)
+
+
+def test_every_preset_says_its_cost_and_the_pace_names_no_method() -> None:
+    for preset in METHODS.values():
+        settings = preset.settings().model_dump(by_alias=True)
+        assert preset.image_passes(settings, 16, 12) >= 16
+    tree = ast.parse(inspect.getsource(pace_module))
+    names = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert not names & set(METHODS)
 
 
 def test_what_was_measured_holds_for_its_network_method_and_way_of_computing() -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import Passes, Preset
 
 
 class Settings(Strict):
@@ -29,6 +29,7 @@ PRESET = Preset(
     stage="retrain",
     summary="a new linear classifier with Balanced Softmax, class sampling rates meta-learned",
     settings=Settings,
+    passes=lambda settings: Passes(1, 1 if settings["meta_sampler"] else 0),
     # 90 iterations instead of 2,000: too few to get from equal rates to those that small classes need
     benchmarks={
         "digits-lt": {"kappa": 0.3},

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import Passes, Preset
 
 
 class Settings(Strict):
@@ -22,6 +22,7 @@ PRESET = Preset(
     stage="represent",
     summary="class-balanced weights plus a meta-learned term for every image, late in the training",
     settings=Settings,
+    passes=lambda settings: Passes(3 + 4 * (1 - settings["start"]), 3 * (1 - settings["start"])),
     # at most 114 images a class: with 0.9999 the weights would be inverse counts. The learning rate first
     # drops at half of the training; in the authors' schedule it does so at 0.8
     benchmarks={"digits-lt": {"beta": 0.99, "start": 0.5}},

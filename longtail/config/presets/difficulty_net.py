@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import LOOK_AHEAD, PLAIN, Preset
 
 
 class Settings(Strict):
@@ -40,6 +40,7 @@ PRESET = Preset(
     stage="represent",
     summary="class weights from difficulties that a small network, meta-learned, predicts from accuracies",
     settings=Settings,
+    passes=lambda settings: PLAIN if settings["meta_gradient"] == "detached" else LOOK_AHEAD,
     # 150 iterations instead of 12,800: theta must learn within them
     benchmarks={
         "digits-lt": {"hidden": 32, "learning_rate": 3e-3},

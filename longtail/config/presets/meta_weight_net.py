@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import LOOK_AHEAD, Preset
 
 
 class Settings(Strict):
@@ -30,6 +30,7 @@ PRESET = Preset(
     stage="represent",
     summary="weights of images, a meta-learned function of their losses (of classes: of their accuracies)",
     settings=Settings,
+    passes=lambda settings: LOOK_AHEAD,
     # 150 iterations instead of thousands: with 1e-5 theta would stay where it starts
     benchmarks={"digits-lt": {"learning_rate": 3e-2}},
     variants={"meta_weight_net": {}, "cdb_ce_mwn": {"level": "class"}},

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import Passes, Preset
 
 
 class Settings(Strict):
@@ -28,6 +28,7 @@ PRESET = Preset(
     stage="represent",
     summary="contrast of two views in which learnable class centres take part",
     settings=Settings,
+    passes=lambda settings: Passes(4),  # the second view goes through the momentum encoder
     # 150 iterations and some 300 images: the encoder must follow within them, and a longer queue would hold
     # whole epochs; T and alpha by accuracy on the meta set, at T = 0.05 few-shot classes are lost
     benchmarks={

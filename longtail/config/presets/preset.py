@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +20,25 @@ def nearest(word: str, valid: list[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return f"valid: {', '.join(valid)}" if valid else "it has no settings"
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What an iteration costs, in passes through the network per image of the batch and of the meta batch.
+
+    A forward pass counts 1, a backward pass 2, and so does a derivative along a direction that reuses the
+    forward pass (docs/performance.md).
+    """
+
+    batch: float
+    meta: float = 0.0
+
+
+PLAIN = Passes(batch=3)
+FROZEN = Passes(batch=1)
+"""A head: there is no backward pass through the network."""
+LOOK_AHEAD = Passes(batch=7, meta=3)
+"""Weights learned through one inner step."""
 
 
 class NoSettings(Strict):
@@ -42,6 +61,8 @@ class Preset:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     """What this method changes in the benchmark's `Training`, such as its sampler."""
+    passes: Callable[[Mapping[str, Any]], Passes] | None = None
+    """The cost of an iteration by the method's settings; None: `PLAIN`, or `FROZEN` for a head."""
 
     @property
     def keys(self) -> list[str]:
@@ -53,6 +74,12 @@ class Preset:
     def uses_lambda(self) -> bool:
         """Whether Eq. 8's lambda is a setting of this method."""
         return any(info.alias == "lambda" for info in self.settings.model_fields.values())
+
+    def image_passes(self, settings: Mapping[str, Any], batch: int, meta: int) -> float:
+        """Passes of single images per iteration, for batches of `batch` and meta batches of `meta` images."""
+        usual = PLAIN if self.stage == "represent" else FROZEN
+        cost = usual if self.passes is None else self.passes(settings)
+        return cost.batch * batch + cost.meta * meta
 
     def check(self, section: Mapping[str, Any], where: str) -> None:
         """Raise InputError where `section` (of `params.yaml`) has an unknown key or a bad value."""

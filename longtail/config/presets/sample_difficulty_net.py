@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import LOOK_AHEAD, Preset
 
 
 class Settings(Strict):
@@ -28,6 +28,7 @@ PRESET = Preset(
     stage="represent",
     summary="Difficulty-Net on the losses of single images instead of the accuracies of classes",
     settings=Settings,
+    passes=lambda settings: LOOK_AHEAD,
     # as difficulty_net: theta must learn within 150 iterations
     benchmarks={"digits-lt": {"hidden": 32, "learning_rate": 3e-3}},
     variants={"sample_difficulty_net": {}},

@@ -26,7 +26,7 @@ from PIL import Image
 from longtail.data.image_files import FORMATS, MAX_PIXELS, SUFFIXES, eight_bits, fitted
 from longtail.data.pools import share_sizes
 from longtail.data.source import Reach, Source
-from longtail.errors import InputError, shown
+from longtail.errors import InputError, and_more, shown
 
 SHOWN = 5
 """How many faulty files, rows or classes are named."""
@@ -102,7 +102,7 @@ class OwnImages:
             named = [f"{_within(path, self.root)} ({fault})" for path, fault in faults.items()]
             raise InputError(
                 self.root,
-                f"{len(faults)} of {self.size:,} images cannot be read: {_first(named)}",
+                f"{len(faults)} of {self.size:,} images cannot be read: {and_more(named, SHOWN)}",
                 "mend or remove them",
             )
         return Source(images, self.label, self.class_names)
@@ -121,7 +121,7 @@ def check_classes(
         raise InputError(
             where,
             f"{len(small)} of {len(names)} classes have fewer images than the test set (own.test_share of "
-            f"them), {meta_per_class} for the meta set and 1 to train on: {_first(small)}",
+            f"them), {meta_per_class} for the meta set and 1 to train on: {and_more(small, SHOWN)}",
             "add images, leave the classes out, or give a smaller meta_per_class",
         )
 
@@ -161,7 +161,7 @@ def _in_folders(root: Path) -> tuple[Pairs, int]:
     if loose:
         raise InputError(
             root,
-            f"{len(loose)} images lie beside the class folders: {_first(loose)}",
+            f"{len(loose)} images lie beside the class folders: {and_more(loose, SHOWN)}",
             "move each into the folder of its class",
         )
     classes = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
@@ -179,7 +179,7 @@ def _in_folders(root: Path) -> tuple[Pairs, int]:
         raise InputError(
             root,
             f"{len(empty)} of {len(classes)} class folders have no image ({', '.join(SUFFIXES)}): "
-            f"{_first(empty)}",
+            f"{and_more(empty, SHOWN)}",
             "add images or remove the folders",
         )
     return pairs, others
@@ -204,7 +204,7 @@ def _refuse_outside(root: Path, real: Path, paths: Sequence[Path]) -> None:
         raise InputError(
             root,
             f"{len(outside)} symbolic links lead out of it or to a folder: "
-            f"{_first([_within(path, root) for path in outside])}",
+            f"{and_more([_within(path, root) for path in outside], SHOWN)}",
             "put the files themselves there",
         )
 
@@ -227,7 +227,7 @@ def _in_list(where: Path) -> Pairs:
     if faults:
         raise InputError(
             where,
-            f"{len(faults)} of {len(rows)} paths are not those of files in its folder: {_first(faults)}",
+            f"{len(faults)} of {len(rows)} paths name no file in its folder: {and_more(faults, SHOWN)}",
             "mend the list",
         )
     pairs = [(root / text, label) for text, label in rows]
@@ -235,7 +235,9 @@ def _in_list(where: Path) -> Pairs:
     twice = [_within(path, Path(os.path.normpath(root))) for path, count in counts.items() if count > 1]
     if twice:
         raise InputError(
-            where, f"{len(twice)} paths stand more than once: {_first(twice)}", "keep one row of each"
+            where,
+            f"{len(twice)} paths are listed twice: {and_more(twice, SHOWN)}",
+            "keep one row of each",
         )
     return pairs
 
@@ -315,9 +317,3 @@ def _is_text(name: str) -> bool:
 
 def _within(path: Path, root: Path) -> str:
     return shown(path.relative_to(root))
-
-
-def _first(named: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
-    more = f", and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-    return ", ".join(named[:SHOWN]) + more

@@ -1,0 +1,108 @@
+"""Finished trainings in the work folder, and their way to the places of the cells."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longtail.errors import InputError, and_more
+from longtail.files import move_whole, own_temporary, remove_leftovers, write_json
+from longtail.pipeline import console, paths
+from longtail.planning.fingerprints import differences, recipe
+from longtail.running.cell_folders import (
+    FAILED,
+    Failure,
+    damaged,
+    read_cell,
+    read_failure,
+    read_fingerprint_facts,
+)
+
+if TYPE_CHECKING:
+    from longtail.planning.plans import BundlePlan, Cell, PlannedTraining, ShotGroupsPlan
+    from longtail.running.jobs import CellInputs, Job
+
+
+def is_sound(fingerprint: str) -> bool:
+    """Whether a training is finished and did not fail."""
+    folder = paths.finished(fingerprint)
+    return folder.is_dir() and not (folder / FAILED).is_file()
+
+
+def training_seconds(folder: Path) -> float:
+    """The duration of the finished training in `folder`."""
+    return json.loads((folder / "timing.json").read_text(encoding="utf-8"))["seconds"]
+
+
+def meta_accuracy(folder: Path) -> float:
+    """The meta accuracy of the last epoch, 0..1, of the cell in `folder`."""
+    from longtail.training.histories import read_history
+
+    return read_history(folder / "history.parquet")["meta_accuracy"][-1].as_py()
+
+
+def fail_head(head: PlannedTraining, below: Failure) -> Failure:
+    """Record that a head failed because its features did."""
+    finished = paths.finished(head.fingerprint)
+    partial = own_temporary(finished)
+    failure = Failure(head.fingerprint, f"its features failed: {below.reason}", 0, head.plan.network)
+    failure.write(partial)
+    move_whole(partial, finished)
+    return failure
+
+
+def check_finished(stage: str, job: Job, inputs: CellInputs) -> None:
+    """Remove a finished training with a damaged file, so that it runs again, and say so.
+
+    Raises InputError if it is another training.
+    """
+    folder = paths.finished(job.fingerprint)
+    failure = read_failure(folder)
+    broken = [] if failure else damaged(folder)
+    if broken:
+        console.say(stage, f"warning: {folder}: {', '.join(broken)} damaged; training the cell again")
+        shutil.rmtree(folder)
+        return
+    found = failure.fingerprint if failure else read_cell(folder).get("fingerprint")
+    if found != job.fingerprint:
+        why = differences_line(folder, job.facts(inputs))
+        raise InputError(
+            folder, f"of another training ({why})", f"delete {folder.parent} to train the cell again"
+        )
+
+
+def differences_line(folder: Path, expected: dict[str, object]) -> str:
+    """In what the training in `folder` differs from the `expected` facts, in one line."""
+    found = read_fingerprint_facts(folder)
+    reasons = differences(found, expected) if found else []
+    return and_more(reasons, 3, "; ") if reasons else "it does not say in what it differs"
+
+
+def publish(plan: BundlePlan, cell: Cell, finished: Path) -> None:
+    """Copy a finished training to the place of the cell, under its name, whole or not at all."""
+    target = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target.parent)
+    partial = own_temporary(target)
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(finished, partial)
+    names = {"cell": cell.name, "variant": cell.variant, "recipe": recipe(plan, cell)}
+    failure = read_failure(finished)
+    if failure is not None:
+        failure.write(partial, **names)
+    else:
+        write_json(partial / "cell.json", {**read_cell(finished), **names})
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
+def publish_and_report(plan: BundlePlan, cell: Cell, finished: Path, groups: ShotGroupsPlan) -> None:
+    """`publish`, and write the report of the cell."""
+    from longtail.pipeline.evaluate import write_report
+    from longtail.reporting.evaluation import report_on
+
+    publish(plan, cell, finished)
+    folder = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
+    write_report(cell, report_on(folder, cell, groups))
