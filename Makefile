@@ -27,11 +27,11 @@ repro: $(BIN)/installed ## Install into .venv, then train and evaluate what chan
 test: $(BIN)/installed-dev ## Run every test.
 	@python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-lint: $(BIN)/installed-dev ## Check style and types.
-	@ruff check . && ruff format --check . && pyright
+lint: $(BIN)/installed-dev ## Check style, types and the order of the rooms.
+	@ruff check . && ruff format --check . && pyright && lint-imports
 
 ui: $(BIN)/installed ## Show the runs in the MLflow UI on 127.0.0.1.
 	@longtail ui
 
-clean: ## Remove what the stages made (the work folder and MLflow's runs stay).
+clean: ## Remove what the stages made (downloads, the work folder and MLflow's runs stay).
 	rm -rf data models reports

@@ -123,3 +123,37 @@ def test_every_public_name_is_there_and_the_library_imports_without_torch() -> N
     program = "import sys, longtail; assert 'torch' not in sys.modules; from longtail import make_method"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+WITHOUT_THE_PIPELINE = """
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("dvc", "mlflow", "typer"):
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_the_library_needs_neither_dvc_nor_mlflow_nor_typer() -> None:
+    step = """
+import torch, longtail
+for name in longtail.__all__:
+    getattr(longtail, name)
+model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3))
+draws = [longtail.Batch(torch.randn(6, 4), torch.arange(6) % 3) for _ in range(2)]
+method = longtail.make_method("difficulty_net", [9, 4, 2])
+print(sorted(method.backward(model, *draws, longtail.Moment(0, 10, 0.1))))
+"""
+    run = [sys.executable, "-c"]
+    done = subprocess.run(
+        [*run, WITHOUT_THE_PIPELINE + step], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "meta_loss" in done.stdout
+    control = subprocess.run(
+        [*run, WITHOUT_THE_PIPELINE + "import mlflow"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert "No module named 'mlflow'" in control.stderr

@@ -38,10 +38,9 @@ HEADER = """\
 
 def pipeline(benchmark: str, root: str) -> str:
     """The text of a benchmark's dvc.yaml, made from that of the root's."""
-    import yaml
-
     from longtail.config.benchmarks import find_benchmark
     from longtail.config.layouts import read_layouts
+    from longtail.config.yaml_files import parse_yaml, yaml_text
     from longtail.planning.plans import bundle_name
 
     layouts = read_layouts().of(benchmark)
@@ -52,7 +51,7 @@ def pipeline(benchmark: str, root: str) -> str:
         for variant, heads in layouts.needed().items()
     }
     up = "/".join([".."] * len(Path(BENCHMARKS[benchmark]).parts))
-    made: dict[str, Any] = yaml.safe_load(root.replace(ROOT, benchmark))
+    made: dict[str, Any] = parse_yaml(root.replace(ROOT, benchmark), "dvc.yaml")
     made["vars"] = [
         f"{up}/params.yaml",
         {"represented": list(needed)},
@@ -75,30 +74,30 @@ def pipeline(benchmark: str, root: str) -> str:
     for plot in made["plots"]:
         for axes in plot.values():
             axes["y"] = {f"{up}/{path}": column for path, column in axes["y"].items()}
-    text = yaml.safe_dump(made, sort_keys=False, width=1000)
+    text = yaml_text(made)
     return HEADER.format(benchmark=benchmark, scale=SCALES[benchmark]) + text
 
 
 def read_root(path: Path) -> str:
     """The text of the root's pipeline. Raises InputError unless it is one."""
-    import yaml
-
+    from longtail.config.yaml_files import read_yaml
     from longtail.errors import InputError
 
-    remedy = f"`git checkout {path}` brings it back"
+    remedy = f"`git checkout {path}` restores it"
     if not path.is_file():
         raise InputError(path, "no such file", "run from the folder that holds it")
     try:
-        text = path.read_text(encoding="utf-8")
-        found = yaml.safe_load(text)
+        found = read_yaml(path)
         whole = all(isinstance(stage["cmd"], str) for stage in found["stages"].values())
         whole &= bool(found["stages"]["prepare"]["params"] and found["plots"])
-    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except InputError as error:
+        raise InputError(path, f"not this repository's pipeline ({error.problem})", remedy) from None
+    except (LookupError, TypeError, AttributeError) as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
         raise InputError(path, f"not this repository's pipeline ({reason})", remedy) from None
     if not whole:
         raise InputError(path, "stages without a command, or no plots", remedy)
-    return text
+    return path.read_text(encoding="utf-8")
 
 
 def _without_array(stages: dict[str, Any], benchmark: str) -> None:
@@ -127,5 +126,5 @@ def main(
         if not check:
             write_text(path, text)
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
-            raise InputError(path, "not what dvc.yaml makes it", "`longtail pipelines` writes it anew")
+            raise InputError(path, "not what dvc.yaml makes it", "`longtail pipelines` writes it")
     console.done("pipelines", f"{', '.join(BENCHMARKS)} {'as they should be' if check else 'written'}")

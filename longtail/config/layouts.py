@@ -6,12 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from longtail.config.benchmarks import Frozen
 from longtail.config.presets import VARIANTS
 from longtail.config.presets.preset import nearest
+from longtail.config.yaml_files import read_yaml
 from longtail.errors import InputError, one_line
 
 NOT_YET = "not yet"
@@ -143,11 +143,9 @@ class Layouts(Frozen):
 
 def read_layouts(path: Path | None = None) -> Layouts:
     """Read `path`, by default the paper's layouts. Raises InputError."""
-    text = (path or files("longtail.config") / "tables.yaml").read_text(encoding="utf-8")
     where = path or "longtail/config/tables.yaml"
+    found = read_yaml(path or files("longtail.config") / "tables.yaml", where)
     try:
-        return Layouts.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise InputError(where, f"not YAML: {' '.join(str(error).split())}", "mend that line") from None
+        return Layouts.model_validate(found)
     except ValidationError as error:
         raise InputError(where, one_line(error)) from None

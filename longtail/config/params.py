@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from longtail.config.benchmarks import BENCHMARKS, OWN, Benchmark, Strict, find_benchmark, scaled
 from longtail.config.presets import METHODS
 from longtail.config.presets.preset import nearest
+from longtail.config.yaml_files import read_yaml
 from longtail.errors import InputError, found_value, one_line
 
 DOWNLOAD = "download"
@@ -185,43 +183,6 @@ class Params(Strict):
         return values
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads and writes it, without what is a mistake in a file of parameters.
-
-    A key that stands twice is refused (YAML keeps the last). 1e-05 is a number, as in YAML 1.2: DVC writes
-    small numbers in this way, PyYAML by itself would find text. An alias is refused: a few lines of them
-    can stand for more values than fit in memory.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise InputError(mark.name, f"an alias (line {mark.line + 1})", "write the value itself there")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if not isinstance(key, Hashable):
-                continue  # the parent class refuses it, and says where
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                name = node.start_mark.name
-                raise InputError(name, f"key {found_value(key)} stands twice (line {line})", "keep one")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-BROKEN_VALUES = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What PyYAML lets through besides its own errors: for `2001-99-99`, `!!bool x`, deep nesting."""
-
-
 SECTIONS: dict[str, type[Strict]] = {"schedule": ScheduleParams, "own": OwnParams}
 """Those of `params.yaml` that are not a method's."""
 
@@ -240,12 +201,9 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     try:
         if (size := path.stat().st_size) > LARGEST:
             raise InputError(path, f"{size:,} bytes, more than {LARGEST:,}", "is it the right file?")
-        with path.open(encoding="utf-8") as file:
-            found = yaml.load(file, _Loader)
+        found = read_yaml(path, aliases=False)
     except OSError as error:
         raise InputError(path, error.strerror, "make it readable") from None
-    except (yaml.YAMLError, *BROKEN_VALUES) as error:
-        raise InputError(path, f"not YAML: {' '.join(str(error).split())}", "mend that line") from None
     if not isinstance(found, dict):
         raise InputError(
             path, f"expected keys with values, found {type(found).__name__}", "write `lambda: 0.3` and so on"

@@ -87,8 +87,8 @@ def work() -> Path:
 
 
 def downloads() -> Path:
-    """What was fetched, where a person asked for that."""
-    return repository() / "data" / "downloads"
+    """What was fetched because params.yaml asks for it."""
+    return repository() / "downloads"
 
 
 def finished(fingerprint: str) -> Path:

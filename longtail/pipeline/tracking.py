@@ -5,9 +5,7 @@ The classes here know runs, not cells; `stages.track` says what a run is made of
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import re
 import sqlite3
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from longtail.errors import InputError
 from longtail.files import atomic_path
+from longtail.pipeline.mlflow_internals import VIEW_TAG, create_store, results_page, view_state
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -53,9 +52,6 @@ LATER = "nothing is lost: `python -m stages.track` brings in later what is missi
 
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """MLflow itself would ask a server that is away for minutes, and then say it as a traceback."""
-
-VIEW = "results"
-"""Name of the view of an experiment's runs that shows results; MLflow's own default has no metric in it."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +90,6 @@ def artifact_uri(root: Path) -> str:
     return (root / "artifacts").as_uri()
 
 
-def results_page(experiment: str) -> str:
-    """The address of an experiment's results, after that of the server.
-
-    MLflow's pages are those for language models unless the address (or a click on "Model training") says
-    otherwise.
-    """
-    return f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
-
-
 def results_pages(root: Path) -> list[tuple[str, str]]:
     """Names and `results_page` of the experiments that `Tracker` made. Raises InputError.
 
@@ -112,7 +99,7 @@ def results_pages(root: Path) -> list[tuple[str, str]]:
     query += "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY name"
     try:
         with closing(sqlite3.connect(database(root))) as connection:
-            found = connection.execute(query, [f"mlflow.sharedViewState.{VIEW}"]).fetchall()
+            found = connection.execute(query, [VIEW_TAG]).fetchall()
     except sqlite3.DatabaseError as error:
         raise InputError(database(root), error, REMEDY) from None
     return [(name, results_page(str(experiment))) for name, experiment in found]
@@ -132,21 +119,23 @@ def locked(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
 
     Raises InputError where that one has not left after QUEUE seconds.
     """
+    from filelock import FileLock, Timeout
+
     root.mkdir(parents=True, exist_ok=True)
-    with (root / "track.lock").open("w") as file:
-        end = None
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if end is None:
-                    on_wait()
-                    end = time.monotonic() + QUEUE
-                if time.monotonic() >= end:
-                    raise InputError(file.name, f"another process tracks for {QUEUE:g} s", LATER) from None
-                time.sleep(0.1)
-        yield  # closing the file, or the end of the process, lets the next one in
+    lock = FileLock(root / "track.lock")  # the system releases it when this process ends, however it does
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        on_wait()
+        try:
+            lock.acquire(timeout=QUEUE, poll_interval=0.1)
+        except Timeout:
+            problem = f"another process has been tracking for {QUEUE:g} s"
+            raise InputError(lock.lock_file, problem, LATER) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def create_database(root: Path) -> None:
@@ -158,10 +147,8 @@ def create_database(root: Path) -> None:
     os.environ.update(QUIET)
     if database(root).exists():
         return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     with atomic_path(database(root)) as temporary:
-        SqlAlchemyStore(f"sqlite:///{temporary}", artifact_uri(root)).engine.dispose()
+        create_store(temporary, artifact_uri(root))
 
 
 def server() -> str | None:
@@ -270,9 +257,8 @@ class Tracker:
         if found is None:
             here = f"{artifact_uri(self.root)}/{re.sub(r'[^a-z0-9]+', '-', name.lower())}"
             place = None if self.server else here
-            view = {"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": columns}
             experiment = self.client.create_experiment(
-                name, artifact_location=place, tags={f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
+                name, artifact_location=place, tags={VIEW_TAG: view_state(columns)}
             )
             note = f"[Show the results]({results_page(experiment)}) · {description}"
             self.client.set_experiment_tag(experiment, "mlflow.note.content", note)

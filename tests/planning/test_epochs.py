@@ -140,8 +140,8 @@ def test_the_learning_rate_is_that_of_the_same_share_of_the_training() -> None:
             OWN,
             1,
             {"unit": "epochs"},
-            "params.yaml: schedule.unit: found epochs; how many training images own has is not known before "
-            "they are read, write `unit: iterations` and a `length` in iterations",
+            "params.yaml: schedule.unit: found epochs; the number of training images of own is not known "
+            "before they are read, write `unit: iterations` and a `length` in iterations",
         ),
         (
             IMAGENET_LT,

@@ -307,7 +307,7 @@ def test_a_process_that_dies_is_one_line(files: list[Path]) -> None:
         for _ in range(200):
             list(source.batches())
 
-    with pytest.raises(InputError, match="a process that decodes images ended"):
+    with pytest.raises(InputError, match="a process that decodes images: ended"):
         go_on()
     decoders.close()
 
