@@ -1,10 +1,11 @@
-"""What people type beside the stages: `longtail predict`, `longtail reproduce` and others; one file each.
+"""The console command `longtail` and its subcommands, one file each.
 
-The function `main` of a file is the command of its name, imported when it is called or listed.
+The function `main` of a file is the subcommand of its name, imported when it is called or listed.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -12,27 +13,32 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from longtail.errors import InputError
 from longtail.pipeline import console
 
 
 class Commands(TyperGroup):
-    """The commands of this package."""
+    """The files of this package as commands."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names."""
+        """All names."""
         return [module.name for module in iter_modules(__path__)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name; None where there is none."""
+        """The command `cmd_name`. Raises InputError if there is none."""
         if cmd_name not in self.list_commands(ctx):
-            return None
+            from longtail.config.presets.preset import nearest
+
+            names = self.list_commands(ctx)
+            raise InputError(f"longtail {cmd_name}", "no such command", nearest(cmd_name, names))
         command = typer.Typer(add_completion=False, rich_markup_mode=None)
         command.command(name=cmd_name, epilog=console.EPILOG)(import_module(f"{__name__}.{cmd_name}").main)
         return typer.main.get_command(command)
 
 
 def main() -> None:
-    """The console command `longtail`."""
+    """Run the console command; without arguments it prints its help."""
+    sys.argv[1:] = sys.argv[1:] or ["--help"]
     app = typer.Typer(
         cls=Commands, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
@@ -41,4 +47,4 @@ def main() -> None:
 
 
 def described() -> None:
-    """Use trained cells, and run whole programmes of trainings. The stages: python -m stages.<stage>."""
+    """Train without DVC, use trained cells, see the runs. Stages: python -m stages.<stage>."""

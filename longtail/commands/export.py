@@ -170,11 +170,12 @@ def main(
         str, typer.Option(help="last, or selected: best on the meta set of all epochs.")
     ] = "last",
 ) -> None:
-    """Export a trained cell as an ONNX file, checked against PyTorch, or as a model in MLflow."""
+    """Export a trained cell to ONNX or MLflow."""
     chosen = checked_weights(weights)
     if onnx is None and not mlflow:
-        raise InputError("nothing to export to", "give --onnx FILE, --mlflow, or both")
+        raise InputError("export", "nothing to export to", "give --onnx FILE, --mlflow, or both")
     if onnx is not None:
         write_onnx(model, chosen, onnx)
     if mlflow:
+        paths.check_repository()
         log_model(model, chosen)

@@ -115,7 +115,7 @@ def _shown(out: str) -> bool:
 def main(
     check: Annotated[bool, typer.Option(help="Write nothing; fail where a pipeline differs.")] = False,
 ) -> None:
-    """Write the dvc.yaml of each of these benchmarks into its folder."""
+    """Write the dvc.yaml files below paper/ and own/."""
     from longtail.errors import InputError
     from longtail.files import write_text
 

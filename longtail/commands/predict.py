@@ -110,7 +110,7 @@ def main(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Print the most probable classes of images by a trained cell."""
+    """Classify image files with a trained cell."""
     chosen = checked_weights(weights)
     if csv is not None and csv.is_dir():
         raise InputError(f"--csv {csv}", "a folder", "give a file")

@@ -39,9 +39,10 @@ def main(
         Path | None, typer.Option(help="Copy what can be committed here: all but weights and predictions.")
     ] = None,
 ) -> None:
-    """Train the cells of params.yaml, the most important first, and make tables and figures.
+    """Train cells without DVC within a time budget.
 
-    Re-run the same command to resume: finished trainings stay in work/.
+    The most important cells come first; tables and figures follow. Re-run the same command to resume:
+    finished trainings stay in work/.
     """
     from longtail.running.programme import Budget, programme, select_cells
 

@@ -15,9 +15,12 @@ HOST = "127.0.0.1"
 
 
 def main(
-    port: Annotated[int, typer.Option(help="Where to listen on 127.0.0.1.", min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5000,
 ) -> None:
-    """Serve MLflow on 127.0.0.1 until Ctrl-C; where MLFLOW_TRACKING_URI is a server, say so and leave."""
+    """Show the runs: serve MLflow on 127.0.0.1.
+
+    If MLFLOW_TRACKING_URI names a server, print its address instead.
+    """
     from longtail.errors import InputError
     from longtail.pipeline import tracking
 
@@ -25,6 +28,7 @@ def main(
         here = f"unset {tracking.SERVER} for those of {paths.tracking_root()}"
         console.done("ui", f"{server} has the pages, as `stages.track` writes there; {here}")
         return
+    paths.check_repository()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

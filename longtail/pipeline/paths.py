@@ -81,6 +81,12 @@ def repository() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
+def check_repository() -> None:
+    """Raise InputError unless `repository` is one, for commands that write into it."""
+    if not (repository() / "params.yaml").is_file():
+        raise InputError(repository(), "no params.yaml here", "run this in a clone of the repository")
+
+
 def work() -> Path:
     """Checkpoints and finished cells, by fingerprint; shared by all experiments of the repository."""
     return repository() / "work"

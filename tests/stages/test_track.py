@@ -47,6 +47,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for figure in range(1, 5):
         for ending in ("svg", "png", "csv"):
             (folder / paths.report(fixtures.BENCHMARK, f"figure{figure}.{ending}")).write_text(f"{figure}")
+    (folder / "params.yaml").touch()
     for name in ("metrics.json", "curves.csv"):
         (folder / paths.report(fixtures.BENCHMARK, name)).write_text("{}")
     return folder
