@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from reprlib import Repr
 from typing import TYPE_CHECKING
 
@@ -22,27 +21,18 @@ def shown(value: Path | str) -> str:
 class InputError(Exception):
     """Something the user gave is wrong: one line with the place, the problem (and value found), the remedy.
 
-    Stages print it on stderr and exit with code 2; nothing that existed before has changed.
+    Stages print it on stderr and exit with code 2; nothing that existed before has changed. Code that reads a
+    file which a stage made gives no remedy: the stage knows the command that makes it again.
     """
 
     def __init__(self, where: Path | str, problem: object, remedy: str | None = None) -> None:
         super().__init__(where, problem, remedy)
-        self.where, self.problem, self.remedy = shown(where), str(problem), remedy
+        self.place, self.where = where, shown(where)
+        self.problem, self.remedy = str(problem), remedy
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.problem}"
         return line if self.remedy is None else f"{line}; {self.remedy}"
-
-
-@contextmanager
-def remedy(text: str) -> Iterator[None]:
-    """Add the remedy `text` to an InputError of the block that names none."""
-    try:
-        yield
-    except InputError as error:
-        if error.remedy is None:
-            error.remedy = text
-        raise
 
 
 class DivergedError(Exception):

@@ -90,26 +90,25 @@ def _runs(process: int) -> bool:
     return True
 
 
-def read_object(path: Path, remedy: str, missing: str = "no such file") -> dict[str, Any]:
-    """The object in the JSON file `path`. Raises InputError that ends with `remedy`.
+def read_object(path: Path, missing: str = "no such file") -> dict[str, Any]:
+    """The object in the JSON file `path`. Raises InputError; `missing` is the problem if there is no file.
 
-    `missing` is what is said where there is no such file. NaN and Infinity, which `write_json` never writes,
-    are refused as damage.
+    NaN and Infinity, which `write_json` never writes, count as damage.
     """
     if not path.is_file():
-        raise InputError(path, missing, remedy)
+        raise InputError(path, missing)
     try:
         if (size := path.stat().st_size) > LARGEST:
-            raise InputError(path, f"{size:,} bytes, more than any such file has", remedy)
+            raise InputError(path, f"{size:,} bytes, more than any such file has")
         found = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse)
     except OSError as error:
-        raise InputError(path, error.strerror, remedy) from None
+        raise InputError(path, error.strerror) from None
     except RecursionError:
-        raise InputError(path, "damaged, not JSON (nested too deeply)", remedy) from None
+        raise InputError(path, "damaged, not JSON (nested too deeply)") from None
     except ValueError as error:  # json's, that of UTF-8, and Python's for integers of thousands of digits
-        raise InputError(path, f"damaged, not JSON ({' '.join(str(error).split())})", remedy) from None
+        raise InputError(path, f"damaged, not JSON ({' '.join(str(error).split())})") from None
     if not isinstance(found, dict):
-        raise InputError(path, f"holds {_kind(found)}, expected an object with keys", remedy)
+        raise InputError(path, f"holds {_kind(found)}, expected an object with keys")
     return found
 
 

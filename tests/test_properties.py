@@ -147,18 +147,18 @@ def test_whatever_bytes_stand_in_a_file_it_is_an_object_or_one_line(tmp_path: Pa
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
     assert isinstance(answer(lambda: read_params(path)), Params | str)
-    assert isinstance(answer(lambda: read_object(path, "write it anew")), dict | str)
+    assert isinstance(answer(lambda: read_object(path)), dict | str)
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_numbers_that_are_none_are_no_json_of_ours(tmp_path: Path, constant: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(f'{{"ece": {constant}}}')
-    assert f"{constant} stands in it" in answer(lambda: read_object(path, "write it anew"))
+    assert f"{constant} stands in it" in answer(lambda: read_object(path))
 
 
 def test_a_file_too_large_to_be_ours_is_not_read(tmp_path: Path) -> None:
-    for name, read in (("a.json", lambda path: read_object(path, "write it anew")), ("p.yaml", read_params)):
+    for name, read in (("a.json", lambda path: read_object(path)), ("p.yaml", read_params)):
         path = tmp_path / name
         path.touch()
         os.truncate(path, 2**40)  # a hole: it takes no space

@@ -13,6 +13,7 @@ import typer
 from longtail.commands.predict import checked_weights
 from longtail.errors import InputError
 from longtail.pipeline import console, paths
+from longtail.pipeline.remedies import remedies
 
 if TYPE_CHECKING:
     from longtail.inference.predictors import Predictor, Weights
@@ -72,7 +73,7 @@ def log_model(model: Path, weights: Weights) -> None:
     from longtail.inference.predictors import find_features, load_predictor
 
     predictor = load_predictor(model, weights)
-    facts = predictor.facts
+    facts = predictor.record
     _announce(predictor)
     os.environ.update({**QUIET, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"})
     with (
@@ -115,7 +116,7 @@ def _logged(predictor: Predictor, artifacts: dict[str, Path], experiment: str, s
     import longtail
     from longtail.pipeline.revision import code_tags
 
-    facts = predictor.facts
+    facts = predictor.record
     code = Path(longtail.__file__).parent
     mlflow.set_tracking_uri(store)
     run = mlflow.start_run(experiment_id=experiment, run_name=predictor.name, tags=code_tags())
@@ -160,6 +161,7 @@ def _requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS]
 
 
+@remedies("train the cell first: `dvc repro`")
 def main(
     model: Annotated[Path, typer.Option(help="The folder of a trained cell, models/.../seed1.")],
     onnx: Annotated[Path | None, typer.Option(help="Write an ONNX file here.")] = None,
@@ -177,5 +179,4 @@ def main(
     if onnx is not None:
         write_onnx(model, chosen, onnx)
     if mlflow:
-        paths.check_repository()
         log_model(model, chosen)

@@ -11,6 +11,7 @@ import typer
 from longtail.errors import InputError, shown
 from longtail.pipeline import console
 from longtail.pipeline.devices import choose_device
+from longtail.pipeline.remedies import remedies
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +98,7 @@ def _announce(predictor: Predictor, count: int, links: int) -> None:
         console.say("predict", f"symbolic links in folders are not followed: {links} left out")
 
 
+@remedies("train the cell first: `dvc repro`")
 def main(
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.", metavar="IMAGE")],
     model: Annotated[Path, typer.Option(help="The folder of a trained cell, models/.../seed1.")],

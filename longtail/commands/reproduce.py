@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from longtail.pipeline import console, options, paths
+from longtail.pipeline.remedies import remedies
 
 if TYPE_CHECKING:
     from longtail.planning.plans import ShotGroupsPlan
@@ -21,6 +22,7 @@ RESERVE = 15.0
 """Seconds kept for tables and figures."""
 
 
+@remedies("run `dvc repro`")
 def main(
     benchmark: options.Benchmark = "cifar100-lt",
     budget_minutes: Annotated[
@@ -107,7 +109,7 @@ def train_all(
     pace, sound = Pace(), {step.fingerprint for step in steps if is_sound(step.fingerprint)}
     for step in steps:
         finished = paths.finished(step.fingerprint)
-        if step.fingerprint in sound and read_cell(finished)["device"] == device:
+        if step.fingerprint in sound and read_cell(finished).device == device:
             pace.measure(step, training_seconds(finished))
     failures = {step.fingerprint: read_failure(paths.finished(step.fingerprint)) for step in steps}
     waiting = []

@@ -229,7 +229,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
         for value in values if isinstance(values, list) else []:
             if isinstance(value, float) and f"{value:g}" != str(
                 value
-            ):  # DVC names its folder as it is written
+            ):  # its folder is named as it is written
                 raise InputError(path, f"imbalances.{benchmark}: found {value}", f"write {value:g}")
     try:
         params = Params.model_validate({**found, "methods": sections})

@@ -1,4 +1,4 @@
-"""YAML 1.2, as DVC reads it: `1e-05` is a number, `yes` is text, and a key must not appear twice."""
+"""YAML 1.2: `1e-05` is a number, `yes` is text, and a key must not appear twice."""
 
 from __future__ import annotations
 

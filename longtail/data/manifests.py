@@ -133,8 +133,7 @@ def read_manifest(path: Path, kind: Kind, pool: Pool, imbalance: float) -> Manif
 
     Raises InputError naming the file, what it has, what is expected, and the command that makes it anew.
     """
-    remedy = f"`dvc repro {STAGES[kind]}` makes it anew"
-    columns, header = read_table(path, kind, COLUMNS, remedy)
+    columns, header = read_table(path, kind, COLUMNS)
     try:
         manifest = Manifest(
             kind=kind,
@@ -146,23 +145,19 @@ def read_manifest(path: Path, kind: Kind, pool: Pool, imbalance: float) -> Manif
             **columns,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(path, f"its metadata is not that of a manifest ({error})", remedy) from None
-    check_labels(path, manifest.label, manifest.class_names, remedy)
-    check_fingerprint(path, header, {**manifest.header(), "fingerprint": manifest.fingerprint}, remedy)
+        raise InputError(path, f"its metadata is not that of a manifest ({error})") from None
+    check_labels(path, manifest.label, manifest.class_names)
+    check_fingerprint(path, header, {**manifest.header(), "fingerprint": manifest.fingerprint})
     if manifest.pool != pool.fingerprint:
-        raise InputError(
-            path, f"belongs to pool {manifest.pool[:12]}, expected {pool.fingerprint[:12]}", remedy
-        )
+        raise InputError(path, f"belongs to pool {manifest.pool[:12]}, expected {pool.fingerprint[:12]}")
     if manifest.imbalance != imbalance:
-        raise InputError(path, f"imbalance {manifest.imbalance:.12g}, expected {imbalance:.12g}", remedy)
+        raise InputError(path, f"imbalance {manifest.imbalance:.12g}, expected {imbalance:.12g}")
     source = pool.split != "test"
     known = _rows(pool.image[source], pool.label[source], pool.hash[source])
     strange = sorted(_rows(manifest.image, manifest.label, manifest.hash) - known)
     if strange:
         raise InputError(
-            path,
-            f"{len(strange)} images are not in the source of the pool (first: image {strange[0][0]})",
-            remedy,
+            path, f"{len(strange)} images are not in the source of the pool (first: image {strange[0][0]})"
         )
     return manifest
 
@@ -189,9 +184,9 @@ def check_disjoint(
         if found:
             first = ", ".join(content[:12] for content in found[:3])
             raise InputError(
-                f"{names} set have {len(found)} images in common (first contents",
-                f"{first})",
-                "`dvc repro --force prepare subsample extract_meta` draws them anew",
+                f"{names} set",
+                f"{len(found)} images in common (first contents: {first})",
+                "draw them again: prepare, subsample, extract_meta",
             )
 
 

@@ -24,7 +24,6 @@ COLUMNS = {"image": pa.int64(), "label": pa.int64(), "split": pa.string(), "hash
 FILE_COLUMNS = {"path": pa.string()}
 """What a pool of files has besides."""
 SPLITS = ("source", "val", "test")
-REMEDY = "`dvc repro prepare` makes it anew"
 METADATA_KEY = b"longtail"
 MOST_ROWS = 50_000_000
 """Of a table; a small file can say that it holds more than fit in memory."""
@@ -209,7 +208,7 @@ def write_pool(path: Path, pool: Pool) -> None:
 
 def read_pool(path: Path) -> Pool:
     """Read and check a pool. Raises InputError naming the file, what is wrong with it, and the remedy."""
-    columns, header = read_table(path, "pool", COLUMNS, REMEDY, FILE_COLUMNS)
+    columns, header = read_table(path, "pool", COLUMNS, FILE_COLUMNS)
     try:
         pool = Pool(
             benchmark=header["benchmark"],
@@ -223,18 +222,16 @@ def read_pool(path: Path) -> Pool:
             **columns,
         )
     except (KeyError, TypeError) as error:
-        raise InputError(path, f"its metadata is not that of a pool ({error})", REMEDY) from None
-    check_labels(path, pool.label, pool.class_names, REMEDY)
+        raise InputError(path, f"its metadata is not that of a pool ({error})") from None
+    check_labels(path, pool.label, pool.class_names)
     strange = sorted(set(pool.split.tolist()) - set(SPLITS))
     if strange:
-        raise InputError(path, f"split '{strange[0]}', expected one of {', '.join(SPLITS)}", REMEDY)
+        raise InputError(path, f"split '{strange[0]}', expected one of {', '.join(SPLITS)}")
     if len(pool.shared) and pool.duplicates != "keep":
-        raise InputError(
-            path, f"{len(pool.shared)} images are in source and test (first {pool.shared[0]})", REMEDY
-        )
+        raise InputError(path, f"{len(pool.shared)} images are in source and test (first {pool.shared[0]})")
     if len(np.unique(pool.image)) < len(pool.image) or pool.image.min() < 0:
-        raise InputError(path, "an image below 0 or twice", REMEDY)
-    check_fingerprint(path, header, {**pool.header(), "fingerprint": pool.fingerprint}, REMEDY)
+        raise InputError(path, "an image below 0 or twice")
+    check_fingerprint(path, header, {**pool.header(), "fingerprint": pool.fingerprint})
     return pool
 
 
@@ -244,11 +241,11 @@ def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
     Raises InputError unless every image of the pool is there and has the content that its hash says.
     """
     if not path.is_file():
-        raise InputError(path, "no such file", REMEDY)
+        raise InputError(path, "no such file")
     try:
         images = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError, MemoryError) as error:
-        raise InputError(path, f"not an array, or a truncated one ({_flat(error)})", REMEDY) from None
+        raise InputError(path, f"not an array, or a truncated one ({_flat(error)})") from None
     last = int(pool.image.max())
     fits = (
         isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == pool.image_shape
@@ -256,7 +253,7 @@ def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
     if not fits or len(images) <= last:
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else "several arrays"
         shape = "x".join(map(str, pool.image_shape))
-        raise InputError(path, f"{found}, expected uint8 of {shape}, {last + 1} images or more", REMEDY)
+        raise InputError(path, f"{found}, expected uint8 of {shape}, {last + 1} images or more")
     wrong = [
         row
         for row, content in zip(pool.image.tolist(), pool.hash.tolist(), strict=True)
@@ -267,7 +264,6 @@ def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
             path,
             f"{len(wrong)} of {len(pool.image)} images are not those of the pool {pool.fingerprint[:12]} "
             f"(first: row {wrong[0]})",
-            REMEDY,
         )
     return images
 
@@ -292,7 +288,6 @@ def read_table(
     path: Path,
     kind: str,
     columns: Mapping[str, pa.DataType],
-    remedy: str,
     more: Mapping[str, pa.DataType] | None = None,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Columns and header of a table that `write_table` wrote; it may have the columns `more` besides.
@@ -300,56 +295,55 @@ def read_table(
     Raises InputError unless it is a `kind`.
     """
     if not path.is_file():
-        raise InputError(path, "no such file", remedy)
+        raise InputError(path, "no such file")
     try:
         with pq.ParquetFile(path) as file:
             if file.metadata.num_rows > MOST_ROWS:
-                raise InputError(path, f"{file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}", remedy)
+                raise InputError(path, f"{file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}")
             table = file.read()
     except (pa.ArrowException, OSError) as error:
         size = path.stat().st_size
         problem = f"not parquet, or truncated ({size} bytes: {_flat(error)})"
-        raise InputError(path, problem, remedy) from None
+        raise InputError(path, problem) from None
     try:
         header = json.loads((table.schema.metadata or {})[METADATA_KEY])
         found = header["kind"]
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise InputError(path, f"does not say what it is, expected a {kind} table", remedy) from None
+        raise InputError(path, f"does not say what it is, expected a {kind} table") from None
     if found != kind:
-        raise InputError(path, f"a {found} table, expected a {kind} table", remedy)
+        raise InputError(path, f"a {found} table, expected a {kind} table")
     columns = {**columns, **{name: data for name, data in (more or {}).items() if name in table.column_names}}
     types = ", ".join(f"{field.name} {field.type}" for field in table.schema)
     wanted = ", ".join(f"{name} {column}" for name, column in columns.items())
     if types != wanted:
-        raise InputError(path, f"columns {types}, expected {wanted}", remedy)
+        raise InputError(path, f"columns {types}, expected {wanted}")
     if not table.num_rows or any(column.null_count for column in table.columns):
-        raise InputError(path, "no rows, or some without a value", remedy)
+        raise InputError(path, "no rows, or some without a value")
     try:
         return {name: np.array(table.column(name).to_pylist()) for name in columns}, header
     except UnicodeDecodeError as error:
-        raise InputError(path, f"text that is not UTF-8 ({_flat(error)})", remedy) from None
+        raise InputError(path, f"text that is not UTF-8 ({_flat(error)})") from None
 
 
-def check_labels(path: Path, label: NDArray[np.int64], class_names: tuple[str, ...], remedy: str) -> None:
+def check_labels(path: Path, label: NDArray[np.int64], class_names: tuple[str, ...]) -> None:
     """Raise InputError unless the labels are those of the classes and every class has an image."""
     outside = label[(label < 0) | (label >= len(class_names))]
     if len(outside):
-        raise InputError(path, f"label {outside[0]}, expected 0 to {len(class_names) - 1}", remedy)
+        raise InputError(path, f"label {outside[0]}, expected 0 to {len(class_names) - 1}")
     missing = sorted(set(range(len(class_names))) - set(label.tolist()))
     if missing:
         raise InputError(
             path,
             f"class {missing[0]} ('{class_names[missing[0]]}') has no image, as {len(missing)} of "
             f"{len(class_names)} classes",
-            remedy,
         )
 
 
-def check_fingerprint(path: Path, found: Mapping[str, Any], own: Mapping[str, Any], remedy: str) -> None:
+def check_fingerprint(path: Path, found: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Raise InputError unless the header in the file is the one that its content gives."""
     if found != own:
         says, has = str(found.get("fingerprint"))[:12], own["fingerprint"][:12]
-        raise InputError(path, f"fingerprint {says}, its content has {has}: it was changed", remedy)
+        raise InputError(path, f"fingerprint {says}, its content has {has}: it was changed")
 
 
 def _flat(error: BaseException) -> str:

@@ -82,7 +82,7 @@ def _onnx_model(predictor: Predictor) -> Any:
         del node.metadata_props[:]
     facts = {
         "cell": predictor.name,
-        "fingerprint": predictor.facts.fingerprint,
+        "fingerprint": predictor.record.fingerprint,
         "weights": predictor.weights,
         "class_names": json.dumps(predictor.class_names),
         "image_shape": json.dumps(predictor.image_shape),

@@ -4,113 +4,71 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from longtail.config.benchmarks import Frozen
 from longtail.errors import InputError, one_line
 from longtail.methods import build_method
 from longtail.networks import NETWORKS, build_network
 from longtail.networks.heads import WithHead
-from longtail.networks.weights import REMEDY, load_weights
+from longtail.networks.weights import load_weights
 from longtail.planning.plans import represented
 from longtail.running.cell_folders import WEIGHTS_FILES, read_cell
+from longtail.running.cell_record import CellRecord
 from longtail.training.method import Method, Task
 from longtail.training.trainer import predict
 
 Weights = Literal["last", "selected"]
-Side = Annotated[int, Field(ge=1, le=4096)]
-"""Of an image, in pixels."""
 
 
-class Facts(Frozen):
-    """What `cell.json` must say for its model to be made again; it says more."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    fingerprint: str
-    benchmark: str
-    imbalance: float
-    method: str
-    head: str | None
-    seed: int
-    settings: dict[str, Any]
-    """Of the head, where there is one."""
-    network: str
-    counts: list[Annotated[int, Field(ge=1)]] = Field(min_length=2)
-    class_names: list[str]
-    image_shape: tuple[Side, Side, Literal[1, 3]]
-    """(H, W, channels)."""
-    mean: list[float]
-    std: list[Annotated[float, Field(gt=0)]]
-    iterations: int
-    selected_iteration: int
-    features: str | None = None
-    """The fingerprint of the cell below a head."""
-    cell: str | None = None
-    variant: str | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Facts:
-        if len(self.class_names) != len(self.counts):
-            raise ValueError(f"{len(self.class_names)} class_names for {len(self.counts)} counts")
-        if not len(self.mean) == len(self.std) == self.image_shape[2]:
-            raise ValueError("mean and std are not one number for each channel of image_shape")
-        return self
-
-
-def read_fingerprint_facts(folder: Path) -> Facts:
-    """The facts of the cell in `folder`. Raises InputError."""
-    path = folder / "cell.json"
+def read_record(folder: Path) -> CellRecord:
+    """The record of the cell in `folder`. Raises InputError."""
     if folder.is_file():
         raise InputError(folder, "a file", "a model is the folder of a cell")
-    try:
-        return Facts.model_validate(read_cell(folder))
-    except ValidationError as error:
-        raise InputError(path, one_line(error).removesuffix("; add it"), REMEDY) from None
+    return read_cell(folder)
 
 
-def find_features(folder: Path, facts: Facts) -> Path | None:
+def find_features(folder: Path, record: CellRecord) -> Path | None:
     """The folder of the features below the head in `folder`, None where it is no head.
 
     models/<benchmark>/imb<R>/<variant>-heads/crt-seed1 has it in models/<benchmark>/imb<R>/<variant>/seed1.
     Raises InputError where it is gone, or is another training by now.
     """
-    if facts.features is None:
+    if record.features is None:
         return None
     bundle = folder.resolve().parent
-    below = bundle.parent / represented(bundle.name) / f"seed{facts.seed}"
+    below = bundle.parent / represented(bundle.name) / f"seed{record.seed}"
     if not (below / "cell.json").is_file():
         raise InputError(
             folder,
-            f"a head, and the features below it are gone: {below} is no cell",
-            "`dvc repro` trains it, or copy it there",
+            f"a head without its features: {below} is no cell",
+            "copy that cell there, or train it again",
         )
-    found = read_fingerprint_facts(below).fingerprint
-    if found != facts.features:
+    found = read_record(below).fingerprint
+    if found != record.features:
         raise InputError(
             folder,
-            f"a head on features {facts.features[:12]}, and {below} has {found[:12]}: one of the two was "
-            "trained anew",
-            "`dvc repro` trains the other",
+            f"a head on features {record.features[:12]}, and {below} has {found[:12]}: one of the two was "
+            "trained again",
+            "train the other again",
         )
     return below
 
 
-def _method(folder: Path, facts: Facts) -> Method:
-    task = Task(counts=torch.tensor(facts.counts), seed=facts.seed, imbalance=facts.imbalance)
-    name = facts.head or facts.method
+def _method(folder: Path, record: CellRecord) -> Method:
+    task = Task(counts=torch.tensor(record.counts), seed=record.seed, imbalance=record.imbalance)
+    name = record.head or record.method
     try:
-        return build_method(name, facts.settings, task)
+        return build_method(name, record.settings, task)
     except KeyError:
-        raise InputError(folder / "cell.json", f"method '{name}' is not known", REMEDY) from None
+        raise InputError(folder / "cell.json", f"method '{name}' is not known") from None
     except ValidationError as error:
-        raise InputError(folder / "cell.json", f"settings.{one_line(error)}", REMEDY) from None
+        raise InputError(folder / "cell.json", f"settings.{one_line(error)}") from None
 
 
 def rebuild(folder: Path, weights: Weights, features: Path | None = None) -> nn.Module:
@@ -119,17 +77,17 @@ def rebuild(folder: Path, weights: Weights, features: Path | None = None) -> nn.
     `features` is the folder of the cell below a head (None: it is looked for, see `find_features`). Raises
     InputError.
     """
-    facts = read_fingerprint_facts(folder)
-    if facts.network not in NETWORKS:
-        raise InputError(folder / "cell.json", f"network '{facts.network}' is not known", REMEDY)
-    method = _method(folder, facts)
-    if facts.features is None:
-        model = method.adapt(build_network(facts.network, len(facts.counts), facts.seed))
+    record = read_record(folder)
+    if record.network not in NETWORKS:
+        raise InputError(folder / "cell.json", f"network '{record.network}' is not known")
+    method = _method(folder, record)
+    if record.features is None:
+        model = method.adapt(build_network(record.network, len(record.counts), record.seed))
         load_weights(model, folder / WEIGHTS_FILES[weights])
         return model.eval()
-    below = features or find_features(folder, facts)
+    below = features or find_features(folder, record)
     assert below is not None
-    network = rebuild(below, facts.settings["start"])
+    network = rebuild(below, record.settings["start"])
     model = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
     load_weights(model.head, folder / WEIGHTS_FILES[weights])
     return model.eval()
@@ -157,7 +115,7 @@ class FromPixels(nn.Module):
 class Predictor:
     """A trained cell that takes images."""
 
-    facts: Facts
+    record: CellRecord
     weights: Weights
     model: FromPixels
     device: torch.device
@@ -165,22 +123,22 @@ class Predictor:
     @property
     def name(self) -> str:
         """`imb50-difficulty_net-seed1`; of a training that never got a name, the start of its fingerprint."""
-        return self.facts.cell or self.facts.fingerprint[:12]
+        return self.record.cell or self.record.fingerprint[:12]
 
     @property
     def iteration(self) -> int:
         """That of the weights."""
-        return self.facts.iterations if self.weights == "last" else self.facts.selected_iteration
+        return self.record.iterations if self.weights == "last" else self.record.selected_iteration
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """C names, in the order of the logits."""
-        return tuple(self.facts.class_names)
+        return tuple(self.record.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, channels)."""
-        return self.facts.image_shape
+        return self.record.image_shape
 
     def _logits(self, images: NDArray[np.uint8]) -> Tensor:
         shape = self.image_shape
@@ -207,6 +165,6 @@ def load_predictor(
 
     `weights`: after the last iteration, or those selected on the meta set. `features`: see `rebuild`.
     """
-    facts = read_fingerprint_facts(folder)
-    model = FromPixels(rebuild(folder, weights, features), facts.mean, facts.std).eval()
-    return Predictor(facts, weights, model.to(device), torch.device(device))
+    record = read_record(folder)
+    model = FromPixels(rebuild(folder, weights, features), record.mean, record.std).eval()
+    return Predictor(record, weights, model.to(device), torch.device(device))

@@ -11,7 +11,6 @@ from torch import nn
 
 from longtail.errors import InputError
 
-REMEDY = "`dvc repro` trains it again"
 SHOWN = 200
 """Characters of a reason; that of wrong names lists all of them."""
 
@@ -23,17 +22,17 @@ def load_weights(model: nn.Module, path: Path) -> None:
     or a weight is not finite.
     """
     if not path.is_file():
-        raise InputError(path, "no such file", REMEDY)
+        raise InputError(path, "no such file")
     try:
         state = load_file(path)
         model.load_state_dict(state)
     except (SafetensorError, OSError) as error:
-        raise InputError(path, f"truncated, or no safetensors ({_short(error)})", REMEDY) from None
+        raise InputError(path, f"truncated, or no safetensors ({_short(error)})") from None
     except RuntimeError as error:  # names or shapes that are not those of this network
-        raise InputError(path, f"weights of another network ({_short(error)})", REMEDY) from None
+        raise InputError(path, f"weights of another network ({_short(error)})") from None
     wrong = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if wrong:
-        raise InputError(path, f"{wrong[0]} is not finite, as {len(wrong)} of {len(state)}", REMEDY)
+        raise InputError(path, f"{wrong[0]} is not finite, as {len(wrong)} of {len(state)}")
 
 
 def _short(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from longtail.pipeline import console, paths
 from longtail.pipeline.devices import check_device, choose_device, decoder_count, worker_count
 from longtail.pipeline.finished import check_finished, fail_head, meta_accuracy, publish
 from longtail.pipeline.inputs import find_weights, make_job, read_inputs
+from longtail.pipeline.remedies import remedies
 from longtail.planning.fingerprints import fingerprint
 from longtail.planning.plans import BundlePlan, Cell, check_code, read_bundle, read_evaluation
 from longtail.running.cell_folders import read_failure
@@ -26,6 +27,7 @@ AHEAD = "LONGTAIL_AHEAD"
 variants at its imbalance. All share one start of torch; their stages find the cells in `work/`."""
 
 
+@remedies()
 def run_bundle(
     stage: str, benchmark: str, imbalance: float, bundle: str, seeds: list[int], device: str, jobs: int
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from longtail.pipeline import console, paths
+from longtail.pipeline.remedies import remedies
 
 
+@remedies()
 def extract_meta(benchmark: str, imbalance: float) -> None:
     """Write data/<benchmark>/imb<R>/meta.parquet. Raises InputError if it shares an image with the others."""
     from longtail.config.params import read_params

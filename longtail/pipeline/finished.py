@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longtail.errors import InputError, and_more
-from longtail.files import move_whole, own_temporary, remove_leftovers, write_json
+from longtail.files import move_whole, own_temporary, remove_leftovers
 from longtail.pipeline import console, paths
+from longtail.pipeline.remedies import remedies
 from longtail.planning.fingerprints import differences, recipe
 from longtail.running.cell_folders import (
     FAILED,
@@ -18,6 +19,7 @@ from longtail.running.cell_folders import (
     read_cell,
     read_failure,
     read_fingerprint_facts,
+    write_cell_record,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def check_finished(stage: str, job: Job, inputs: CellInputs) -> None:
         console.say(stage, f"warning: {folder}: {', '.join(broken)} damaged; training the cell again")
         shutil.rmtree(folder)
         return
-    found = failure.fingerprint if failure else read_cell(folder).get("fingerprint")
+    found = failure.fingerprint if failure else read_cell(folder).fingerprint
     if found != job.fingerprint:
         why = differences_line(folder, job.facts(inputs))
         raise InputError(
@@ -93,11 +95,12 @@ def publish(plan: BundlePlan, cell: Cell, finished: Path) -> None:
     if failure is not None:
         failure.write(partial, **names)
     else:
-        write_json(partial / "cell.json", {**read_cell(finished), **names})
+        write_cell_record(partial, read_cell(finished).model_copy(update=names))
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 
 
+@remedies("run `dvc repro`")
 def publish_and_report(plan: BundlePlan, cell: Cell, finished: Path, groups: ShotGroupsPlan) -> None:
     """`publish`, and write the report of the cell."""
     from longtail.pipeline.evaluate import write_report

@@ -100,7 +100,7 @@ def make_job(step: PlannedTraining, inputs: CellInputs, weights: Path | None = N
         below = cell.below
         features = paths.model(plan.benchmark, plan.imbalance, below.bundle, below.member)
         failure = read_failure(features)
-        found = failure.fingerprint if failure else read_cell(features).get("fingerprint")
+        found = failure.fingerprint if failure else read_cell(features).fingerprint
         if found != fingerprint(plan, below, inputs.fingerprints):
             why = differences_line(features, fingerprint_facts(plan, below, inputs.fingerprints))
             raise InputError(

@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from longtail.pipeline import console, paths
+from longtail.pipeline.remedies import remedies
 
 
+@remedies("run `dvc repro`")
 def plot(benchmark: str, incomplete: bool = False, results: Path = Path()) -> None:
     """Write figures and curves.csv into `results`/reports/<benchmark>. Raises InputError.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from longtail.pipeline import console, paths
+from longtail.pipeline.remedies import remedies
 
 
+@remedies()
 def subsample(benchmark: str, imbalance: float) -> None:
     """Write data/<benchmark>/imb<R>/train.parquet. Raises InputError if a class has too few images."""
     from longtail.config.params import read_params

@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from longtail.pipeline import console, paths
+from longtail.pipeline.remedies import remedies
 
 
+@remedies("run `dvc repro`")
 def tabulate(benchmark: str, incomplete: bool = False, results: Path = Path()) -> None:
     """Write the tables and metrics.json into `results`/reports/<benchmark>. Raises InputError.
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from longtail.pipeline import console, paths
+from longtail.pipeline.remedies import remedies
 from longtail.pipeline.revision import code_tags
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def log_missing(tracker: Tracker, pages: dict[str, Page], logged: Logged) -> Non
             progress.reach(finished)
 
 
+@remedies("run `dvc repro`")
 def track(benchmark: str) -> None:
     """Log every table's rows, with curves and per-class reports, to MLflow, unless they are there already."""
     from longtail.config.layouts import read_layouts

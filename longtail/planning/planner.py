@@ -126,7 +126,7 @@ def plan_evaluations(
 
 
 def plan_tables(benchmark: Benchmark, params: Params, bundles: Sequence[BundlePlan]) -> TablesPlan:
-    """What tables, figures and MLflow show: the cells of `bundles`."""
+    """What tables and figures show: the cells of `bundles`."""
     schedule, own = params.schedule, benchmark.represent
     length, full = schedule.length or own.iterations, scaled(own, schedule.fraction)
     return TablesPlan(

@@ -187,7 +187,7 @@ class EvaluationPlan(Frozen):
 
 
 class TablesPlan(Frozen):
-    """The cells that tables, figures and MLflow are made of."""
+    """The cells that tables and figures are made of."""
 
     benchmark: str
     imbalances: list[float] = Field(min_length=1)
@@ -224,30 +224,28 @@ def write_plan(path: Path, plan: Frozen) -> None:
 
 
 def _read(path: Path, model: type[Frozen]) -> Any:
-    remedy = "`dvc repro plan` makes it anew"
     try:
-        return model.model_validate(read_object(path, remedy, missing="no such plan"))
+        return model.model_validate(read_object(path, missing="no such plan"))
     except ValidationError as error:
-        raise InputError(path, one_line(error), remedy) from None
+        raise InputError(path, one_line(error)) from None
 
 
 def read_bundle(path: Path) -> BundlePlan:
     """Read a bundle's plan, which has the name of its file. Raises InputError."""
     plan: BundlePlan = _read(path, BundlePlan)
-    remedy = "`dvc repro plan` makes it anew"
     if (f"imb{plan.imbalance:g}", f"{plan.bundle}.json") != path.parts[-2:]:
-        raise InputError(path, f"the plan of {plan.bundle} at imbalance {plan.imbalance:g}", remedy)
+        raise InputError(path, f"the plan of {plan.bundle} at imbalance {plan.imbalance:g}")
     if plan.network not in NETWORKS:
         known = ", ".join(NETWORKS)
-        raise InputError(path, f"network {found_value(plan.network)} is not known (valid: {known})", remedy)
+        raise InputError(path, f"network {found_value(plan.network)} is not known (valid: {known})")
     heads = {name: head.settings for name, head in plan.heads.items()}
     for name, settings in {plan.method: plan.settings, **heads}.items():
         if name not in METHODS:
-            raise InputError(path, f"method '{name}' is not known", remedy)
+            raise InputError(path, f"method '{name}' is not known")
         try:
             METHODS[name].settings.model_validate(settings)
         except ValidationError as error:
-            raise InputError(path, f"{name}: {one_line(error)}", remedy) from None
+            raise InputError(path, f"{name}: {one_line(error)}") from None
     return plan
 
 
@@ -260,10 +258,10 @@ def check_code(path: Path, planned: Mapping[str, str]) -> None:
     """Raise InputError unless the code is that for which the plan at `path` was made."""
     gone = [name for name in planned if not (LIBRARY / name).is_file()]
     if gone:
-        raise InputError(path, f"there is no longtail/{gone[0]} any more", "`dvc repro plan` takes it in")
+        raise InputError(path, f"there is no longtail/{gone[0]} any more")
     for name, digest in code_digests(planned).items():
         if digest != planned[name]:
-            raise InputError(path, f"longtail/{name} has changed since", "`dvc repro plan` takes it in")
+            raise InputError(path, f"longtail/{name} has changed since")
 
 
 def read_tables_plan(path: Path) -> TablesPlan:

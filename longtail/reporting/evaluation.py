@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
     from longtail.planning.plans import Cell, ShotGroupsPlan
     from longtail.reporting.reports import CellReport, FailedReport
-
-REMEDY = "run `dvc repro`"
+    from longtail.running.cell_record import CellRecord
 
 PREDICTIONS = "predictions.parquet"
 
 
-def read_fingerprint_facts(folder: Path, name: str) -> dict[str, Any]:
-    """The cell.json of the cell called `name`. Raises InputError."""
+def read_record(folder: Path, name: str) -> CellRecord:
+    """The record of the cell called `name`. Raises InputError."""
     from longtail.errors import InputError, found_value
-    from longtail.files import read_object
+    from longtail.running.cell_folders import read_cell
 
-    path = folder / "cell.json"
-    cell = read_object(path, REMEDY, missing="no such file, the cell is not trained")
-    if cell.get("cell") != name:
-        raise InputError(path, f"is of cell {found_value(cell.get('cell'))}, not '{name}'", REMEDY)
-    missing = [key for key in ("counts", "class_names", "fingerprint") if not cell.get(key)]
-    if missing:
-        raise InputError(path, f"no '{missing[0]}' in it", REMEDY)
-    counts, names = cell["counts"], cell["class_names"]
-    if not (isinstance(counts, list) and all(type(n) is int and n > 0 for n in counts)):
-        raise InputError(path, f"counts {found_value(counts)}, no images of each class", REMEDY)
-    if not isinstance(names, list) or len(names) != len(counts):
-        raise InputError(path, f"class_names are not {len(counts)}, as counts are", REMEDY)
-    if not isinstance(cell["fingerprint"], str):
-        raise InputError(path, f"fingerprint {found_value(cell['fingerprint'])}", REMEDY)
-    return cell
+    record = read_cell(folder)
+    if record.cell != name:
+        raise InputError(folder / "cell.json", f"is of cell {found_value(record.cell)}, not '{name}'")
+    return record
 
 
 def read_predictions(
@@ -57,24 +45,23 @@ def read_predictions(
     from longtail.reporting.accuracy import check_predictions
 
     if not path.is_file():
-        raise InputError(path, "no such file, the test images are not predicted", REMEDY)
+        raise InputError(path, "no such file, the test images are not predicted")
     try:
         table = pq.ParquetFile(path).read()
         found = json.loads(table.schema.metadata[b"longtail"])["fingerprint"]
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
-        raise InputError(path, "truncated or not a file of predictions", REMEDY) from None
+        raise InputError(path, "truncated or not a file of predictions") from None
     if found != fingerprint:
-        raise InputError(path, f"of training {found[:12]}, its cell.json says {fingerprint[:12]}", REMEDY)
+        raise InputError(path, f"of training {found[:12]}, its cell.json says {fingerprint[:12]}")
     missing = {"hash", "label", "logits", "logits_selected"} - set(table.column_names)
     if missing:
-        raise InputError(path, f"no column '{min(missing)}'", REMEDY)
+        raise InputError(path, f"no column '{min(missing)}'")
     predicted = set_digest(str(content) for content in table["hash"].to_pylist())
     if predicted != images:
         raise InputError(
             path,
             f"of images {predicted[:12]}, its cell.json proves that the training never saw the test set "
             f"{images[:12]}",
-            REMEDY,
         )
     logits = {}
     try:
@@ -92,18 +79,17 @@ def read_predictions(
             check_predictions(logits[name], labels)
     except (ValueError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise InputError(path, reason, f"{REMEDY}, or mend the training that left this") from None
+        raise InputError(path, reason) from None
     return labels, logits
 
 
-def check_unchanged(folder: Path, cell: dict[str, Any]) -> None:
+def check_unchanged(folder: Path, record: CellRecord) -> None:
     """Raise InputError unless the predictions in `folder` are, to the byte, those that the training left."""
     from longtail.errors import InputError
     from longtail.running.cell_folders import sums
 
-    expected = cell["files"].get(PREDICTIONS) if isinstance(cell.get("files"), dict) else None
-    if sums(folder, [PREDICTIONS]).get(PREDICTIONS) != expected:
-        raise InputError(folder / PREDICTIONS, "changed since its training wrote it (sha256)", REMEDY)
+    if sums(folder, [PREDICTIONS]).get(PREDICTIONS) != record.files.get(PREDICTIONS):
+        raise InputError(folder / PREDICTIONS, "changed since its training wrote it (sha256)")
 
 
 def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
@@ -128,11 +114,11 @@ def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
             **{name: getattr(cell, name) for name in ("benchmark", "imbalance", "head", "seed")},
         )
     except ValidationError as error:
-        raise InputError(path, one_line(error), REMEDY) from None
+        raise InputError(path, one_line(error)) from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise InputError(path, "damaged", REMEDY) from None
+        raise InputError(path, "damaged") from None
     if report.cell != cell.name:
-        raise InputError(path, f"is of cell '{report.cell}', not '{cell.name}'", REMEDY)
+        raise InputError(path, f"is of cell '{report.cell}', not '{cell.name}'")
     return report
 
 
@@ -153,23 +139,14 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
         group_accuracy,
         shot_groups,
     )
-    from longtail.reporting.reports import CellReport, DisjointSets, Scores, ShotGroups
+    from longtail.reporting.reports import CellReport, Scores, ShotGroups
 
-    cell = read_fingerprint_facts(folder, name)
-    scored = {*Scores.model_fields, "groups", "selected"}
-    copied = [field for field in CellReport.model_fields if field not in scored]
-    missing = [field for field in copied if field not in cell]
-    if missing:
-        raise InputError(folder / "cell.json", f"no '{missing[0]}' in it", REMEDY)
-    try:
-        proof = DisjointSets.model_validate(cell["disjoint"])
-    except ValidationError as error:
-        raise InputError(folder / "cell.json", f"disjoint.{one_line(error)}", REMEDY) from None
+    record = read_record(folder, name)
     labels, logits = read_predictions(
-        folder / PREDICTIONS, len(cell["counts"]), cell["fingerprint"], proof.test.sha256
+        folder / PREDICTIONS, len(record.counts), record.fingerprint, record.disjoint.test.sha256
     )
-    check_unchanged(folder, cell)  # last, for the others say more
-    members = shot_groups(cell["counts"], groups.thresholds, groups.convention)
+    check_unchanged(folder, record)  # last, for the others say more
+    members = shot_groups(record.counts, groups.thresholds, groups.convention)
 
     def scores(column: str) -> Scores:
         accuracies = class_accuracy(logits[column], labels)
@@ -179,12 +156,13 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
             ece=expected_calibration_error(logits[column], labels),
         )
 
+    copied = set(CellReport.model_fields) - {*Scores.model_fields, "groups", "selected"}
     try:
         return CellReport(
-            **{field: cell[field] for field in copied},
+            **record.model_dump(include=copied),
             **scores("logits").model_dump(),
             selected=scores("logits_selected"),
             groups=ShotGroups(**groups.model_dump(), members=members),
         )
     except ValidationError as error:
-        raise InputError(folder / "cell.json", one_line(error), REMEDY) from None
+        raise InputError(folder / "cell.json", one_line(error)) from None

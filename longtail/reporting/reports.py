@@ -15,6 +15,7 @@ from longtail.errors import InputError, found_value, one_line
 from longtail.files import read_object
 from longtail.planning.plans import ShotGroupsPlan, TablesPlan
 from longtail.running.cell_folders import FAILED
+from longtail.running.cell_record import DisjointSets
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -31,23 +32,6 @@ class Scores(Frozen):
     accuracy: dict[str, Percent | None] = Field(min_length=4)
     per_class: list[Percent | None]
     ece: Percent
-
-
-class SetDigest(Frozen):
-    """How many images, and the sha256 of their content hashes (sorted, one a line)."""
-
-    images: int = Field(ge=1)
-    sha256: str
-
-
-class DisjointSets(Frozen):
-    """The proof that a training made before its first step; see `longtail.data.manifests.disjoint_proof`."""
-
-    train: SetDigest
-    meta: SetDigest
-    test: SetDigest
-    shared: int = Field(ge=0)
-    """Training or meta images that are test images too: none unless `duplicates: keep` asked for them."""
 
 
 class CellReport(Scores):
@@ -101,25 +85,25 @@ def read_report(path: Path) -> CellReport | FailedReport:
     """Read one report. Raises InputError."""
     missing = "no such report, but the plan names it"
     try:
-        found = read_object(path, "run `dvc repro`", missing)
+        found = read_object(path, missing)
         return (FailedReport if "failed" in found else CellReport).model_validate(found)
     except ValidationError as error:
-        raise InputError(path, one_line(error), "run `dvc repro`") from None
+        raise InputError(path, one_line(error)) from None
 
 
 def check_settings(path: Path, report: CellReport) -> None:
     """Raise InputError unless the settings of `report`, read from `path`, are those of a method."""
     name = report.head or report.method
     if name not in METHODS:
-        raise InputError(path, f"method {found_value(name)} is not known", "run `dvc repro`")
+        raise InputError(path, f"method {found_value(name)} is not known")
     known = METHODS[name].settings
     missing = {info.alias or field for field, info in known.model_fields.items()} - set(report.settings)
     if missing:
-        raise InputError(path, f"settings of {name}: no '{min(missing)}' in them", "run `dvc repro`")
+        raise InputError(path, f"settings of {name}: no '{min(missing)}' in them")
     try:
         known.model_validate(report.settings)
     except ValidationError as error:
-        raise InputError(path, f"settings of {name}: {one_line(error)}", "run `dvc repro`") from None
+        raise InputError(path, f"settings of {name}: {one_line(error)}") from None
 
 
 LISTED = 10
@@ -157,7 +141,7 @@ def read_reports(
             report = read_report(path)
             found = (report.benchmark, report.imbalance, report.variant, report.head, report.seed)
             if found != (plan.benchmark, bundle.imbalance, bundle.variant, member.head, member.seed):
-                raise InputError(path, f"is of cell '{report.cell}', not the planned one", "run `dvc repro`")
+                raise InputError(path, f"is of cell '{report.cell}', not the planned one")
             if report.recipe != member.recipe:
                 unplanned.append(path)
                 continue
@@ -173,13 +157,12 @@ def read_reports(
                     path,
                     f"shot groups by '{report.groups.convention}' (many > {report.groups.many_above:g}, "
                     f"few {report.groups.few_below:g}), not as planned",
-                    "run `dvc repro`",
                 )
             reports.append(report)
     if unplanned and not partial:
-        raise InputError(listed(unplanned), "of other settings or code than planned", "run `dvc repro`")
+        raise InputError(listed(unplanned), "of other settings or code than planned")
     if stale:
-        raise InputError(listed(stale), "of another training than the model of that name", "run `dvc repro`")
+        raise InputError(listed(stale), "of another training than the model of that name")
     for imbalance in plan.imbalances:
         check_images([report for report in reports if report.imbalance == imbalance])
     return reports, failures
@@ -198,7 +181,6 @@ def check_images(reports: Sequence[CellReport]) -> None:
             f"reports of {listed(others)}",
             f"{len(found)} different training sets at imbalance {reports[0].imbalance:g}, these cells "
             "learned from other images than the rest",
-            "run `dvc repro`",
         )
 
 
@@ -208,6 +190,6 @@ def read_fingerprint(folder: Path) -> str | None:
     if path is None:
         return None
     try:
-        return str(read_object(path, "run `dvc repro`")["fingerprint"])
+        return str(read_object(path)["fingerprint"])
     except KeyError:
-        raise InputError(path, "damaged, no fingerprint in it", "run `dvc repro`") from None
+        raise InputError(path, "damaged, no fingerprint in it") from None

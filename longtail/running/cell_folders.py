@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from longtail.errors import InputError
+from pydantic import ValidationError
+
+from longtail.errors import InputError, one_line
 from longtail.files import read_object, write_json
+from longtail.running.cell_record import CellRecord
 
 WEIGHTS_FILES = {"last": "weights.safetensors", "selected": "selected.safetensors"}
 """The file of each set of weights in the folder of a cell."""
@@ -42,19 +45,18 @@ def read_failure(directory: Path) -> Failure | None:
     path = directory / FAILED
     if not path.is_file():
         return None
-    remedy = "delete its folder, then the cell is trained again"
-    found = read_object(path, remedy)
+    found = read_object(path)
     try:
         texts = {name: str(found[name]) for name in ("fingerprint", "reason", "network")}
         return Failure(iteration=int(found["iteration"]), **texts)
     except (ValueError, KeyError, TypeError):
-        raise InputError(path, "damaged", remedy) from None
+        raise InputError(path, "damaged") from None
 
 
 def read_fingerprint_facts(directory: Path) -> dict[str, Any]:
     """What the fingerprint of a cell in its folder is a hash of; empty where nobody kept it."""
     try:
-        return read_object(directory / "fingerprint.json", "")
+        return read_object(directory / "fingerprint.json")
     except InputError:
         return {}
 
@@ -72,15 +74,24 @@ def sums(directory: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
 def damaged(directory: Path) -> list[str]:
     """The files of a finished cell that are not as its training left them."""
     try:
-        expected = read_cell(directory).get("files")
+        expected = read_cell(directory).files
     except InputError:
         return ["cell.json"]
-    if not isinstance(expected, dict):
+    if not expected:
         return ["cell.json"]
     found = sums(directory)
     return [name for name, value in expected.items() if found.get(name) != value]
 
 
-def read_cell(directory: Path) -> dict[str, Any]:
-    """The facts of a finished cell. Raises InputError."""
-    return read_object(directory / "cell.json", "`dvc repro` trains it", missing="no such cell")
+def read_cell(directory: Path) -> CellRecord:
+    """The record of the finished training in `directory`. Raises InputError."""
+    path = directory / "cell.json"
+    try:
+        return CellRecord.model_validate(read_object(path, missing="no such cell"))
+    except ValidationError as error:
+        raise InputError(path, one_line(error).removesuffix("; add it")) from None
+
+
+def write_cell_record(directory: Path, record: CellRecord) -> None:
+    """Write `cell.json` into `directory`."""
+    write_json(directory / "cell.json", record.model_dump(mode="json", exclude_unset=True))

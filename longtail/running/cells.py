@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,8 @@ from longtail.networks import build_network
 from longtail.networks.heads import WithHead
 from longtail.networks.imagenet import load_backbone
 from longtail.networks.weights import load_weights
-from longtail.running.cell_folders import WEIGHTS_FILES, read_cell, sums
+from longtail.running.cell_folders import WEIGHTS_FILES, read_cell, sums, write_cell_record
+from longtail.running.cell_record import CellRecord
 from longtail.running.checkpoints import Checkpoints, SaveRhythm
 from longtail.running.jobs import CellInputs, Job
 from longtail.training.batches import Images, TrainingData
@@ -203,9 +204,7 @@ def write_cell(
     recorded = None if trainer.replays is None else trainer.replays.told
     write_json(directory / "timing.json", {"seconds": trainer.seconds, **rates, "recorded": recorded})
     write_json(directory / "fingerprint.json", job.facts(inputs))
-    write_json(
-        directory / "cell.json", {**_facts(job, inputs, trainer), **metadata, "files": sums(directory)}
-    )
+    write_cell_record(directory, _record(job, inputs, trainer, sums(directory)))
 
 
 def _save_weights(model: nn.Module, path: Path) -> None:
@@ -215,30 +214,31 @@ def _save_weights(model: nn.Module, path: Path) -> None:
         temporary.write_bytes(save(state))  # a full disk is then an OSError
 
 
-def _facts(job: Job, inputs: CellInputs, trainer: Trainer) -> dict[str, Any]:
+def _record(job: Job, inputs: CellInputs, trainer: Trainer, files: dict[str, str]) -> CellRecord:
     plan = job.plan
-    facts: dict[str, Any] = {
-        "benchmark": plan.benchmark,
-        "imbalance": plan.imbalance,
-        "method": plan.method,
-        "head": job.cell.head,
-        "seed": job.cell.seed,
-        "settings": job.settings,
-        "training": job.training.model_dump(mode="json"),
-        "network": plan.network,
-        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "iterations": trainer.iteration,
-        "selected_iteration": trainer.selected_iteration,
-        "counts": inputs.train.counts,
-        "class_names": list(inputs.pool.class_names),
-        "image_shape": list(inputs.pool.image_shape),
-        "mean": list(plan.mean),
-        "std": list(plan.std),
-        "manifests": inputs.fingerprints,
-        "disjoint": inputs.disjoint,
-        "device": job.device,
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
-    }
-    if job.features is not None:
-        facts["features"] = read_cell(job.features)["fingerprint"]
-    return facts
+    below = {} if job.features is None else {"features": read_cell(job.features).fingerprint}
+    return CellRecord(
+        fingerprint=job.fingerprint,
+        benchmark=plan.benchmark,
+        imbalance=plan.imbalance,
+        method=plan.method,
+        head=job.cell.head,
+        seed=job.cell.seed,
+        settings=job.settings,
+        training=job.training,
+        network=plan.network,
+        parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
+        iterations=trainer.iteration,
+        selected_iteration=trainer.selected_iteration,
+        counts=inputs.train.counts,
+        class_names=list(inputs.pool.class_names),
+        image_shape=inputs.pool.image_shape,  # pyright: ignore[reportArgumentType]
+        mean=list(plan.mean),
+        std=list(plan.std),
+        manifests=inputs.fingerprints,
+        disjoint=inputs.disjoint,  # pyright: ignore[reportArgumentType]
+        device=job.device,
+        versions={"torch": torch.__version__, "python": platform.python_version()},
+        files=files,
+        **below,
+    )

@@ -66,22 +66,21 @@ class History:
 
 def read_history(path: Path) -> pa.Table:
     """The history as a table. Raises InputError where it is missing, broken or of another form."""
-    remedy = "train the cell again (`dvc repro represent retrain`)"
     if not path.is_file():
-        raise InputError(path, "no such history", remedy)
+        raise InputError(path, "no such history")
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(path, f"not readable ({' '.join(str(error).split())})", remedy) from None
+        raise InputError(path, f"not readable ({' '.join(str(error).split())})") from None
     if not table.schema.equals(SCHEMA):
-        raise InputError(path, f"has columns {', '.join(table.schema.names)}, not a history's", remedy)
+        raise InputError(path, f"has columns {', '.join(table.schema.names)}, not a history's")
     steps = table["iteration"].to_pylist()
     if not steps or None in steps or any(later <= step for step, later in pairwise(steps)):
-        raise InputError(path, "iterations that are missing or do not rise", remedy)
+        raise InputError(path, "iterations that are missing or do not rise")
     for name in SCALARS:
         wrong = [row for row, value in enumerate(table[name].to_pylist()) if value in (inf, -inf)]
         if wrong:
-            raise InputError(path, f"{name} is infinite in row {wrong[0]}", remedy)
+            raise InputError(path, f"{name} is infinite in row {wrong[0]}")
     return table
 
 
@@ -90,4 +89,4 @@ def read_fingerprint(path: Path, table: pa.Table) -> str:
     try:
         return str(json.loads((table.schema.metadata or {})[b"longtail"])["fingerprint"])
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise InputError(path, "no fingerprint in it", "run `dvc repro`") from None
+        raise InputError(path, "no fingerprint in it") from None

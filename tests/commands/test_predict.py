@@ -112,7 +112,7 @@ BROKEN = {
     "an older cell": (
         PLAIN,
         lambda folder: rewrite(PLAIN / "cell.json", mean="gone"),
-        "mean: missing; `dvc repro`",
+        "mean: missing",
     ),
     "an unknown method": (
         PLAIN,
@@ -132,12 +132,12 @@ BROKEN = {
     "features that are gone": (
         CRT,
         lambda folder: shutil.rmtree(PLAIN),
-        "a head, and the features below it are gone",
+        "a head without its features",
     ),
     "features of another training": (
         CRT,
         lambda folder: rewrite(PLAIN / "cell.json", fingerprint="f" * 64),
-        "has ffffffffffff: one of the two was trained anew",
+        "has ffffffffffff: one of the two was trained again",
     ),
 }
 

@@ -18,9 +18,10 @@ from longtail.pipeline import paths
 from longtail.planning.plans import BundleMembers, Member, ShotGroupsPlan, TablesPlan, write_plan
 from longtail.reporting.intervals import mean_interval
 from longtail.reporting.paper import Comparison, paper_numbers, read_paper_numbers, verdict_notes
-from longtail.reporting.reports import CellReport, DisjointSets, Scores, SetDigest, ShotGroups
+from longtail.reporting.reports import CellReport, Scores, ShotGroups
 from longtail.reporting.table_text import headline, markdown
 from longtail.reporting.tables import SPLITS, Table, fill, long_csv, metrics
+from longtail.running.cell_record import DisjointSets, SetDigest
 from tests.support import report_fixtures as fixtures
 
 LAYOUTS = {layout.number: layout for layout in read_layouts().tables}

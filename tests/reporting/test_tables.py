@@ -224,6 +224,6 @@ def test_model_path_is_asked_for_every_planned_cell(study, tmp_path):
     plan, _ = study
     asked = []
     report_path = partial(paths.cell_report, fixtures.BENCHMARK)
-    with pytest.raises(InputError, match="no such report, but the plan names it; run `dvc repro`"):
+    with pytest.raises(InputError, match="no such report, but the plan names it"):
         read_reports(plan, lambda *cell: asked.append(cell) or tmp_path / report_path(*cell), report_path)
     assert asked == [(50, plan.bundles[0].bundle, "seed1")]

@@ -86,12 +86,12 @@ def test_a_cell_says_what_it_was_trained_on_and_with(features: Path) -> None:
     facts, job = read_cell(features), job_of("difficulty_net")
     three = inputs()
     manifests = {name: getattr(three, name).fingerprint for name in ("train", "meta", "pool")}
-    assert facts["manifests"] == three.fingerprints == manifests
+    assert facts.manifests == three.fingerprints == manifests
     assert len(set(manifests.values())) == 3
-    assert (facts["counts"], facts["class_names"]) == (COUNTS, list("abcdefghij"))
-    assert (facts["fingerprint"], facts["settings"]) == (job.fingerprint, job.settings)
-    assert facts["iterations"] == job.training.iterations
-    assert facts["training"] == job.training.model_dump(mode="json")
+    assert (facts.counts, facts.class_names) == (COUNTS, list("abcdefghij"))
+    assert (facts.fingerprint, facts.settings) == (job.fingerprint, job.settings)
+    assert facts.iterations == job.training.iterations
+    assert facts.training == job.training
 
 
 @pytest.mark.parametrize("head", [None, "crt", "lws", "las"])
@@ -191,8 +191,8 @@ def test_a_head_starts_from_the_weights_that_its_settings_name(features: Path, t
     train_cell(job, inputs(), tmp_path / "lws")
     assert set(load_file(tmp_path / "lws" / WEIGHTS[0])) == {"weight", "bias", "scale"}
     facts = read_cell(tmp_path / "lws")
-    assert facts["features"] == read_cell(features)["fingerprint"]
-    assert facts["fingerprint"] == job.fingerprint
+    assert facts.features == read_cell(features).fingerprint
+    assert facts.fingerprint == job.fingerprint
 
 
 def test_a_cell_that_is_missing_or_damaged_gets_one_line(tmp_path: Path) -> None:

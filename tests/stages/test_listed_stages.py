@@ -126,8 +126,8 @@ def test_table_2_has_both_networks_beside_the_papers_numbers(
     cell = read_cell(
         root / "models/imagenet-lt" / f"imb{IMBALANCE}" / "resnet50-difficulty_net-heads/las-seed1"
     )
-    assert cell["cell"] == f"imb{IMBALANCE}-resnet50-difficulty_net-las-seed1"
-    assert (cell["settings"]["smoothing_head"], cell["training"]["sampler"]) == (0.3, "class_aware_short")
+    assert cell.cell == f"imb{IMBALANCE}-resnet50-difficulty_net-las-seed1"
+    assert (cell.settings["smoothing_head"], cell.training.sampler) == (0.3, "class_aware_short")
 
 
 def test_a_training_says_whether_it_waits_for_images(imagenet: tuple[Path, dict[str, Result]]) -> None:
@@ -226,8 +226,8 @@ def test_places_lt_starts_from_a_backbone_that_moves_slowly_or_not_at_all(
     assert "Ours + LAS" in table
     assert "copied in the paper, not run here" in (root / "reports/places-lt/table3.csv").read_text()
     # a head keeps what it stands on
-    below = read_cell(place / "difficulty_net/seed1")["fingerprint"]
-    assert read_cell(place / "difficulty_net-heads/las-seed1")["features"] == below
+    below = read_cell(place / "difficulty_net/seed1").fingerprint
+    assert read_cell(place / "difficulty_net-heads/las-seed1").features == below
     # other weights are another training
     backbone_copy = root / "other.pth"
     torch.save({name: value + 1 for name, value in start.items() if value.is_floating_point()}, backbone_copy)

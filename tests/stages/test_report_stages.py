@@ -133,14 +133,17 @@ BREAKS = {
     "short logits": (short_logits, "9 logits for an image"),
     "diverged": (diverged, "row 499 are not finite"),
     "no column": (no_logits, "no column 'logits'"),
-    "no cell": (lambda f: (f / MODEL / "cell.json").unlink(), "cell.json: no such file"),
+    "no cell": (lambda f: (f / MODEL / "cell.json").unlink(), "cell.json: no such cell"),
     "damaged cell": (lambda f: (f / MODEL / "cell.json").write_text("{"), "damaged"),
     "other cell": (
         lambda f: change_json(f / MODEL / "cell.json", cell="imb50-other-seed1"),
         "imb50-other-seed1",
     ),
     "other training": (lambda f: change_json(f / MODEL / "cell.json", fingerprint="ab" * 32), "of training"),
-    "no counts": (lambda f: (f / MODEL / "cell.json").write_text(json.dumps({"cell": CELL})), "no '"),
+    "no counts": (
+        lambda f: (f / MODEL / "cell.json").write_text(json.dumps({"cell": CELL})),
+        "fingerprint: missing",
+    ),
     "text for iterations": (lambda f: change_json(f / MODEL / "cell.json", iterations="x"), "iterations"),
     "no plan": (
         lambda f: (f / paths.evaluation_plan(fixtures.BENCHMARK, 50)).unlink(),

@@ -66,7 +66,7 @@ def test_a_finished_cell_that_was_damaged_is_named_and_trained_anew(
     path.write_bytes(path.read_bytes()[:-7])
     done = stage(folder, "stages.represent", "50", "cross_entropy")
     assert done.returncode == 0, done.stderr
-    assert f"{name} damaged; the cell is trained anew" in done.stdout
+    assert f"{name} damaged; training the cell again" in done.stdout
     assert "1 cell trained, 1 taken from work/" in done.stdout
     before, after = (
         {key: value for key, value in contents(root / MODELS).items() if not key.endswith("timing.json")}
@@ -179,7 +179,7 @@ WRONG = {
         spoil_features,
         "seed1: of another training (training.iterations ",
     ),
-    "no features": (RETRAIN, lambda folder: shutil.rmtree(folder / MODELS), "no such cell; `dvc repro`"),
+    "no features": (RETRAIN, lambda folder: shutil.rmtree(folder / MODELS), "no such cell; run `dvc repro`"),
 }
 
 

@@ -12,9 +12,8 @@ from longtail.config.presets import VARIANTS
 from longtail.data.manifests import draw_meta, draw_train
 from longtail.data.pools import draw_pool
 from longtail.data.sources import SOURCES, Source
-from longtail.files import write_json
 from longtail.planning.plans import BundlePlan, Cell, Head
-from longtail.running.cell_folders import read_cell
+from longtail.running.cell_folders import read_cell, write_cell_record
 from longtail.running.cells import train_cell
 from longtail.running.jobs import CellInputs, Job
 
@@ -73,5 +72,5 @@ def train(
     folder = models / plan.bundle / cell.member
     features = models / variant / "seed1" if head else None
     train_cell(Job(plan, cell, f"{cell.name:_<64}", features=features), inputs(), folder)
-    write_json(folder / "cell.json", {**read_cell(folder), "cell": cell.name, "variant": variant})
+    write_cell_record(folder, read_cell(folder).model_copy(update={"cell": cell.name, "variant": variant}))
     return folder

@@ -40,9 +40,7 @@ def read_course(path: Path, report: CellReport) -> Course:
     table = read_history(path)
     found = read_fingerprint(path, table)
     if found != report.fingerprint:
-        raise InputError(
-            path, f"of training {found[:12]}, its report says {report.fingerprint[:12]}", "run `dvc repro`"
-        )
+        raise InputError(path, f"of training {found[:12]}, its report says {report.fingerprint[:12]}")
     try:
         return Course(
             report=report,
@@ -51,7 +49,7 @@ def read_course(path: Path, report: CellReport) -> Course:
             per_class={name: matrix(table[name].to_pylist(), len(report.counts)) for name in PER_CLASS},
         )
     except (ValueError, TypeError) as error:
-        raise InputError(path, " ".join(str(error).split()), "run `dvc repro`") from None
+        raise InputError(path, " ".join(str(error).split())) from None
 
 
 def matrix(rows: Sequence[Sequence[float] | None], classes: int) -> Array:
@@ -89,7 +87,7 @@ class Study:
         found = [self.courses[report.cell] for report in select(self.reports, row, chosen, network)]
         if len({tuple(course.iteration) for course in found}) > 1:
             name = f"{row.variant} at imbalance {chosen:g}"
-            raise InputError(f"histories of {name}", "its seeds have different epochs", "run `dvc repro`")
+            raise InputError(f"histories of {name}", "its seeds have different epochs")
         return found
 
 

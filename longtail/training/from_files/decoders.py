@@ -28,7 +28,7 @@ CHUNK = 16
 WATCH = 2.0
 """Seconds between two looks at whether the training is still there."""
 
-REMEDY = "`python -m stages.prepare --verify` reads all images"
+REMEDY = "check all images with `prepare --verify`"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def decoded(order: Order) -> tuple[NDArray[np.uint8], float]:
         except OSError as error:
             raise InputError(file, error.strerror, REMEDY) from None
         if hashlib.sha256(found).hexdigest() != content:
-            raise InputError(file, "changed since the pool was made", "`dvc repro prepare` takes it in")
+            raise InputError(file, "changed since the pool was made", "run `prepare` again")
         image = decode(file, "RGB", found)
         if order.augment is None or order.draws is None:
             image = photographs.centre(image, order.side)
