@@ -187,9 +187,9 @@ def test_shared_images_are_counted_and_shown() -> None:
     check_disjoint(one, two, three)
     with pytest.raises(InputError, match=r"training and meta set: 1 images .*: 000000000000"):
         check_disjoint(one, np.append(two, one[0]), three)
-    with pytest.raises(InputError, match="training and test set have 2 images"):
+    with pytest.raises(InputError, match="training and test set: 2 images"):
         check_disjoint(one, two, np.append(three, one))
-    with pytest.raises(InputError, match="meta and test set have 1 images"):
+    with pytest.raises(InputError, match="meta and test set: 1 images"):
         check_disjoint(one, two, np.append(three, two[1]))
 
 
@@ -198,9 +198,9 @@ def test_only_duplicates_that_were_kept_may_be_in_the_test_set() -> None:
     check_disjoint(one, two, three, [one[0], two[1]])
     with pytest.raises(InputError, match="training and test set: 1 images"):
         check_disjoint(one, two, three, [two[1]])
-    with pytest.raises(InputError, match="meta and test set have 1 images"):
+    with pytest.raises(InputError, match="meta and test set: 1 images"):
         check_disjoint(one, two, three, [one[0]])
-    with pytest.raises(InputError, match="training and meta set have 1 images"):
+    with pytest.raises(InputError, match="training and meta set: 1 images"):
         check_disjoint(one, np.append(two, one[0]), three, [one[0], two[1]])
 
 
