@@ -28,7 +28,7 @@ from longtail.running.process import keep_freed_memory
 from longtail.training.batches import TrainingData
 from longtail.training.graphs import Record, Replays, cuda_recorder, own_stream
 from longtail.training.method import Task
-from longtail.training.precision import PRECISIONS, products, rounded
+from longtail.training.precision import PRECISIONS, matmul_precision, with_precision
 from longtail.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,7 +51,7 @@ def trainer(method: str, device: torch.device, batch: int, precision: str, recor
     train = made_up(counts, 1, device)
     meta = made_up([CIFAR100_LT.meta_per_class] * classes, 2, device)
     data = TrainingData(train, meta, training, chosen, seed=1)
-    network = rounded(build_network("resnet32", classes, seed=1).to(device), precision, device)
+    network = with_precision(build_network("resnet32", classes, seed=1).to(device), precision, device)
     made = Trainer(network, chosen, data, training, classes)
     made.replays = None if record is None else Replays(made._iterate, record)
     return made
@@ -115,7 +115,7 @@ def main() -> None:
     torch.set_num_threads(1)
     on_gpu = device.type == "cuda"
     iterations = given.iterations or min(40 if on_gpu else 2, 5120 // given.batch)
-    with products(given.precision), own_stream(device):
+    with matmul_precision(given.precision), own_stream(device):
         records = {"plain": None, "replayed": cuda_recorder()} if on_gpu else {"plain": None}
         trainers = {
             f"{method}, {how}": trainer(method, device, given.batch, given.precision, record)

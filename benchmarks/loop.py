@@ -27,7 +27,7 @@ from longtail.networks import build_network
 from longtail.running.process import keep_freed_memory
 from longtail.training.batches import Images, TrainingData
 from longtail.training.method import Task
-from longtail.training.precision import products
+from longtail.training.precision import matmul_precision
 from longtail.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "loop.md"
@@ -85,7 +85,7 @@ def main() -> None:
     argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
-    with products("float32"):
+    with matmul_precision("float32"):
         total, spent, iterations = one_epoch()
     names = ("forward and backward", "optimiser", "sampling and augmentation")
     rest = total - sum(spent[name] for name in names)

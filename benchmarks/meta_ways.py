@@ -23,7 +23,7 @@ from longtail.methods import build_method
 from longtail.methods.difficulty_net import DifficultyNetMethod
 from longtail.networks import build_network
 from longtail.randomness import generator
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 from longtail.training.optimisers import SGD
 
 CLASSES = 100
@@ -86,7 +86,7 @@ def _own(setting: Setting, method: Method) -> Step:
 
     def step() -> None:
         optimiser.zero_grad()
-        method.backward(model, batch, meta, Moment(0, 12_800, RATE, optimiser))
+        method.backward(model, batch, meta, StepInfo(0, 12_800, RATE, optimiser))
         optimiser.step(RATE)
 
     return step

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from longtail.own_loop import shot_group_accuracy as shot_group_accuracy
     from longtail.training.method import Batch as Batch
     from longtail.training.method import Method as Method
-    from longtail.training.method import Moment as Moment
+    from longtail.training.method import StepInfo as StepInfo
     from longtail.training.samplers import ClassAwareSampler as ClassAwareSampler
     from longtail.training.samplers import ShuffledSampler as ShuffledSampler
     from longtail.training.trainer import class_accuracy as class_accuracy
@@ -30,7 +30,7 @@ _PUBLIC = {
     "meta.difficulty_net": ["DifficultyNet", "class_weights", "driver_loss"],
     "errors": ["InputError"],
     "meta.meta_gradient": ["weight_gradient"],
-    "training.method": ["Batch", "Method", "Moment"],
+    "training.method": ["Batch", "Method", "StepInfo"],
     "own_loop": ["EpochBatches", "make_method", "shot_group_accuracy"],
     "config.presets": ["METHODS"],
     "training.samplers": ["ClassAwareSampler", "ShuffledSampler"],

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longtail.config.benchmarks import ShotThresholds
 from longtail.config.presets import METHODS
-from longtail.config.presets.preset import nearest
+from longtail.config.presets.preset import did_you_mean
 from longtail.errors import InputError
 from longtail.methods import build_method
 from longtail.reporting.accuracy import group_accuracy, shot_groups
@@ -41,7 +41,7 @@ def make_method(
     Raises InputError if a name, count or value is invalid.
     """
     if name not in METHODS:
-        raise InputError(f"method '{name}'", "not known", nearest(name, list(METHODS)))
+        raise InputError(f"method '{name}'", "not known", did_you_mean(name, list(METHODS)))
     preset = METHODS[name]
     preset.check(settings, where=name)
     if lambda_ is not None:

@@ -19,8 +19,8 @@ from longtail import (
     ClassAwareSampler,
     EpochBatches,
     InputError,
-    Moment,
     ShuffledSampler,
+    StepInfo,
     make_method,
     shot_group_accuracy,
 )
@@ -66,7 +66,7 @@ def test_every_method_can_be_made_by_name_for_any_number_of_classes(name: str) -
     method = make_method(name, [50, 7, 1], seed=3)
     assert method.task.classes == 3
     if type(method).backward is longtail.Method.backward:  # only a loss
-        loss = method.batch_loss(torch.zeros(5, 3), torch.tensor([0, 0, 1, 2, 2]), Moment(0, 10, 0.1))
+        loss = method.batch_loss(torch.zeros(5, 3), torch.tensor([0, 0, 1, 2, 2]), StepInfo(0, 10, 0.1))
         assert loss.shape == ()
         assert torch.isfinite(loss)
 
@@ -145,7 +145,7 @@ for name in longtail.__all__:
 model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3))
 draws = [longtail.Batch(torch.randn(6, 4), torch.arange(6) % 3) for _ in range(2)]
 method = longtail.make_method("difficulty_net", [9, 4, 2])
-print(sorted(method.backward(model, *draws, longtail.Moment(0, 10, 0.1))))
+print(sorted(method.backward(model, *draws, longtail.StepInfo(0, 10, 0.1))))
 """
     run = [sys.executable, "-c"]
     done = subprocess.run(

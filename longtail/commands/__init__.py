@@ -27,10 +27,10 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command `cmd_name`. Raises InputError if there is none."""
         if cmd_name not in self.list_commands(ctx):
-            from longtail.config.presets.preset import nearest
+            from longtail.config.presets.preset import did_you_mean
 
             names = self.list_commands(ctx)
-            raise InputError(f"longtail {cmd_name}", "no such command", nearest(cmd_name, names))
+            raise InputError(f"longtail {cmd_name}", "no such command", did_you_mean(cmd_name, names))
         command = typer.Typer(add_completion=False, rich_markup_mode=None)
         command.command(name=cmd_name, epilog=console.EPILOG)(import_module(f"{__name__}.{cmd_name}").main)
         return typer.main.get_command(command)

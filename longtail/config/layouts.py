@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from longtail.config.benchmarks import Frozen
 from longtail.config.presets import VARIANTS
-from longtail.config.presets.preset import nearest
+from longtail.config.presets.preset import did_you_mean
 from longtail.config.yaml_files import read_yaml
 from longtail.errors import InputError, one_line
 
@@ -41,7 +41,7 @@ class Row(Frozen):
         for name, stage in ((self.variant, "represent"), (self.head, "retrain")):
             known = [variant for variant, preset in VARIANTS.items() if preset.stage == stage]
             if name is not None and name not in known:
-                raise ValueError(f"no variant '{name}' in stage {stage}: {nearest(name, known)}")
+                raise ValueError(f"no variant '{name}' in stage {stage}: {did_you_mean(name, known)}")
         if self.variant is None and self.head is not None:
             raise ValueError("a head needs the variant whose features it stands on")
         if self.variant is not None and self.copied:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from longtail.config.benchmarks import BENCHMARKS, OWN, Benchmark, Strict, find_benchmark, scaled
 from longtail.config.presets import METHODS
-from longtail.config.presets.preset import nearest
+from longtail.config.presets.preset import did_you_mean
 from longtail.config.yaml_files import read_yaml
 from longtail.errors import InputError, found_value, one_line
 
@@ -148,7 +148,7 @@ class Params(Strict):
     def _imbalances(cls, chosen: dict[str, list[float]]) -> dict[str, list[float]]:
         for benchmark, values in chosen.items():
             if benchmark not in BENCHMARKS:
-                raise ValueError(f"no benchmark '{benchmark}'; {nearest(benchmark, list(BENCHMARKS))}")
+                raise ValueError(f"no benchmark '{benchmark}'; {did_you_mean(benchmark, list(BENCHMARKS))}")
             for value in values:
                 if not 1 <= value <= 1e6:
                     raise ValueError(f"an imbalance is n_max / n_min, from 1 to 1e6; found {value:g}")
@@ -175,7 +175,7 @@ class Params(Strict):
         }[str(info.field_name)]
         for name, where in values.items():
             if name not in BENCHMARKS:
-                raise ValueError(f"no benchmark '{name}'; {nearest(name, meant)}")
+                raise ValueError(f"no benchmark '{name}'; {did_you_mean(name, meant)}")
             if name not in meant:
                 raise ValueError(f"{name} has none; take it out (those that have: {', '.join(meant)})")
             if not where or not where.isprintable():
@@ -191,7 +191,7 @@ def _check_keys(section: dict[Any, Any], model: type[Strict], where: str) -> Non
     keys = list(model.model_fields)
     for key in section:
         if key not in keys:
-            raise InputError(where, f"unknown key {found_value(str(key))}", nearest(str(key), keys))
+            raise InputError(where, f"unknown key {found_value(str(key))}", did_you_mean(str(key), keys))
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
@@ -211,7 +211,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     keys = [field.alias or name for name, field in Params.model_fields.items() if name != "methods"]
     for key in found:
         if key not in keys and key not in METHODS:
-            known = nearest(str(key), [*keys, *METHODS])
+            known = did_you_mean(str(key), [*keys, *METHODS])
             raise InputError(path, f"unknown key {found_value(str(key))}", known)
     if found.get("own", {}) is None:  # all of it commented out
         del found["own"]

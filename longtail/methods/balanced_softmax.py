@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.training.method import Method, Moment, Task
+from longtail.training.method import Method, StepInfo, Task
 
 
 def balanced_softmax_losses(logits: Tensor, labels: Tensor, log_counts: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class BalancedSoftmax(Method):
         super().__init__(settings, task)
         self.log_counts = log_counts(task)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """Losses [B] of logits [B, C]."""
         return balanced_softmax_losses(logits, labels, self.log_counts.to(logits.dtype))
 

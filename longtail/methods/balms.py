@@ -32,10 +32,10 @@ from longtail.meta.tangents import Forward, call_without_trace
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.networks.heads import WithHead, fresh
 from longtail.randomness import generator, global_draws
-from longtail.training.method import Batch, Moment, Task
+from longtail.training.method import Batch, StepInfo, Task
 from longtail.training.optimisers import Adam
 from longtail.training.samplers import Sampler
-from longtail.training.transfers import sent
+from longtail.training.transfers import to_device
 
 
 def initial_logits(counts: Tensor, kappa: float) -> Tensor:
@@ -74,7 +74,7 @@ class MetaSampler:
 
     def soft(self, iteration: int, labels: Tensor) -> Tensor:
         """s_b [B] of the drawn images, which have `labels` [B], with the graph to u."""
-        _, largest, total = (sent(values, labels.device) for values in self._noise(iteration))
+        _, largest, total = (to_device(values, labels.device) for values in self._noise(iteration))
         log_rho = F.logsigmoid(self.logits)
         own = log_rho[labels] + largest.gather(1, labels[:, None])[:, 0]  # i_b: the largest of its class
         return torch.exp(own - torch.logsumexp(log_rho + total, dim=1))
@@ -108,18 +108,18 @@ class BALMS(BalancedSoftmax):
         return self.draws
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """Steps 2 and 3, and the gradient of step 4; both batches pass the frozen network once."""
         if not self.settings.meta_sampler:
-            return super().backward(model, batch, meta, moment)
+            return super().backward(model, batch, meta, info)
         assert isinstance(model, WithHead)
         assert meta is not None
-        assert moment.optimiser is not None
+        assert info.optimiser is not None
         features, meta_features, head = model.features(batch.images), model.features(meta.images), model.head
 
         def losses_of(logits: Tensor) -> Tensor:
-            return self.sample_losses(logits, batch.labels, moment)
+            return self.sample_losses(logits, batch.labels, info)
 
         def meta_loss(parameters: Mapping[str, Tensor]) -> Tensor:
             return F.cross_entropy(call_without_trace(head, parameters, meta_features), meta.labels)
@@ -127,10 +127,10 @@ class BALMS(BalancedSoftmax):
         forward = Forward(head, features)
         losses = losses_of(forward.logits)
         ones = torch.ones_like(losses)  # the value of every omega_b
-        gain, drift = moment.optimiser.linear_step()
-        step, drift = gain * moment.learning_rate, [own / gain for own in drift]
+        gain, drift = info.optimiser.linear_step()
+        step, drift = gain * info.learning_rate, [own / gain for own in drift]
         ahead = weight_gradient(forward, losses, ones, losses_of, meta_loss, step, drift)
-        soft = self.draws.soft(moment.iteration, batch.labels)
+        soft = self.draws.soft(info.iteration, batch.labels)
         (self.logits.grad,) = torch.autograd.grad(soft, self.logits, ahead.sample_weights.to(soft.dtype))
         self.optimiser.step()
         losses.mean().backward()

@@ -24,7 +24,7 @@ from longtail.config.presets.cb_da import Settings
 from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.methods.class_balanced import effective_number_weights
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 
 if TYPE_CHECKING:
     from longtail.training.image_sets import ImageSet
@@ -48,26 +48,26 @@ class CBDA(Method):
         self.deciding = self.knows_epochs = True
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """Steps 1 and 2, and the gradient of step 3; before `start`, that of plain cross-entropy."""
         if self.deciding:  # at each step, in a loop that never calls `start_epoch`
-            self.adapting = moment.progress >= self.settings.start
+            self.adapting = info.progress >= self.settings.start
             self.deciding = not self.knows_epochs
         if not self.adapting:
-            return super().backward(model, batch, meta, moment)
+            return super().backward(model, batch, meta, info)
         assert meta is not None, "CB-DA needs a meta batch"
         forward = Forward(model, batch.images)
-        losses = self.sample_losses(forward.logits, batch.labels, moment)
+        losses = self.sample_losses(forward.logits, batch.labels, info)
         weights = self.class_weights.to(losses.dtype)[batch.labels]
         ahead = weight_gradient(
             forward,
             losses,
             weights * losses.numel(),  # a sum over the batch, not a mean
-            lambda logits: self.sample_losses(logits, batch.labels, moment),
+            lambda logits: self.sample_losses(logits, batch.labels, info),
             meta_cross_entropy(model, meta.images, meta.labels),
-            moment.learning_rate,
-            rates=moment.rates,
+            info.learning_rate,
+            rates=info.rates,
         )
         gradient = ahead.sample_weights * losses.numel()
         epsilon = -self.settings.epsilon_learning_rate * gradient

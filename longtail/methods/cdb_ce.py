@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longtail.config.presets.cdb_ce import Settings
-from longtail.training.method import Method, Moment, Task
+from longtail.training.method import Method, StepInfo, Task
 
 
 def relative_difficulty(accuracy: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class CDBCE(Method):
         )
         self.refresh(self.accuracy)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """Losses [B] of logits [B, C] and labels [B]."""
         losses = F.cross_entropy(logits, labels, reduction="none")
         return self.class_weights.to(logits.dtype)[labels] * losses

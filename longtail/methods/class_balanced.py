@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from longtail.config.presets.class_balanced import Settings
 from longtail.methods.focal import sigmoid_focal_losses, with_prior_biases
-from longtail.training.method import Method, Moment, Task
+from longtail.training.method import Method, StepInfo, Task
 
 
 def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
@@ -51,7 +51,7 @@ class ClassBalanced(Method):
         """`network`; for losses of sigmoids with other first biases."""
         return network if self.settings.loss == "softmax" else with_prior_biases(network)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """Losses [B] of logits [B, C] and labels [B]."""
         if self.settings.loss == "softmax":
             losses = F.cross_entropy(logits, labels, reduction="none")

@@ -26,7 +26,7 @@ from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
 from longtail.randomness import global_draws
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 from longtail.training.optimisers import Adam
 
 
@@ -52,11 +52,11 @@ class DifficultyNetMethod(Method):
         self.accuracy = torch.zeros(task.classes, device=task.device)
         self.log_counts = log_counts(task)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """L of Eqs. 5, 9 and 11, [B], unweighted."""
         if self.settings.loss == "balanced_softmax":
             return balanced_softmax_losses(logits, labels, self.log_counts.to(logits.dtype))
-        return super().sample_losses(logits, labels, moment)
+        return super().sample_losses(logits, labels, info)
 
     def sample_weights(self, labels: Tensor) -> Tensor:
         """Weights [B] of images with these labels [B], with the graph of theta."""
@@ -64,13 +64,13 @@ class DifficultyNetMethod(Method):
         return own.mean().repeat(own.numel()) if self.settings.weighting == "averaged" else own
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """Steps 1 and 2, and the gradient of step 3."""
         assert meta is not None, "Difficulty-Net needs a meta batch"
         forward = Forward(model, batch.images)
-        losses = self.sample_losses(forward.logits, batch.labels, moment)
-        scalars = self._step_theta(forward, losses, batch, meta, moment)
+        losses = self.sample_losses(forward.logits, batch.labels, info)
+        scalars = self._step_theta(forward, losses, batch, meta, info)
         with torch.no_grad():
             weights = self.sample_weights(batch.labels)
         loss = torch.dot(weights, losses) / losses.numel()
@@ -78,7 +78,7 @@ class DifficultyNetMethod(Method):
         return {"train_loss": loss.detach(), **scalars}
 
     def _step_theta(
-        self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, moment: Moment
+        self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, info: StepInfo
     ) -> dict[str, Tensor]:
         """Eqs. 7-10: one step of Adam on theta."""
         scalars: dict[str, Tensor] = {}
@@ -95,10 +95,10 @@ class DifficultyNetMethod(Method):
                 forward,
                 losses,
                 weights,
-                lambda logits: self.sample_losses(logits, batch.labels, moment),
+                lambda logits: self.sample_losses(logits, batch.labels, info),
                 meta_cross_entropy(forward.model, meta.images, meta.labels),
-                moment.learning_rate,
-                rates=moment.rates,
+                info.learning_rate,
+                rates=info.rates,
             )
             through = torch.autograd.grad(weights, self.theta, grad_outputs=ahead.sample_weights)
             scalars["meta_loss"] = ahead.loss

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from longtail.config.presets.disalign import Settings
 from longtail.networks.heads import FixedClassifier
-from longtail.training.method import Method, Moment, Task
+from longtail.training.method import Method, StepInfo, Task
 
 
 def reweighting(counts: Tensor, rho: float) -> Tensor:
@@ -62,7 +62,7 @@ class DisAlign(Method):
         """Stage 1's classifier, frozen, under alpha, beta and v."""
         return CalibratedClassifier(classifier)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """Losses [B] of logits z' [B, C]."""
         losses = F.cross_entropy(logits, labels, reduction="none")
         return self.class_weights.to(logits.dtype)[labels] * losses

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from longtail.config.presets.dro_lt import Settings
 from longtail.training.image_sets import ImageSet
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 
 
 def robust_loss(
@@ -79,11 +79,11 @@ class DROLT(Method):
         self.centroids = class_centroids(model, train, self.task.classes)
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """The gradient of L; the history has L."""
         features = model.features(batch.images)  # type: ignore[operator]
-        loss = self.batch_loss(model.classifier(features), batch.labels, moment)  # type: ignore[operator]
+        loss = self.batch_loss(model.classifier(features), batch.labels, info)  # type: ignore[operator]
         robust = robust_loss(features, batch.labels, self.centroids, self.radii, self.settings.temperature)
         loss = loss + self.settings.weight * robust
         loss.backward()

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from longtail.config.presets.eql import Settings
 from longtail.randomness import generator
-from longtail.training.method import Method, Moment, Task
-from longtail.training.transfers import sent
+from longtail.training.method import Method, StepInfo, Task
+from longtail.training.transfers import to_device
 
 
 def equalization_losses(logits: Tensor, labels: Tensor, spared: Tensor) -> Tensor:
@@ -42,13 +42,13 @@ class EQL(Method):
         share = task.counts.to(torch.float64) / task.counts.sum()
         self.rare = (share < self.settings.threshold).to(task.device)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
-        """Losses [B] of logits [B, C] and labels [B]; the draws are those of `moment.iteration`."""
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
+        """Losses [B] of logits [B, C] and labels [B]; the draws are those of `info.iteration`."""
         batch, classes = logits.shape
         shape = {"element": (batch, classes), "image": (batch, 1), "batch": (1, 1)}[self.settings.draw]
-        draws = generator(self.task.seed, "equalization", moment.iteration)
+        draws = generator(self.task.seed, "equalization", info.iteration)
         hit = torch.rand(shape, generator=draws, dtype=torch.float64) < self.settings.gamma
-        return equalization_losses(logits, labels, sent(hit, logits.device) & self.rare)
+        return equalization_losses(logits, labels, to_device(hit, logits.device) & self.rare)
 
 
 METHOD = EQL

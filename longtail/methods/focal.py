@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.config.presets.focal import Settings
-from longtail.training.method import Method, Moment, Task
+from longtail.training.method import Method, StepInfo, Task
 
 
 def faded(log_p: Tensor, gamma: float, factor_gradient: bool) -> Tensor:
@@ -74,7 +74,7 @@ class Focal(Method):
         """`network`; for the sigmoid form with other first biases."""
         return network if self.settings.form == "softmax" else with_prior_biases(network)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """Losses [B] of logits [B, C] and labels [B]."""
         return self.losses(logits, labels, self.settings.gamma, self.settings.factor_gradient)
 

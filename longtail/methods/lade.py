@@ -23,7 +23,7 @@ from torch import Tensor
 
 from longtail.config.presets.lade import Settings
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
-from longtail.training.method import Method, Moment, Task
+from longtail.training.method import Method, StepInfo, Task
 
 
 def density_ratio_regulariser(logits: Tensor, labels: Tensor, log_prior: Tensor, kappa: float) -> Tensor:
@@ -46,15 +46,15 @@ class LADE(Method):
         self.settings = Settings.model_validate(settings)
         self.log_prior = torch.log_softmax(log_counts(task), dim=0)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """l_i, [B], of logits [B, C] and labels [B]: the part of L that single images have."""
         return balanced_softmax_losses(logits, labels, self.log_prior.to(logits.dtype))
 
-    def batch_loss(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def batch_loss(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """L, a scalar, of logits [B, C] and labels [B]."""
         log_prior = self.log_prior.to(logits.dtype)
         regulariser = density_ratio_regulariser(logits, labels, log_prior, self.settings.kappa)
-        return super().batch_loss(logits, labels, moment) + self.settings.alpha * regulariser
+        return super().batch_loss(logits, labels, info) + self.settings.alpha * regulariser
 
 
 METHOD = LADE

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from longtail.config.presets.las import Settings
 from longtail.networks.heads import ScaledClassifier
-from longtail.training.method import Method, Moment, Task
+from longtail.training.method import Method, StepInfo, Task
 
 
 def smoothing_ends(imbalance: float) -> tuple[float, float]:
@@ -63,7 +63,7 @@ class LAS(Method):
         """Stage 1's classifier and the scales, both trained."""
         return ScaledClassifier(classifier, train_classifier=True, train_scale=True)
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """Losses [B] of logits [B, C]."""
         return smoothed_losses(logits, labels, self.epsilon.to(logits.dtype))
 

@@ -24,7 +24,7 @@ from longtail.config.presets.ldam import Settings
 from longtail.methods.class_balanced import effective_number_weights
 from longtail.networks.cosine import CosineClassifier
 from longtail.randomness import global_draws
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 
 
 def margins(counts: Tensor, max_margin: float) -> Tensor:
@@ -59,27 +59,27 @@ class LDAM(Method):
         network.classifier = new.to(old.weight)
         return network
 
-    def class_weights(self, moment: Moment) -> Tensor:
-        """w_c of mean 1 at `moment`, float64 [C]."""
-        late = self.settings.drw and moment.progress >= self.settings.drw_start
+    def class_weights(self, info: StepInfo) -> Tensor:
+        """w_c of mean 1 at `info`, float64 [C]."""
+        late = self.settings.drw and info.progress >= self.settings.drw_start
         return self.late_weights if late else self.early_weights
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """w_{y_i} l_i, [B], of logits s cos theta [B, C] and labels [B]."""
         losses = margin_losses(logits, labels, self.settings.scale * self.margins.to(logits.dtype))
-        return self.class_weights(moment).to(logits.dtype)[labels] * losses
+        return self.class_weights(info).to(logits.dtype)[labels] * losses
 
-    def batch_loss(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def batch_loss(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """L, a scalar."""
-        weights = self.class_weights(moment).to(logits.dtype)[labels]
-        return self.sample_losses(logits, labels, moment).sum() / weights.sum()
+        weights = self.class_weights(info).to(logits.dtype)[labels]
+        return self.sample_losses(logits, labels, info).sum() / weights.sum()
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """The gradient of L."""
-        self.in_force = self.class_weights(moment)
-        return super().backward(model, batch, meta, moment)
+        self.in_force = self.class_weights(info)
+        return super().backward(model, batch, meta, info)
 
     def weights(self) -> Tensor | None:
         """w_c of the last step, [C]; None without `drw`."""

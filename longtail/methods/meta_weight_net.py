@@ -34,7 +34,7 @@ from longtail.config.presets.meta_weight_net import Settings
 from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 from longtail.training.optimisers import SGD
 
 MOMENTUM = 0.9
@@ -81,21 +81,21 @@ class MetaWeightNet(Method):
         return torch.autograd.grad(loss, values, create_graph=True)[0]
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """Steps 1 and 2, and the gradient of step 3."""
         assert meta is not None, "Meta-Weight-Net needs a meta batch"
         forward = Forward(model, batch.images)
-        losses = self.sample_losses(forward.logits, batch.labels, moment)
+        losses = self.sample_losses(forward.logits, batch.labels, info)
         factors = self.step_weights(losses, batch.labels)
         ahead = weight_gradient(
             forward,
             losses,
             factors,
-            lambda logits: self.sample_losses(logits, batch.labels, moment),
+            lambda logits: self.sample_losses(logits, batch.labels, info),
             meta_cross_entropy(model, meta.images, meta.labels),
-            moment.learning_rate,
-            rates=moment.rates,
+            info.learning_rate,
+            rates=info.rates,
         )
         gradient = torch.autograd.grad(factors, self.theta, grad_outputs=ahead.sample_weights)
         for parameter, value in zip(self.theta, gradient, strict=True):

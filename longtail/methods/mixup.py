@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from longtail.config.presets.mixup import Settings
 from longtail.randomness import generator
-from longtail.training.method import Batch, Method, Moment, Task
-from longtail.training.transfers import sent
+from longtail.training.method import Batch, Method, StepInfo, Task
+from longtail.training.transfers import to_device
 
 
 def draw_share(alpha: float, draws: torch.Generator) -> float:
@@ -42,14 +42,14 @@ class Mixup(Method):
         return draw_share(self.settings.alpha, draws), torch.randperm(images, generator=draws)
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """The gradient of L."""
-        share, partners = self.draw(batch.labels.numel(), moment.iteration)
-        partners = sent(partners, batch.labels.device)
+        share, partners = self.draw(batch.labels.numel(), info.iteration)
+        partners = to_device(partners, batch.labels.device)
         logits = model(share * batch.images + (1 - share) * batch.images[partners])
-        own = self.batch_loss(logits, batch.labels, moment)
-        other = self.batch_loss(logits, batch.labels[partners], moment)
+        own = self.batch_loss(logits, batch.labels, info)
+        other = self.batch_loss(logits, batch.labels[partners], info)
         loss = share * own + (1 - share) * other
         loss.backward()
         return {"train_loss": loss.detach()}

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from longtail.config.presets.paco import Settings
 from longtail.methods.balanced_softmax import log_counts
 from longtail.randomness import global_draws
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 
 
 def paco_losses(
@@ -94,7 +94,7 @@ class PaCo(Method):
         return list(self.projection.parameters())
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """The gradient of the mean loss of the first view's images."""
         assert batch.second_view is not None, "PaCo needs a second view"

@@ -28,7 +28,7 @@ from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_lo
 from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 from longtail.training.optimisers import Adam
 from longtail.training.samplers import Sampler
 
@@ -70,13 +70,13 @@ class SampleDifficultyNet(Method):
         return batches
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """The steps on theta, and the gradient of the step on phi."""
         assert meta is not None, "Difficulty-Net needs a meta batch"
         forward = Forward(model, batch.images)
-        losses = self.sample_losses(forward.logits, batch.labels, moment)
-        scalars = self._step_theta(forward, losses, batch, meta, moment)
+        losses = self.sample_losses(forward.logits, batch.labels, info)
+        scalars = self._step_theta(forward, losses, batch, meta, info)
         with torch.no_grad():
             weights = class_weights(self.net(losses))
         loss = torch.dot(weights, losses) / losses.numel()
@@ -84,7 +84,7 @@ class SampleDifficultyNet(Method):
         return {"train_loss": loss.detach(), **scalars}
 
     def _step_theta(
-        self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, moment: Moment
+        self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, info: StepInfo
     ) -> dict[str, Tensor]:
         """One step of Adam on lambda L_dr + L_meta."""
         theta = self.optimiser.parameters
@@ -97,10 +97,10 @@ class SampleDifficultyNet(Method):
             forward,
             losses,
             weights,
-            lambda logits: self.sample_losses(logits, batch.labels, moment),
+            lambda logits: self.sample_losses(logits, batch.labels, info),
             meta_cross_entropy(forward.model, meta.images, meta.labels),
-            moment.learning_rate,
-            rates=moment.rates,
+            info.learning_rate,
+            rates=info.rates,
         )
         through = torch.autograd.grad(weights, theta, grad_outputs=ahead.sample_weights)
         for parameter, *parts in zip(theta, own, through, strict=True):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from longtail.config.presets.tau_norm import Settings
 from longtail.networks.cosine import CosineClassifier
 from longtail.networks.heads import WithHead
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 
 if TYPE_CHECKING:
     from longtail.training.image_sets import ImageSet
@@ -83,10 +83,10 @@ class TauNorm(Method):
 
     @torch.no_grad()
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """The loss, for the history; no gradient."""
-        return {"train_loss": self.batch_loss(model(batch.images), batch.labels, moment)}
+        return {"train_loss": self.batch_loss(model(batch.images), batch.labels, info)}
 
 
 METHOD = TauNorm

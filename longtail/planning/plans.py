@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from longtail.config.benchmarks import Benchmark, Frozen, ShotThresholds, Training
 from longtail.config.presets import METHODS
-from longtail.config.presets.preset import nearest
+from longtail.config.presets.preset import did_you_mean
 from longtail.errors import InputError, found_value, one_line
 from longtail.files import read_object, write_json
 from longtail.networks import NETWORKS
@@ -178,7 +178,7 @@ class EvaluationPlan(Frozen):
         named = [planned for planned in self.bundles if bundle in (None, planned.bundle)]
         if not named:
             planned = [planned.bundle for planned in self.bundles]
-            raise InputError(f"bundle '{bundle}'", "not planned", nearest(str(bundle), planned))
+            raise InputError(f"bundle '{bundle}'", "not planned", did_you_mean(str(bundle), planned))
         return [
             Cell(self.benchmark, self.imbalance, one.bundle, one.variant, member.head, member.seed)
             for one in named

@@ -32,7 +32,7 @@ from longtail.training.batches import Images, TrainingData
 from longtail.training.graphs import own_stream
 from longtail.training.image_sets import ImageSet
 from longtail.training.method import Task
-from longtail.training.precision import products, rounded
+from longtail.training.precision import matmul_precision, with_precision
 from longtail.training.trainer import Trainer, predict
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _train(
     careful: bool,
 ) -> bool:
     with (
-        products(job.training.precision),
+        matmul_precision(job.training.precision),
         own_stream(torch.device(job.device)),
         decoders_of(job, inputs) as decoders,
     ):
@@ -149,7 +149,7 @@ def build_trainer(job: Job, inputs: CellInputs, decoders: Decoders | None = None
         method,
         seed,
     )
-    network = rounded(network.to(device), job.training.precision, device)
+    network = with_precision(network.to(device), job.training.precision, device)
     return Trainer(network, method, data, job.training, task.classes)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from longtail.config.layouts import read_layouts
-from longtail.config.presets.preset import nearest
+from longtail.config.presets.preset import did_you_mean
 from longtail.errors import InputError
 from longtail.planning.fingerprints import fingerprint
 from longtail.planning.plans import BundlePlan, Cell, PlannedTraining
@@ -64,7 +64,9 @@ def select_cells(
     ):
         for name in wanted:
             if name not in known:
-                raise InputError(f"{option} {name}", "not planned", nearest(name, list(dict.fromkeys(known))))
+                raise InputError(
+                    f"{option} {name}", "not planned", did_you_mean(name, list(dict.fromkeys(known)))
+                )
     with_features = {*rows, *(name.rpartition("-")[0] for name in rows)}
     return [
         (plan, cell)

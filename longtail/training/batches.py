@@ -19,7 +19,7 @@ from longtail.training.image_sets import ImageSet, View
 from longtail.training.method import Batch, Method
 from longtail.training.samplers import ClassAwareSampler, Sampler, ShuffledSampler
 from longtail.training.throughput import Throughput
-from longtail.training.transfers import sent
+from longtail.training.transfers import to_device
 
 PART = 1024
 """Images of a part of `Images.batches`."""
@@ -31,7 +31,7 @@ def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) 
     """uint8 images [B, channels, H, W] as a network takes them, in channels-last order; floats count as
     normalised already."""
     if not images.is_floating_point():
-        centre, spread = (sent(torch.tensor(values), images.device) for values in (mean, std))
+        centre, spread = (to_device(torch.tensor(values), images.device) for values in (mean, std))
         images = (images.float() / 255 - centre[:, None, None]) / spread[:, None, None]
     return images.contiguous(memory_format=torch.channels_last)
 
@@ -90,7 +90,7 @@ class Images:
 
     def _make(self, views: Sequence[View]) -> None:
         """Those of one stream."""
-        rows = sent(torch.cat([view.rows for view in views]), self.raw.device)
+        rows = to_device(torch.cat([view.rows for view in views]), self.raw.device)
         if views[0].augment is None:
             images = self.pixels[rows]
         else:

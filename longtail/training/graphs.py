@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.training.method import Batch, Moment
+from longtail.training.method import Batch, StepInfo
 from longtail.training.optimisers import SGD
 
 Scalars = dict[str, Tensor]
-Iterate = Callable[[Batch, Batch | None, Moment], Scalars]
+Iterate = Callable[[Batch, Batch | None, StepInfo], Scalars]
 Record = Callable[[Callable[[], Scalars]], tuple[Scalars, Callable[[], None]]]
 """Records a function without running it; returns the tensors that will hold its results, and the replay.
 Raises RuntimeError if it cannot be recorded."""
@@ -57,7 +57,7 @@ def cuda_recorder() -> Record:
     return record
 
 
-class AnyMoment(Moment):
+class AnyStep(StepInfo):
     """Stands for every replay: only the learning rate is known, as a tensor."""
 
     def __getattribute__(self, name: str) -> Any:
@@ -75,9 +75,9 @@ class _Replay:
     ) -> None:
         self.batches = [_copied(own) for own in (batch, meta) if own is not None]
         self.rate = torch.zeros((), device=batch.images.device)
-        moment = AnyMoment(0, 0, self.rate, optimiser)
+        info = AnyStep(0, 0, self.rate, optimiser)
         first, *second = self.batches
-        self.scalars, self.replay = record(lambda: iterate(first, second[0] if second else None, moment))
+        self.scalars, self.replay = record(lambda: iterate(first, second[0] if second else None, info))
 
     def __call__(self, batch: Batch, meta: Batch | None, rate: Tensor) -> Scalars:
         for own, given in zip(self.batches, (batch, meta), strict=False):
@@ -108,16 +108,16 @@ class Replays:
         """The outcome, in one line."""
         return self.refusal or f"iterations of {len(self.replays)} shapes"
 
-    def __call__(self, batch: Batch, meta: Batch | None, moment: Moment) -> Scalars:
-        """Run one iteration; the learning rate of `moment` must be a tensor on the device."""
-        assert isinstance(moment.learning_rate, Tensor)
+    def __call__(self, batch: Batch, meta: Batch | None, info: StepInfo) -> Scalars:
+        """Run one iteration; the learning rate of `info` must be a tensor on the device."""
+        assert isinstance(info.learning_rate, Tensor)
         shapes = tuple(own.images.shape for own in (batch, meta) if own is not None)
         if shapes not in self.replays and self.plain[shapes] >= PLAIN_FIRST and self.refusal is None:
             try:
-                self.replays[shapes] = _Replay(self.iterate, self.record, batch, meta, moment.optimiser)
+                self.replays[shapes] = _Replay(self.iterate, self.record, batch, meta, info.optimiser)
             except RuntimeError as error:
                 self.refusal = " ".join(str(error).split())
         if shapes in self.replays:
-            return self.replays[shapes](batch, meta, moment.learning_rate)
+            return self.replays[shapes](batch, meta, info.learning_rate)
         self.plain[shapes] += 1
-        return self.iterate(batch, meta, moment)
+        return self.iterate(batch, meta, info)

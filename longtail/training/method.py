@@ -43,7 +43,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepInfo:
     """The state of the training before a step."""
 
     iteration: int
@@ -105,22 +105,22 @@ class Method:
         Must not change a network; a head may update itself.
         """
 
-    def sample_losses(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """Losses [B] of logits [B, C] and labels [B]."""
         return F.cross_entropy(logits, labels, reduction="none")
 
-    def batch_loss(self, logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def batch_loss(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """The loss of a batch, a scalar; by default the mean of `sample_losses`."""
-        return self.sample_losses(logits, labels, moment).mean()
+        return self.sample_losses(logits, labels, info).mean()
 
     def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, moment: Moment
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """Leave the gradient of one step in `.grad`; return scalars for the history.
 
         Called once per iteration with `.grad` empty. `meta` is a meta batch if `uses_meta_batch`, else None.
         """
-        loss = self.batch_loss(model(batch.images), batch.labels, moment)
+        loss = self.batch_loss(model(batch.images), batch.labels, info)
         loss.backward()
         return {"train_loss": loss.detach()}
 

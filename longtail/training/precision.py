@@ -18,7 +18,7 @@ PRECISIONS = ("float32", "tf32", "bf16")
 
 
 @contextmanager
-def products(precision: str) -> Iterator[None]:
+def matmul_precision(precision: str) -> Iterator[None]:
     """Compute convolutions and matrix products of float32 tensors in `precision` within the block."""
     convolutions = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
     places: list[Any] = [torch.backends.cuda.matmul, convolutions]
@@ -32,7 +32,7 @@ def products(precision: str) -> Iterator[None]:
             place.fp32_precision = value
 
 
-def rounded(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
+def with_precision(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
     """`network`, under bf16 autocast if `precision` says so; its outputs [B, C] are float32."""
     if precision != "bf16":
         return network

@@ -18,7 +18,7 @@ from longtail.training.finite import not_finite, tensors_of
 from longtail.training.graphs import Replays, cuda_recorder
 from longtail.training.histories import History
 from longtail.training.image_sets import ImageSet
-from longtail.training.method import Batch, Method, Moment
+from longtail.training.method import Batch, Method, StepInfo
 from longtail.training.optimisers import SGD
 from longtail.training.schedules import learning_rate
 
@@ -179,18 +179,18 @@ class Trainer:
             rate = torch.full((), rate, device=self.data.train.labels.device)
         batch = self.data.train_batch(self.iteration)
         meta = self.data.meta_batch(self.iteration) if self.method.uses_meta_batch else None
-        moment = Moment(self.iteration, self.training.iterations, rate, self.optimiser)
+        info = StepInfo(self.iteration, self.training.iterations, rate, self.optimiser)
         # a careful one looks at gradients, which a replay leaves where nobody finds them
         iterate = self._iterate if self.replays is None or self.careful else self.replays
-        scalars = iterate(batch, meta, moment)
+        scalars = iterate(batch, meta, info)
         self.iteration += 1
         return scalars
 
-    def _iterate(self, batch: Batch, meta: Batch | None, moment: Moment) -> dict[str, Tensor]:
+    def _iterate(self, batch: Batch, meta: Batch | None, info: StepInfo) -> dict[str, Tensor]:
         """One step of all that is trained."""
         self.optimiser.zero_grad()
-        scalars = self.method.backward(self.model, batch, meta, moment)
-        self.optimiser.step(moment.learning_rate)
+        scalars = self.method.backward(self.model, batch, meta, info)
+        self.optimiser.step(info.learning_rate)
         return scalars
 
     def _add_row(self, accuracy: Tensor, means: dict[str, float]) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def sent(values: Tensor, device: torch.device) -> Tensor:
+def to_device(values: Tensor, device: torch.device) -> Tensor:
     """`values` on `device`; to a GPU asynchronously, from pinned memory."""
     if device.type == "cuda":
         return values.pin_memory().to(device, non_blocking=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from longtail.methods.balanced_softmax import BalancedSoftmax
-from longtail.training.method import Moment, Task
+from longtail.training.method import StepInfo, Task
 from longtail.training.trainer import predict
 from tests.support.losses import CASES, COUNTS, EQUAL, check_gradient, found_losses, log_softmax
 from tests.support.small_training import make_trainer
@@ -48,7 +48,7 @@ def test_its_gradient_is_that_of_its_values() -> None:
 def test_single_precision_keeps_the_largest_counts_apart() -> None:
     task = Task(counts=torch.tensor([10**6, 1]), seed=1, imbalance=1e6)
     losses = BalancedSoftmax({}, task).sample_losses(
-        torch.zeros(2, 2), torch.tensor([0, 1]), Moment(0, 1, 0.1)
+        torch.zeros(2, 2), torch.tensor([0, 1]), StepInfo(0, 1, 0.1)
     )
     assert losses.dtype == torch.float32
     np.testing.assert_allclose(losses, [np.log1p(1e-6), np.log(1e6 + 1)], rtol=1e-6, atol=1e-6)

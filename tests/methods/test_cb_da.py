@@ -14,14 +14,14 @@ from torch import Tensor
 
 from longtail.config.benchmarks import Steps
 from longtail.methods.cb_da import CBDA
-from longtail.training.method import Batch, Moment
+from longtail.training.method import Batch, StepInfo
 from longtail.training.trainer import Trainer
 from tests.support.losses import CASES, COUNTS, EQUAL, log_softmax
 from tests.support.naive_loop import NaiveLoop, distance
 from tests.support.small_training import CLASSES, make_trainer
 from tests.support.small_training import COUNTS as SMALL_COUNTS
 
-LATE = Moment(iteration=90, iterations=100, learning_rate=0.1)
+LATE = StepInfo(iteration=90, iterations=100, learning_rate=0.1)
 STEPS = 20
 BASE = {"beta": 0.99, "start": 0.4, "epsilon_learning_rate": 3.0}  # large, so that eps matters
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -147,7 +147,7 @@ def test_before_its_start_it_is_cross_entropy_to_the_bit() -> None:
 def test_before_its_start_it_does_not_look_at_the_meta_batch() -> None:
     trainer = trainer_of()
     batch = trainer.data.train_batch(0)
-    early = Moment(iteration=0, iterations=100, learning_rate=0.1)
+    early = StepInfo(iteration=0, iterations=100, learning_rate=0.1)
     assert set(trainer.method.backward(trainer.model, batch, None, early)) == {"train_loss"}
 
 
@@ -214,8 +214,8 @@ def test_in_a_loop_without_epochs_the_loss_changes_at_its_step() -> None:
     data = trainer.data
     found = []
     for iteration in range(4):
-        moment = Moment(iteration=iteration, iterations=4, learning_rate=0.1)
-        scalars = trainer.method.backward(trainer.model, data.train_batch(0), data.meta_batch(0), moment)
+        info = StepInfo(iteration=iteration, iterations=4, learning_rate=0.1)
+        scalars = trainer.method.backward(trainer.model, data.train_batch(0), data.meta_batch(0), info)
         found.append("meta_loss" in scalars)
     assert found == [False, False, True, True]
 

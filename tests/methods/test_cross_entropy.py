@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from longtail.methods.cross_entropy import CrossEntropy
-from longtail.training.method import Moment
+from longtail.training.method import StepInfo
 from tests.support.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax
 from tests.support.small_training import make_trainer
 
@@ -27,7 +27,7 @@ def test_the_step_averages_over_the_batch() -> None:
     trainer = make_trainer("cross_entropy", dtype=torch.float64)
     trainer.model.train()
     batch = trainer.data.train_batch(0)
-    scalars = trainer.method.backward(trainer.model, batch, None, Moment(0, 1, 0.1))
+    scalars = trainer.method.backward(trainer.model, batch, None, StepInfo(0, 1, 0.1))
     logits = trainer.model(batch.images)
     losses = torch.logsumexp(logits, 1) - logits[torch.arange(len(batch.labels)), batch.labels]
     assert float(scalars["train_loss"]) == pytest.approx(losses.mean().item(), rel=1e-12)

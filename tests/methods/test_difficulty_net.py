@@ -13,12 +13,12 @@ from torch import Tensor
 
 from longtail.config.presets.difficulty_net import PRESET
 from longtail.methods.difficulty_net import DifficultyNetMethod
-from longtail.training.method import Moment
+from longtail.training.method import StepInfo
 from longtail.training.trainer import Trainer
 from tests.support.naive_loop import NaiveAdam, NaiveLoop, distance, plain
 from tests.support.small_training import CLASSES, COUNTS, make_trainer
 
-MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
+MOMENT = StepInfo(iteration=0, iterations=100, learning_rate=0.1)
 
 STEPS = 20
 LEARNING_RATE = 3e-2  # of Adam: large, so that theta matters within 20 steps

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from longtail.methods.dro_lt import DROLT, class_centroids, robust_loss
 from longtail.training.batches import Images
-from longtail.training.method import Moment
+from longtail.training.method import StepInfo
 from longtail.training.trainer import Trainer
 from tests.support.losses import log_softmax
 from tests.support.small_training import CLASSES, make_trainer
 
 Array = NDArray[Any]
 Case = tuple[Array, Array, Array, Array, float]
-MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
+MOMENT = StepInfo(iteration=0, iterations=100, learning_rate=0.1)
 
 C, F, B = 6, 5, 12
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4])  # class 4 once, class 5 never

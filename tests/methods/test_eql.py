@@ -13,7 +13,7 @@ from longtail.config.benchmarks import Steps
 from longtail.config.presets import METHODS
 from longtail.methods.eql import EQL
 from longtail.randomness import generator
-from longtail.training.method import Moment, Task
+from longtail.training.method import StepInfo, Task
 from tests.support.losses import (
     CASES,
     CLASSES,
@@ -106,7 +106,7 @@ def spared(draw: str, gamma: float, images: int, iteration: int, seed: int = 1) 
     losses = method.sample_losses(
         torch.zeros(images, CLASSES, dtype=torch.float64),
         torch.zeros(images, dtype=torch.int64),
-        Moment(iteration, 1000, 0.1),
+        StepInfo(iteration, 1000, 0.1),
     )
     return np.rint(CLASSES - np.exp(losses.numpy())).astype(np.int64)
 

@@ -15,14 +15,14 @@ from longtail.config.benchmarks import Steps
 from longtail.methods.ldam import LDAM, margins
 from longtail.networks import build_network
 from longtail.networks.cosine import CosineClassifier
-from longtail.training.method import Moment, Task
+from longtail.training.method import StepInfo, Task
 from longtail.training.trainer import Trainer, predict
 from tests.support.losses import CASES, CLASSES, COUNTS, EQUAL, MOMENT, check_gradient, found_losses
 from tests.support.losses import log_softmax as numpy_log_softmax
 from tests.support.small_training import CLASSES as FEW
 from tests.support.small_training import make_trainer
 
-EARLY, LATE = Moment(79, 100, 0.1), Moment(80, 100, 0.1)
+EARLY, LATE = StepInfo(79, 100, 0.1), StepInfo(80, 100, 0.1)
 DRW = {"drw": True, "drw_beta": 0.99}
 
 
@@ -43,9 +43,9 @@ def effective_weights(counts: list[int], beta: float) -> NDArray[np.float64]:
     return w * len(counts) / w.sum()
 
 
-def found_batch_loss(method: LDAM, name: str, moment: Moment) -> float:
+def found_batch_loss(method: LDAM, name: str, info: StepInfo) -> float:
     logits, labels = CASES[name]
-    return float(method.batch_loss(torch.from_numpy(logits), torch.from_numpy(labels), moment))
+    return float(method.batch_loss(torch.from_numpy(logits), torch.from_numpy(labels), info))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -78,15 +78,13 @@ def test_the_margin_of_the_own_class_makes_its_loss_larger() -> None:
     assert (with_margin > without).all()
 
 
-@pytest.mark.parametrize("moment", [EARLY, LATE], ids=["before DRW", "in DRW"])
-def test_its_gradient_is_that_of_its_values(moment: Moment) -> None:
+@pytest.mark.parametrize("info", [EARLY, LATE], ids=["before DRW", "in DRW"])
+def test_its_gradient_is_that_of_its_values(info: StepInfo) -> None:
     method = LDAM(DRW, COUNTS)
     check_gradient(method)
     logits, labels = CASES["random logits"]
     some = torch.from_numpy(logits[:7]).requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda z: method.batch_loss(z, torch.from_numpy(labels[:7]), moment), some
-    )
+    assert torch.autograd.gradcheck(lambda z: method.batch_loss(z, torch.from_numpy(labels[:7]), info), some)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from longtail.config.benchmarks import Steps
 from longtail.methods.meta_weight_net import MetaWeightNet
-from longtail.training.method import Moment
+from longtail.training.method import StepInfo
 from longtail.training.trainer import Trainer
 from tests.support.losses import CASES, COUNTS, log_softmax
 from tests.support.naive_loop import NaiveLoop, distance
 from tests.support.small_training import CLASSES, default_dtype, make_trainer
 
-MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
+MOMENT = StepInfo(iteration=0, iterations=100, learning_rate=0.1)
 ACCURACY = torch.tensor([0.9, 0.6, 0.4, 0.1], dtype=torch.float64)
 STEPS = 20
 BASE = {"hidden": 8, "learning_rate": 1.0}  # large, so that theta matters within 20 steps

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from longtail.config.benchmarks import Steps
 from longtail.methods.mixup import Mixup, draw_share
-from longtail.training.method import Batch, Moment
+from longtail.training.method import Batch, StepInfo
 from tests.support.losses import CASES, CLASSES, COUNTS, check_gradient, found_losses, log_softmax
 from tests.support.small_training import make_trainer
 
@@ -25,7 +25,7 @@ def draws(iteration: int, alpha: float = 1.0) -> tuple[float, NDArray[np.int64]]
 def step(model: nn.Module, images: Tensor, labels: Tensor, iteration: int, **settings: Any) -> float:
     """The loss of one step; its gradient is left in the model."""
     batch = Batch(images, labels)
-    scalars = Mixup(settings, COUNTS).backward(model, batch, None, Moment(iteration, 100, 0.1))
+    scalars = Mixup(settings, COUNTS).backward(model, batch, None, StepInfo(iteration, 100, 0.1))
     assert not scalars["train_loss"].requires_grad
     return float(scalars["train_loss"])
 

@@ -17,7 +17,7 @@ from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.methods.paco import PaCo, Projection, paco_losses
 from longtail.networks import build_network
 from longtail.training.batches import TrainingData
-from longtail.training.method import Batch, Method, Moment, Task
+from longtail.training.method import Batch, Method, StepInfo, Task
 from longtail.training.trainer import Trainer, predict
 from tests.support.losses import COUNTS, MOMENT, log_softmax
 from tests.support.small_training import (
@@ -354,4 +354,6 @@ def test_a_second_view_is_asked_for() -> None:
     assert trainer.data.train_batch(0).second_view is not None
     batch = trainer.data.train_batch(0)
     with pytest.raises(AssertionError, match="second view"):
-        method_of(trainer).backward(trainer.model, Batch(batch.images, batch.labels), None, Moment(0, 1, 0.1))
+        method_of(trainer).backward(
+            trainer.model, Batch(batch.images, batch.labels), None, StepInfo(0, 1, 0.1)
+        )

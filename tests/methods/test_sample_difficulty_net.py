@@ -14,14 +14,14 @@ from torch import Tensor
 
 from longtail.config.benchmarks import Steps
 from longtail.methods.sample_difficulty_net import FullBatches, SampleDifficultyNet
-from longtail.training.method import Batch, Moment
+from longtail.training.method import Batch, StepInfo
 from longtail.training.samplers import ClassAwareSampler, ShuffledSampler
 from longtail.training.trainer import Trainer
 from tests.support.losses import CASES, COUNTS, log_softmax
 from tests.support.naive_loop import NaiveAdam, NaiveLoop, distance
 from tests.support.small_training import CLASSES, default_dtype, make_trainer
 
-MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
+MOMENT = StepInfo(iteration=0, iterations=100, learning_rate=0.1)
 STEPS = 20
 BATCH = 16
 BASE = {"hidden": 8, "learning_rate": 3e-2}  # large, so that theta matters within 20 steps

@@ -14,7 +14,7 @@ from longtail.methods import build_method
 from longtail.networks import build_network
 from longtail.networks.heads import WithHead
 from longtail.training.batches import TrainingData
-from longtail.training.method import Moment, Task
+from longtail.training.method import StepInfo, Task
 from longtail.training.trainer import Trainer, class_accuracy, predict
 from tests.support.small_training import (
     CLASSES,
@@ -110,9 +110,9 @@ def losses_before_and_after(trainer: Trainer) -> tuple[float, float]:
     data = trainer.data
 
     def loss() -> float:
-        moment = Moment(trainer.iteration, trainer.training.iterations, RATE)
+        info = StepInfo(trainer.iteration, trainer.training.iterations, RATE)
         return float(
-            trainer.method.batch_loss(predict(trainer.model, data.train.pixels), data.train.labels, moment)
+            trainer.method.batch_loss(predict(trainer.model, data.train.pixels), data.train.labels, info)
         )
 
     before = loss()

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longtail.training.method import Method, Moment, Task
+from longtail.training.method import Method, StepInfo, Task
 
-MOMENT = Moment(iteration=0, iterations=100, learning_rate=0.1)
+MOMENT = StepInfo(iteration=0, iterations=100, learning_rate=0.1)
 
 CLASSES = 6
 COUNTS = Task(counts=torch.tensor([500, 120, 60, 20, 7, 1]), seed=1, imbalance=100)

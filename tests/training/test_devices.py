@@ -14,7 +14,7 @@ from torch import Tensor
 
 from longtail.config.presets import METHODS
 from longtail.methods.dro_lt import DROLT
-from longtail.training.method import Moment
+from longtail.training.method import StepInfo
 from longtail.training.trainer import Trainer
 from tests.support.small_training import CLASSES, make_trainer
 
@@ -58,11 +58,11 @@ def test_a_read_and_a_stray_tensor_are_noticed(monkeypatch: pytest.MonkeyPatch) 
     made = trainer("focal", monkeypatch)
     losses = made.method.sample_losses
 
-    def reads(logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
-        return losses(logits, labels, moment) * float(logits.sum())
+    def reads(logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
+        return losses(logits, labels, info) * float(logits.sum())
 
-    def strays(logits: Tensor, labels: Tensor, moment: Moment) -> Tensor:
-        return losses(logits, labels, moment) * torch.ones(len(logits))
+    def strays(logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
+        return losses(logits, labels, info) * torch.ones(len(logits))
 
     for wrong, complaint in ((reads, r"item\(\) cannot be called on meta"), (strays, "meta.*cpu|cpu.*meta")):
         made.method.sample_losses = wrong

@@ -8,8 +8,8 @@ import torch
 from longtail.config.presets import METHODS
 from longtail.methods import build_method
 from longtail.networks import build_network
-from longtail.training.method import Batch, Moment, Task
-from longtail.training.precision import PRECISIONS, products, rounded
+from longtail.training.method import Batch, StepInfo, Task
+from longtail.training.precision import PRECISIONS, matmul_precision, with_precision
 from tests.support.naive_loop import distance
 
 CPU = torch.device("cpu")
@@ -23,14 +23,14 @@ def flags() -> list[object]:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_gpu_rounds_to_tf32_only_where_that_is_asked_for(precision: str) -> None:
     before = flags()
-    with products(precision):
+    with matmul_precision(precision):
         assert set(flags()) == {"tf32" if precision == "tf32" else "ieee"}
     assert flags() == before
 
 
 def test_the_flags_come_back_after_an_error() -> None:
     before = flags()
-    with pytest.raises(RuntimeError), products("tf32"):
+    with pytest.raises(RuntimeError), matmul_precision("tf32"):
         raise RuntimeError
     assert flags() == before
 
@@ -39,7 +39,7 @@ def test_the_flags_come_back_after_an_error() -> None:
 def test_outputs_and_gradients_are_float32_and_close(precision: str) -> None:
     images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     plain = build_network("resnet32", 5, seed=1)
-    network = rounded(build_network("resnet32", 5, seed=1), precision, CPU)
+    network = with_precision(build_network("resnet32", 5, seed=1), precision, CPU)
     logits, expected = network(images), plain(images)
     assert logits.dtype == torch.float32
     assert (precision == "bf16") is not torch.equal(logits, expected)
@@ -57,9 +57,9 @@ def test_difficulty_net_learns_in_bf16_and_its_own_network_stays_float32() -> No
     for precision in ("float32", "bf16"):
         method = build_method("difficulty_net", settings, Task(counts, 1, 20.0))
         method.refresh(torch.linspace(0.9, 0.1, 5))
-        network = rounded(build_network("resnet32", 5, seed=1), precision, CPU).train()
+        network = with_precision(build_network("resnet32", 5, seed=1), precision, CPU).train()
         batch, meta = Batch(images, labels), Batch(images.flip(0), labels)
-        scalars = method.backward(network, batch, meta, Moment(0, 10, 0.01))
+        scalars = method.backward(network, batch, meta, StepInfo(0, 10, 0.01))
         found[precision] = scalars["meta_loss"]
         assert all(torch.isfinite(value) for value in scalars.values())
         assert {value.dtype for value in method.state()["net"].values()} == {torch.float32}

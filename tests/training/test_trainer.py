@@ -14,7 +14,7 @@ from torch import Tensor
 
 from longtail.config import presets
 from longtail.errors import DivergedError
-from longtail.training.method import Batch, Moment
+from longtail.training.method import Batch, StepInfo
 from longtail.training.trainer import Trainer, class_accuracy, predict
 from tests.support.small_training import CLASSES, COUNTS, make_trainer
 
@@ -207,10 +207,10 @@ def test_each_step_has_the_learning_rate_of_its_iteration_and_the_history_the_la
     seen: list[float] = []
     backward = trainer.method.backward
 
-    def watched(model, batch: Batch, meta: Batch | None, moment: Moment) -> dict[str, Tensor]:
+    def watched(model, batch: Batch, meta: Batch | None, info: StepInfo) -> dict[str, Tensor]:
         assert all(value.grad is None for value in model.parameters())
-        seen.append(float(moment.learning_rate))
-        return backward(model, batch, meta, moment)
+        seen.append(float(info.learning_rate))
+        return backward(model, batch, meta, info)
 
     trainer.method.backward = watched
     trainer.run()

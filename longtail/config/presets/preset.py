@@ -13,7 +13,7 @@ from longtail.config.benchmarks import Strict
 from longtail.errors import InputError, first_complaint, found_value
 
 
-def nearest(word: str, valid: list[str]) -> str:
+def did_you_mean(word: str, valid: list[str]) -> str:
     """`did you mean 'x'?`, or the list of valid words when none is near."""
     # difflib takes the square of the length
     close = difflib.get_close_matches(word[:100], valid, n=1, cutoff=0.5)
@@ -87,7 +87,7 @@ class Preset:
             if key == "lambda" and self.uses_lambda:
                 raise InputError(f"{where}.lambda", "lambda stands at the top level", "move it there")
             if key not in self.keys:
-                known = nearest(str(key), self.keys)
+                known = did_you_mean(str(key), self.keys)
                 raise InputError(where, f"unknown key {found_value(str(key))}", known)
         try:
             self.settings.model_validate(dict(section))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from longtail.training.augment.operations import OPERATIONS, Operation
-from longtail.training.transfers import sent
+from longtail.training.transfers import to_device
 
 RANGES: dict[str, tuple[float, float]] = {
     "ShearX": (-0.3, 0.3),
@@ -126,7 +126,7 @@ def apply(images: Tensor, choices: Choices, operations: Mapping[str, Operation] 
     for codes, magnitudes in zip(choices.operations, choices.magnitudes, strict=True):
         order = codes.argsort()
         sizes = codes.bincount(minlength=NOTHING + 1).tolist()
-        groups = images.index_select(0, sent(places[order], images.device)).split(sizes)
+        groups = images.index_select(0, to_device(places[order], images.device)).split(sizes)
         changed = [
             operation(group, of_group) if len(group) else group
             for operation, group, of_group in zip(
@@ -135,4 +135,4 @@ def apply(images: Tensor, choices: Choices, operations: Mapping[str, Operation] 
         ]
         images = torch.cat([*changed, groups[NOTHING]])
         places = order.argsort()
-    return images.index_select(0, sent(places, images.device))
+    return images.index_select(0, to_device(places, images.device))

@@ -16,7 +16,7 @@ from torch import Tensor
 from longtail.training.augment import autoaugment
 from longtail.training.augment.operations import read
 from longtail.training.augment.second_view import DRAWS, second_view
-from longtail.training.transfers import sent
+from longtail.training.transfers import to_device
 
 HOLE = 16
 """Side of Cutout's square, in pixels."""
@@ -53,7 +53,7 @@ def shift(pixels: int) -> Augment:
 
     def apply(images: Tensor, moves: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        top, left = sent(moves.T, images.device)
+        top, left = to_device(moves.T, images.device)
         rows = top[:, None, None] + torch.arange(height, device=images.device)[:, None]
         columns = left[:, None, None] + torch.arange(width, device=images.device)
         return read(images, rows.clamp(0, height - 1), columns.clamp(0, width - 1))
@@ -97,7 +97,7 @@ AUGMENTS: dict[str, Augment] = {
 
 def _whole(numbers: Tensor, low: int, high: int, device: torch.device) -> Tensor:
     """Uniform draws of [0, 1) as the integers `low` to `high` - 1, int64 [B, 1, 1]."""
-    return sent(low + (numbers * (high - low)).long(), device).view(-1, 1, 1)
+    return to_device(low + (numbers * (high - low)).long(), device).view(-1, 1, 1)
 
 
 def _crop(images: Tensor, numbers: Tensor, zeros: int, reflected: int = 0) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.training.transfers import sent
+from longtail.training.transfers import to_device
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 
@@ -28,7 +28,7 @@ RED, GREEN, BLUE = 0.2989, 0.587, 0.114  # shares of the grey image
 
 def _per_image(values: Tensor, images: Tensor) -> Tensor:
     """One number an image, float32 [B, 1, 1, 1] on the images' device."""
-    return sent(values.float(), images.device).view(-1, 1, 1, 1)
+    return to_device(values.float(), images.device).view(-1, 1, 1, 1)
 
 
 def _grey_levels(values: Tensor) -> Tensor:
@@ -79,13 +79,13 @@ def sharpness(images: Tensor, factors: Tensor) -> Tensor:
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Only the highest bits of each value; `bits` are rounded to whole numbers."""
     masks = 256 - (8 - bits).round().exp2()
-    return images & sent(masks.to(torch.uint8), images.device).view(-1, 1, 1, 1)
+    return images & to_device(masks.to(torch.uint8), images.device).view(-1, 1, 1, 1)
 
 
 def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
     """Values from the threshold on inverted."""
     # for whole values, "not below t" is "not below t rounded up"; 256 inverts none
-    whole = sent(thresholds.ceil().to(torch.int16), images.device).view(-1, 1, 1, 1)
+    whole = to_device(thresholds.ceil().to(torch.int16), images.device).view(-1, 1, 1, 1)
     return images ^ (images >= whole).to(torch.uint8) * 255
 
 
@@ -138,7 +138,7 @@ def affine(images: Tensor, matrices: Tensor) -> Tensor:
     source's column and row.
     """
     height, width = images.shape[2:]
-    terms = sent(matrices.float(), images.device).view(-1, 6, 1, 1).unbind(1)
+    terms = to_device(matrices.float(), images.device).view(-1, 6, 1, 1).unbind(1)
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     y = (torch.arange(height, device=images.device) - (height - 1) / 2)[:, None]
     columns = terms[0] * x + (terms[1] * y + terms[2]) + (width - 1) / 2
@@ -164,7 +164,7 @@ def shear_y(images: Tensor, shears: Tensor) -> Tensor:
 
 def _pixels(shares: Tensor, side: int, images: Tensor) -> Tensor:
     """Shares of a side as whole pixels, rounded towards zero, int64 [B, 1, 1]."""
-    return sent((shares * side).long(), images.device).view(-1, 1, 1)
+    return to_device((shares * side).long(), images.device).view(-1, 1, 1)
 
 
 def translate_x(images: Tensor, shares: Tensor) -> Tensor:

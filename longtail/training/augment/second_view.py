@@ -20,7 +20,7 @@ from torch import Tensor
 
 from longtail.training.augment.autoaugment import NOTHING, Choices, apply
 from longtail.training.augment.operations import Operation, brightness, colour, contrast, read
-from longtail.training.transfers import sent
+from longtail.training.transfers import to_device
 
 AREA = (0.2, 1.0)
 RATIO = (3 / 4, 4 / 3)
@@ -45,7 +45,7 @@ def hue(images: Tensor, turns: Tensor) -> Tensor:
     span = torch.where(chroma == 0, 1, chroma)
     sixths = torch.where(top == green, (blue - red) / span + 2, (red - green) / span + 4)
     sixths = torch.where(top == red, (green - blue) / span, sixths)
-    sixths = sixths + 6 * sent(turns.float(), images.device).view(-1, 1, 1)
+    sixths = sixths + 6 * to_device(turns.float(), images.device).view(-1, 1, 1)
     # a channel falls from the highest to the lowest value and rises again, two sixths after the one before
     starts = 5 - 2 * torch.arange(3.0, device=images.device)
     distance = (sixths[:, None] + starts.view(-1, 1, 1)) % 6
@@ -58,7 +58,7 @@ def blur(images: Tensor, deviations: Tensor) -> Tensor:
     height, width = images.shape[2:]
     offsets = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
     kernels = torch.exp(-((offsets / deviations[:, None]) ** 2) / 2)
-    kernels = sent((kernels / kernels.sum(1, keepdim=True)).float(), images.device)
+    kernels = to_device((kernels / kernels.sum(1, keepdim=True)).float(), images.device)
     shares = kernels.view(len(images), -1, 1, 1, 1).unbind(1)
     padded = F.pad(images.float(), (REACH,) * 4, mode="reflect")
     across = _total([share * padded[..., at : at + width] for at, share in enumerate(shares)])
@@ -139,11 +139,11 @@ def resized_crop(images: Tensor, boxes: Tensor, flipped: Tensor) -> Tensor:
     """Boxes [B, 4] of the images enlarged to the images' size (bilinear), then flipped where [B] says so."""
     top, left, high, wide = boxes.unbind(1)
     row, below, down = (
-        sent(part, images.device)[:, :, None] for part in _between(top, high, images.shape[2])
+        to_device(part, images.device)[:, :, None] for part in _between(top, high, images.shape[2])
     )
     parts = _between(left, wide, images.shape[3])
     column, beside, right = (
-        sent(torch.where(flipped[:, None], part.flip(1), part), images.device)[:, None] for part in parts
+        to_device(torch.where(flipped[:, None], part.flip(1), part), images.device)[:, None] for part in parts
     )
     down, right = down[:, None], right[:, None]
     upper = read(images, row, column) * (1 - right) + read(images, row, beside) * right

@@ -14,7 +14,7 @@ from longtail.training.batches import normalised
 from longtail.training.from_files.decoders import Decoders, Decoding, Order
 from longtail.training.from_files.photographs import DRAWS
 from longtail.training.image_sets import View
-from longtail.training.transfers import sent
+from longtail.training.transfers import to_device
 
 BATCH = 128
 """Images of a part of `batches`."""
@@ -77,7 +77,7 @@ class FileImages:
         """The images, float32 [B, 3, side, side], and their labels [B]."""
         self.expect(view)
         images = self._on_device(self.begun.pop(view.key))
-        return images, self.labels[sent(view.rows, self.labels.device)]
+        return images, self.labels[to_device(view.rows, self.labels.device)]
 
     def batches(self) -> Iterator[Tensor]:
         """All images, some parts ahead of the one that is asked for."""
@@ -92,5 +92,5 @@ class FileImages:
             yield self._on_device(decoding)
 
     def _on_device(self, decoding: Decoding) -> Tensor:
-        images = sent(torch.from_numpy(decoding.images()), self.labels.device)
+        images = to_device(torch.from_numpy(decoding.images()), self.labels.device)
         return normalised(images, self.mean, self.std)
