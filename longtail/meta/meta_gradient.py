@@ -44,6 +44,13 @@ def meta_cross_entropy(
     return lambda parameters: F.cross_entropy(call_without_trace(model, parameters, images), labels)
 
 
+def weighted_backward(losses: Tensor, weights: Tensor) -> Tensor:
+    """Backward pass of (1/B) sum_i w_i l_i, losses and weights [B] (Eq. 11); returns that loss, detached."""
+    loss = torch.dot(weights, losses) / losses.numel()
+    loss.backward()
+    return loss.detach()
+
+
 def _scaled(tensors: Sequence[Tensor], rates: Sequence[float]) -> list[Tensor]:
     # most trainings have all rates at 1: compute nothing then
     return [own if rate == 1 else own * rate for own, rate in zip(tensors, rates, strict=False)]

@@ -22,19 +22,17 @@ from torch import Tensor, nn
 
 from longtail.config.presets.difficulty_net import Settings
 from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient, weighted_backward
 from longtail.meta.tangents import Forward
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
 from longtail.randomness import global_draws
-from longtail.training.method import Batch, Method, StepInfo, Task
+from longtail.training.learned_weights import LearnedWeights
+from longtail.training.method import Batch, StepInfo, Task
 from longtail.training.optimisers import Adam
 
 
-class DifficultyNetMethod(Method):
+class DifficultyNetMethod(LearnedWeights):
     """The three-step algorithm."""
-
-    uses_meta_batch = True
-    replayable = True
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
@@ -73,9 +71,8 @@ class DifficultyNetMethod(Method):
         scalars = self._step_theta(forward, losses, batch, meta, info)
         with torch.no_grad():
             weights = self.sample_weights(batch.labels)
-        loss = torch.dot(weights, losses) / losses.numel()
-        loss.backward()
-        return {"train_loss": loss.detach(), **scalars}
+        loss = weighted_backward(losses, weights)
+        return {"train_loss": loss, **scalars}
 
     def _step_theta(
         self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, info: StepInfo
@@ -110,10 +107,6 @@ class DifficultyNetMethod(Method):
         self.optimiser.step()
         return scalars
 
-    def refresh(self, accuracy: Tensor) -> None:
-        """Take in the accuracies [C] on the meta set."""
-        self.accuracy.copy_(accuracy)
-
     @torch.no_grad()
     def difficulty(self) -> Tensor:
         """d = D(a; theta), [C]."""
@@ -122,20 +115,6 @@ class DifficultyNetMethod(Method):
     def weights(self) -> Tensor:
         """w = C d / sum d, [C]."""
         return class_weights(self.difficulty())
-
-    def state(self) -> dict[str, Any]:
-        """theta, Adam's moments and the accuracies."""
-        return {
-            "net": self.net.state_dict(),
-            "optimiser": self.optimiser.state(),
-            "accuracy": self.accuracy.clone(),
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
-        self.net.load_state_dict(state["net"])
-        self.optimiser.load_state(state["optimiser"])
-        self.accuracy.copy_(state["accuracy"])
 
 
 METHOD = DifficultyNetMethod

@@ -31,21 +31,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.config.presets.meta_weight_net import Settings
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient, weighted_backward
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
-from longtail.training.method import Batch, Method, StepInfo, Task
+from longtail.training.learned_weights import LearnedWeights
+from longtail.training.method import Batch, StepInfo, Task
 from longtail.training.optimisers import SGD
 
 MOMENTUM = 0.9
 """Of Nesterov's SGD on theta."""
 
 
-class MetaWeightNet(Method):
+class MetaWeightNet(LearnedWeights):
     """Weights of images (or classes), a learned function of one number."""
-
-    uses_meta_batch = True
-    replayable = True
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
@@ -104,17 +102,12 @@ class MetaWeightNet(Method):
 
         with torch.no_grad():
             weights = self.sample_weights(losses, batch.labels)
-        loss = torch.dot(weights, losses) / losses.numel()
-        loss.backward()
+        loss = weighted_backward(losses, weights)
         return {
-            "train_loss": loss.detach(),
+            "train_loss": loss,
             "meta_loss": ahead.loss,
             "grad_norm_meta": torch.nn.utils.get_total_norm(gradient),
         }
-
-    def refresh(self, accuracy: Tensor) -> None:
-        """Take in the accuracies [C] on the meta set."""
-        self.accuracy.copy_(accuracy)
 
     @torch.no_grad()
     def difficulty(self) -> Tensor | None:
@@ -125,20 +118,6 @@ class MetaWeightNet(Method):
     def weights(self) -> Tensor | None:
         """w_c = C d_c / sum d, [C], at class level."""
         return self.normalised(self.accuracy) if self.settings.level == "class" else None
-
-    def state(self) -> dict[str, Any]:
-        """theta, its momentum and the accuracies."""
-        return {
-            "net": self.net.state_dict(),
-            "optimiser": self.optimiser.state(),
-            "accuracy": self.accuracy.clone(),
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
-        self.net.load_state_dict(state["net"])
-        self.optimiser.load_state(state["optimiser"])
-        self.accuracy.copy_(state["accuracy"])
 
 
 METHOD = MetaWeightNet

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from longtail.config.presets.sample_difficulty_net import Settings
 from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient, weighted_backward
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
 from longtail.training.method import Batch, Method, StepInfo, Task
@@ -79,9 +79,8 @@ class SampleDifficultyNet(Method):
         scalars = self._step_theta(forward, losses, batch, meta, info)
         with torch.no_grad():
             weights = class_weights(self.net(losses))
-        loss = torch.dot(weights, losses) / losses.numel()
-        loss.backward()
-        return {"train_loss": loss.detach(), **scalars}
+        loss = weighted_backward(losses, weights)
+        return {"train_loss": loss, **scalars}
 
     def _step_theta(
         self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, info: StepInfo

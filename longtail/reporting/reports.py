@@ -34,13 +34,8 @@ class Scores(Frozen):
     ece: Percent
 
 
-class CellReport(Scores):
-    """What `evaluate` found out about one cell.
-
-    The scores are those of the weights after the last iteration; `selected` has those of the weights that
-    did best on the meta set. `recipe`: see `longtail.planning.fingerprints`. Training counts and class names
-    are in class order; None: a group or class without test images, or a duration that nobody kept.
-    """
+class NamedCell(Frozen):
+    """The cell of a report. `recipe`: see `longtail.planning.fingerprints`."""
 
     cell: str
     fingerprint: str
@@ -49,9 +44,19 @@ class CellReport(Scores):
     imbalance: float
     network: str
     variant: str
-    method: str
     head: str | None
     seed: int
+
+
+class CellReport(NamedCell, Scores):
+    """The report of a trained cell.
+
+    The scores are those of the weights after the last iteration; `selected` has those of the weights that
+    did best on the meta set. Training counts and class names are in class order. None: a group or class
+    without test images.
+    """
+
+    method: str
     settings: dict[str, Any]
     manifests: dict[str, str]
     """Fingerprints of training set, meta set and pool."""
@@ -65,20 +70,11 @@ class CellReport(Scores):
     versions: dict[str, Any]
 
 
-class FailedReport(Frozen):
+class FailedReport(NamedCell):
     """In the place of a cell's report: why its training failed, in one line, and at which iteration."""
 
     failed: str
     iteration: int
-    cell: str
-    fingerprint: str
-    recipe: str
-    benchmark: str
-    imbalance: float
-    network: str
-    variant: str
-    head: str | None
-    seed: int
 
 
 def read_report(path: Path) -> CellReport | FailedReport:
