@@ -18,11 +18,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from longtail.config.presets.difficulty_net import Settings
 from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient, weighted_backward
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
 from longtail.randomness import global_draws
@@ -61,20 +61,11 @@ class DifficultyNetMethod(LearnedWeights):
         own = class_weights(self.net(self.accuracy))[labels]
         return own.mean().repeat(own.numel()) if self.settings.weighting == "averaged" else own
 
-    def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
-    ) -> dict[str, Tensor]:
-        """Steps 1 and 2, and the gradient of step 3."""
-        assert meta is not None, "Difficulty-Net needs a meta batch"
-        forward = Forward(model, batch.images)
-        losses = self.sample_losses(forward.logits, batch.labels, info)
-        scalars = self._step_theta(forward, losses, batch, meta, info)
-        with torch.no_grad():
-            weights = self.sample_weights(batch.labels)
-        loss = weighted_backward(losses, weights)
-        return {"train_loss": loss, **scalars}
+    def batch_weights(self, losses: Tensor, labels: Tensor) -> Tensor:
+        """`sample_weights`: they do not depend on the losses."""
+        return self.sample_weights(labels)
 
-    def _step_theta(
+    def step_theta(
         self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, info: StepInfo
     ) -> dict[str, Tensor]:
         """Eqs. 7-10: one step of Adam on theta."""

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.config.presets.meta_weight_net import Settings
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient, weighted_backward
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
 from longtail.training.learned_weights import LearnedWeights
@@ -78,20 +78,21 @@ class MetaWeightNet(LearnedWeights):
         loss = torch.dot(self.normalised(values), values)
         return torch.autograd.grad(loss, values, create_graph=True)[0]
 
-    def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
+    def batch_weights(self, losses: Tensor, labels: Tensor) -> Tensor:
+        """`sample_weights`."""
+        return self.sample_weights(losses, labels)
+
+    def step_theta(
+        self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, info: StepInfo
     ) -> dict[str, Tensor]:
-        """Steps 1 and 2, and the gradient of step 3."""
-        assert meta is not None, "Meta-Weight-Net needs a meta batch"
-        forward = Forward(model, batch.images)
-        losses = self.sample_losses(forward.logits, batch.labels, info)
+        """Steps 1 and 2."""
         factors = self.step_weights(losses, batch.labels)
         ahead = weight_gradient(
             forward,
             losses,
             factors,
             lambda logits: self.sample_losses(logits, batch.labels, info),
-            meta_cross_entropy(model, meta.images, meta.labels),
+            meta_cross_entropy(forward.model, meta.images, meta.labels),
             info.learning_rate,
             rates=info.rates,
         )
@@ -99,15 +100,7 @@ class MetaWeightNet(LearnedWeights):
         for parameter, value in zip(self.theta, gradient, strict=True):
             parameter.grad = value
         self.optimiser.step(self.settings.learning_rate)
-
-        with torch.no_grad():
-            weights = self.sample_weights(losses, batch.labels)
-        loss = weighted_backward(losses, weights)
-        return {
-            "train_loss": loss,
-            "meta_loss": ahead.loss,
-            "grad_norm_meta": torch.nn.utils.get_total_norm(gradient),
-        }
+        return {"meta_loss": ahead.loss, "grad_norm_meta": torch.nn.utils.get_total_norm(gradient)}
 
     @torch.no_grad()
     def difficulty(self) -> Tensor | None:

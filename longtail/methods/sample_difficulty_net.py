@@ -21,14 +21,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from longtail.config.presets.sample_difficulty_net import Settings
 from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient, weighted_backward
+from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
-from longtail.training.method import Batch, Method, StepInfo, Task
+from longtail.training.learned_weights import LearnedWeights
+from longtail.training.method import Batch, StepInfo, Task
 from longtail.training.optimisers import Adam
 from longtail.training.samplers import Sampler
 
@@ -48,13 +49,8 @@ class FullBatches:
         return self.sampler.batch(epoch * self.sampler.batches_per_epoch + position)
 
 
-class SampleDifficultyNet(Method):
+class SampleDifficultyNet(LearnedWeights):
     """Difficulty-Net on the losses of a batch in place of the accuracies of classes."""
-
-    uses_meta_batch = True
-    replayable = True
-    net: DifficultyNet
-    optimiser: Adam
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
@@ -69,20 +65,11 @@ class SampleDifficultyNet(Method):
         self.optimiser = Adam(self.net.parameters(), self.settings.learning_rate, self.settings.weight_decay)
         return batches
 
-    def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
-    ) -> dict[str, Tensor]:
-        """The steps on theta, and the gradient of the step on phi."""
-        assert meta is not None, "Difficulty-Net needs a meta batch"
-        forward = Forward(model, batch.images)
-        losses = self.sample_losses(forward.logits, batch.labels, info)
-        scalars = self._step_theta(forward, losses, batch, meta, info)
-        with torch.no_grad():
-            weights = class_weights(self.net(losses))
-        loss = weighted_backward(losses, weights)
-        return {"train_loss": loss, **scalars}
+    def batch_weights(self, losses: Tensor, labels: Tensor) -> Tensor:
+        """w = B d / sum d, [B], with d = D(losses)."""
+        return class_weights(self.net(losses))
 
-    def _step_theta(
+    def step_theta(
         self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, info: StepInfo
     ) -> dict[str, Tensor]:
         """One step of Adam on lambda L_dr + L_meta."""
@@ -111,6 +98,9 @@ class SampleDifficultyNet(Method):
             "grad_norm_driver": torch.nn.utils.get_total_norm(own),
             "grad_norm_meta": torch.nn.utils.get_total_norm(through),
         }
+
+    def refresh(self, accuracy: Tensor) -> None:
+        """Nothing: D reads losses, not accuracies."""
 
     def state(self) -> dict[str, Any]:
         """theta and Adam's moments."""

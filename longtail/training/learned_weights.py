@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from longtail.training.method import Method
+from longtail.meta.meta_gradient import weighted_backward
+from longtail.meta.tangents import Forward
+from longtail.training.method import Batch, Method, StepInfo
 
 
 class LearnedWeights(Method):
@@ -14,11 +17,34 @@ class LearnedWeights(Method):
 
     uses_meta_batch = True
     replayable = True
-    net: nn.Module
+    net: Any
+    """The network."""
     optimiser: Any
     """Of theta: `Adam` or `SGD`."""
     accuracy: Tensor
     """On the meta set, [C]."""
+
+    def step_theta(
+        self, forward: Forward, losses: Tensor, batch: Batch, meta: Batch, info: StepInfo
+    ) -> dict[str, Tensor]:
+        """Look ahead and take one step on theta; return scalars for the history. `losses` [B] with graph."""
+        raise NotImplementedError
+
+    def batch_weights(self, losses: Tensor, labels: Tensor) -> Tensor:
+        """The weights [B] of images with these losses [B] and labels [B]."""
+        raise NotImplementedError
+
+    def backward(
+        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
+    ) -> dict[str, Tensor]:
+        """The step on theta, and the gradient of the weighted loss for phi with the new weights."""
+        assert meta is not None, "learned weights need a meta batch"
+        forward = Forward(model, batch.images)
+        losses = self.sample_losses(forward.logits, batch.labels, info)
+        scalars = self.step_theta(forward, losses, batch, meta, info)
+        with torch.no_grad():
+            weights = self.batch_weights(losses, batch.labels)
+        return {"train_loss": weighted_backward(losses, weights), **scalars}
 
     def refresh(self, accuracy: Tensor) -> None:
         """Receive the accuracies [C] on the meta set."""
