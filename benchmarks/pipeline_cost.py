@@ -81,7 +81,7 @@ class Scratch:
         self.run(sys.executable, "-m", "dvc", "commit", "-f", "-q", "dvc.yaml")
 
     def run(self, *words: str) -> str:
-        """What a command prints. Raises RuntimeError where it fails."""
+        """What a command prints. Raises RuntimeError if it fails."""
         done = subprocess.run(
             words, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )

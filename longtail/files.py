@@ -113,7 +113,7 @@ def read_object(path: Path, missing: str = "no such file") -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} stands in it")
+    raise ValueError(f"{constant} is in it")
 
 
 def _kind(value: object) -> str:

@@ -8,7 +8,7 @@ from longtail.pipeline import console, options
 def main(
     benchmark: options.Benchmark = "digits-lt",
 ) -> None:
-    """Log every table's rows, with curves and per-class reports, to MLflow; what is there already stays."""
+    """Log every table's rows, with curves and per-class reports, to MLflow; what is already there stays."""
     from longtail.pipeline.track import track
 
     track(benchmark)

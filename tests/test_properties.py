@@ -154,7 +154,7 @@ def test_whatever_bytes_stand_in_a_file_it_is_an_object_or_one_line(tmp_path: Pa
 def test_numbers_that_are_none_are_no_json_of_ours(tmp_path: Path, constant: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(f'{{"ece": {constant}}}')
-    assert f"{constant} stands in it" in answer(lambda: read_object(path))
+    assert f"{constant} is in it" in answer(lambda: read_object(path))
 
 
 def test_a_file_too_large_to_be_ours_is_not_read(tmp_path: Path) -> None:

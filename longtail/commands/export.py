@@ -78,7 +78,7 @@ def log_model(model: Path, weights: Weights) -> None:
     os.environ.update({**QUIET, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"})
     with (
         tempfile.TemporaryDirectory() as place,
-        locked(root, lambda: console.say("export", "waiting for another process that tracks")),
+        locked(root, lambda: console.say("export", "waiting for another tracking process")),
     ):
         artifacts = {"cell": copy_cell(model, weights, Path(place) / "cell")}
         if (below := find_features(model, facts)) is not None:
@@ -99,7 +99,7 @@ def log_model(model: Path, weights: Weights) -> None:
 
 
 def _log(predictor: Predictor, artifacts: dict[str, Path], experiment: str, store: str, where: str) -> str:
-    """The address of the logged model. Raises InputError where MLflow at `where` fails in the middle."""
+    """The address of the logged model. Raises InputError if MLflow at `where` fails in the middle."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -25,7 +25,7 @@ ROOT = "digits-lt"
 SCALES = {
     **dict.fromkeys(("cifar100-lt", "imagenet-lt", "places-lt"), ", at the paper's scale"),
     "cifar10-lt": ", at the scale of CIFAR-100-LT",
-    "own": " on a person's own images",
+    "own": " on your own images",
 }
 MORE = {"own": ["own.image_size", "own.test_share"], "listed": ["lists"]}
 """The parameters that decide the pool besides, by source."""

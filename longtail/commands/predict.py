@@ -64,7 +64,9 @@ class Reading:
         if found != self.shape[:2]:
             if not self.resized:
                 size, wanted = ("x".join(map(str, sides)) for sides in (found, self.shape[:2]))
-                console.say("predict", f"{shown(path)} is {size}: resized to {wanted}, as all that differ")
+                console.say(
+                    "predict", f"{shown(path)} is {size}: resized to {wanted}, as are all others that differ"
+                )
             self.resized += 1
         return image
 

@@ -37,11 +37,11 @@ def main(
             raise InputError(f"port {port}", error.strerror, "choose another with --port") from None
     root = paths.tracking_root()
     if not tracking.database(root).exists():
-        console.say("ui", "no run is tracked yet; `dvc repro` makes them")
+        console.say("ui", "no runs yet; `dvc repro` makes them")
         with tracking.locked(root):
             tracking.create_database(root)
     address = f"http://{HOST}:{port}"
-    console.say("ui", f"{address} (Ctrl-C ends it); choose 'Model training' at its top left, or open")
+    console.say("ui", f"{address} (Ctrl-C to stop); choose 'Model training' at its top left, or open")
     for name, page in tracking.results_pages(root):
         console.say("ui", f"{name:<30} {address}/{page}")
     os.environ.update(tracking.QUIET)

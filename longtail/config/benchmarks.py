@@ -1,6 +1,6 @@
 """What a benchmark fixes: its images, its splits, its network and its schedules.
 
-A person's own choices (`params.yaml`) come on top; see `longtail.planning.plans`.
+The user's choices (`params.yaml`) come on top; see `longtail.planning.plans`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Frozen(BaseModel):
 
 
 class Strict(Frozen):
-    """A record that a person fills in: besides, text is no number and `yes` is not 1."""
+    """A record that the user fills in: besides, text is no number and `yes` is not 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -133,9 +133,9 @@ class Benchmark(Frozen):
 
     name: str
     source: Literal["digits", "cifar100", "cifar10", "own", "listed"]
-    """own: a person's images; listed: official lists of files, which stay files."""
+    """own: the user's images; listed: official lists of files, which stay files."""
     classes: int | None
-    """None: as many as the images that a person gives have."""
+    """None: as many as the images that the user gives have."""
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -157,7 +157,7 @@ class Benchmark(Frozen):
     networks: tuple[str, ...]
     """Each is trained with every variant; the tables of some have a column for each."""
     pretrained: bool = False
-    """The backbone starts from the weights in a file that a person gives."""
+    """The backbone starts from the weights in a file that the user gives."""
     represent: Training
     retrain: Training
 
@@ -177,7 +177,7 @@ class Benchmark(Frozen):
         return self.model_copy(update={"meta_per_class": wanted, "n_max": images - wanted})
 
     def check_imbalance(self, imbalance: float) -> None:
-        """Raise InputError where the sets are those of lists, which have another imbalance."""
+        """Raise InputError if the sets are those of lists, which have another imbalance."""
         if self.totals is not None and f"{imbalance:g}" != f"{self.totals.imbalance:g}":
             raise InputError(
                 f"imbalance {imbalance:g}",
@@ -279,7 +279,7 @@ CIFAR10_LT = CIFAR100_LT.model_copy(
     }
 )
 
-# a person's images: CIFAR-100-LT's training, shorter, and without what was made for 32x32 photographs
+# the user's images: CIFAR-100-LT's training, shorter, and without what was made for 32x32 photographs
 OWN = CIFAR100_LT.model_copy(
     update={
         "name": "own",

@@ -43,7 +43,7 @@ class Row(Frozen):
             if name is not None and name not in known:
                 raise ValueError(f"no variant '{name}' in stage {stage}: {did_you_mean(name, known)}")
         if self.variant is None and self.head is not None:
-            raise ValueError("a head needs the variant whose features it stands on")
+            raise ValueError("a head needs a variant for its features")
         if self.variant is not None and self.copied:
             raise ValueError("a copied row is not run, so no variant fills it")
         return self
@@ -90,7 +90,7 @@ class TableLayout(Frozen):
             labels = [row.label for row in group.rows]
             twice = next((label for label in labels if labels.count(label) > 1), None)
             if twice:
-                raise ValueError(f"row '{twice}' stands twice under '{group.name}'")
+                raise ValueError(f"row '{twice}' appears twice under '{group.name}'")
         for row in self.rows:
             if list(row.flags) != self.flags:
                 raise ValueError(f"row '{row.label}' has other flags than the first row")

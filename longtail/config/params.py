@@ -35,7 +35,7 @@ class ScheduleParams(Strict):
 
 
 class OwnParams(Strict):
-    """What is particular of a person's own images, the benchmark `own`."""
+    """What is particular of your own images, the benchmark `own`."""
 
     image_size: int = Field(default=OWN.image_shape[0], ge=8, le=224)
     """Side of the square that every image becomes, in pixels."""
@@ -71,7 +71,7 @@ class OwnParams(Strict):
 
 
 class Params(Strict):
-    """What a person turns; `methods` holds the sections named after methods."""
+    """What the user turns; `methods` holds the sections named after methods."""
 
     lambda_: float = Field(alias="lambda", ge=0, le=1e6, allow_inf_nan=False)
     imbalances: dict[str, Annotated[list[float], Field(min_length=1, max_length=100)]] = Field(min_length=1)
@@ -99,7 +99,7 @@ class Params(Strict):
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def benchmark(self, name: str) -> Benchmark:
-        """The benchmark of that name, with a person's settings of it. Raises InputError."""
+        """The benchmark of that name, with the user's settings of it. Raises InputError."""
         found = find_benchmark(name)
         if found.pretrained and self.backbone == "frozen":
             frozen = found.represent.model_copy(update={"backbone_rate": 0.0})

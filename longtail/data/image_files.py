@@ -1,4 +1,4 @@
-"""Image files of a person's, as the uint8 arrays that a model takes."""
+"""Image files of the user's, as the uint8 arrays that a model takes."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def long_tailed(
 ) -> LongTailed:
     """The three sets together, classes numbered by descending training count, ties by the original label.
 
-    Raises InputError where a published figure of `totals` differs, a class has no training image, a label of
+    Raises InputError if a published figure of `totals` differs, a class has no training image, a label of
     `val` or `test` is none of `train`'s, or two sets share a path.
     """
     counts = np.bincount(train.label)
@@ -181,7 +181,7 @@ def _check_totals(
     wrong = [f"{found:,} {name}, not {want:,}" for name, (found, want) in figures.items() if found != want]
     if wrong:
         raise InputError(
-            f"{shown(train.file)} and the lists beside it are not {totals.name}",
+            f"{shown(train.file)} and its sister lists are not {totals.name}",
             "; ".join(wrong),
             "take the official lists",
         )

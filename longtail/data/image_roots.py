@@ -1,6 +1,6 @@
 """The images that lists name: whether they are below the root, and whether they can be decoded.
 
-First `located` and `check_files`, which only look into folders; then, where a person asks for it, `verify`,
+First `located` and `check_files`, which only look into folders; then, where the user asks for it, `verify`,
 which decodes every image.
 """
 

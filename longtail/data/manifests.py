@@ -131,7 +131,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 def read_manifest(path: Path, kind: Kind, pool: Pool, imbalance: float) -> Manifest:
     """Read the manifest of `kind` that belongs to `pool` and `imbalance`, and check all of it.
 
-    Raises InputError naming the file, what it has, what is expected, and the command that makes it anew.
+    Raises InputError naming the file, what it has, what is expected, and the command that makes it again.
     """
     columns, header = read_table(path, kind, COLUMNS)
     try:
@@ -172,7 +172,7 @@ def check_disjoint(
     """Raise InputError if two of the sets, given by content hashes, have an image in common.
 
     `shared` are the contents that training and meta set may have in common with the test set: `Pool.shared`,
-    which is empty unless a person asked for such duplicates to be kept.
+    which is empty unless the user asked for such duplicates to be kept.
     """
     pairs = {
         "training and meta": (train, meta, ()),

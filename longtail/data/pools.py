@@ -37,7 +37,7 @@ class Pool:
     """One row per image, sorted by (label, hash, split, image).
 
     image [N]: its row in the array of images; label [N], 0..C-1; split [N], 'source' or 'test'; hash [N],
-    see `image_hash`. `image_shape` is (H, W, channels). `test_per_class` is None where the test set is the
+    see `image_hash`. `image_shape` is (H, W, channels). `test_per_class` is None if the test set is the
     data set's official one, or a share of each class.
 
     Where images stay files, `path` [N] says where below the root, with `/`; `image` is a number, `hash` the

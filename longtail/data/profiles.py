@@ -14,7 +14,7 @@ def exponential_profile(n_max: int, imbalance: float, classes: int) -> list[int]
 
     Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019. R = `imbalance` is
     n_max / n_min before truncation, C = `classes`; a single class keeps n_max. Truncation is that of the
-    exact value, R taken as the decimal that a person wrote: n_max = R = 49 ends with 1 image, where floats
+    exact value, R taken as the decimal that the user wrote: n_max = R = 49 ends with 1 image, where floats
     find 0.9999999999999999 and leave none.
 
     Raises InputError if `imbalance` or `n_max` is below 1, or if a class would be left without an image.

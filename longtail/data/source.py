@@ -35,7 +35,7 @@ class Reader(Protocol):
 
     @property
     def bundled(self) -> bool:
-        """Whether the images come with what is installed; otherwise a person says where they are."""
+        """Whether the images come with what is installed; otherwise the user says where they are."""
         ...
 
     @property

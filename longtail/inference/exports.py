@@ -47,7 +47,7 @@ def export_onnx(predictor: Predictor, path: Path) -> tuple[float, float]:
 
     N is free; normalisation is in the graph, names of classes and shape of images in the metadata. The file
     is written only when ONNX Runtime gives the logits of `predictor`. Returns the largest difference between
-    them and the largest logit (absolute values). Raises InputError where the difference is too large.
+    them and the largest logit (absolute values). Raises InputError if the difference is too large.
     """
     model = _onnx_model(predictor)
     content = model.SerializeToString()

@@ -34,10 +34,10 @@ def read_record(folder: Path) -> CellRecord:
 
 
 def find_features(folder: Path, record: CellRecord) -> Path | None:
-    """The folder of the features below the head in `folder`, None where it is no head.
+    """The folder of the features below the head in `folder`, None if it is no head.
 
     models/<benchmark>/imb<R>/<variant>-heads/crt-seed1 has it in models/<benchmark>/imb<R>/<variant>/seed1.
-    Raises InputError where it is gone, or is another training by now.
+    Raises InputError if it is gone, or is another training by now.
     """
     if record.features is None:
         return None
@@ -161,7 +161,7 @@ class Predictor:
 def load_predictor(
     folder: Path, weights: Weights = "last", device: str = "cpu", features: Path | None = None
 ) -> Predictor:
-    """The trained cell in `folder`. Raises InputError where something of it is missing or damaged.
+    """The trained cell in `folder`. Raises InputError if something of it is missing or damaged.
 
     `weights`: after the last iteration, or those selected on the meta set. `features`: see `rebuild`.
     """

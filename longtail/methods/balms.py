@@ -48,7 +48,7 @@ class MetaSampler:
     """B images an iteration, with replacement; an epoch is as long as one pass over the images."""
 
     def __init__(self, labels: Tensor, batch_size: int, seed: int, logits: Tensor) -> None:
-        """`labels` int64 [N] on the CPU; `logits` u [C], read anew at each draw."""
+        """`labels` int64 [N] on the CPU; `logits` u [C], read again at each draw."""
         self.labels, self.batch_size, self.seed, self.logits = labels, batch_size, seed, logits
         self.batches_per_epoch = -(-labels.numel() // batch_size)
         self._noise = lru_cache(maxsize=1)(self._make_noise)

@@ -1,4 +1,4 @@
-"""Classifier re-training, cRT (Kang et al., ICLR 2020): a classifier anew on frozen features.
+"""Classifier re-training, cRT (Kang et al., ICLR 2020): a new classifier on frozen features.
 
 Class-aware sampling (four images a class in a row), plain cross-entropy. As published the classifier is
 re-initialised; the authors of Difficulty-Net start from stage 1's (`classifier: copied`).

@@ -6,7 +6,7 @@
 
 Dvir Samuel and Gal Chechik, "Distributional Robustness Loss for Long-tail Learning", ICCV 2021. h are the
 features below the classifier. The softmax runs over the images of the batch. mu_c is the mean feature of the
-class over all training images, without augmentation and with the network in evaluation mode, made anew at
+class over all training images, without augmentation and with the network in evaluation mode, made again at
 the start of each epoch and constant within it. eps_c, the radius within which the true centroid may lie, is
 learned by the main optimiser, from 1 on.
 

@@ -1,6 +1,6 @@
 """PaCo, parametric contrastive learning: supervised contrast in which class centres take part.
 
-An image is an anchor; one softmax runs over the C learnable centres and over all other images at hand:
+An image is an anchor; one softmax runs over the C learnable centres and over all other images available:
 
     s = [ z_1 .. z_C (+ log pi_c),  q.k / T for k in the batch's queries, its keys and the queue, q excluded ]
     l = - sum_j m_j log softmax(s)_j / sum_j m_j,   m_j = 1 on the own centre, alpha on images of its class

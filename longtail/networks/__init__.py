@@ -35,7 +35,7 @@ NETWORKS = {
 def build_network(name: str, classes: int, seed: int) -> nn.Module:
     """The network `name` with `classes` outputs, initialised from (seed, "initialisation").
 
-    Raises InputError where no network has that name.
+    Raises InputError if no network has that name.
     """
     if name not in NETWORKS:
         raise InputError(f"network '{name}'", "not known", f"valid: {', '.join(NETWORKS)}")

@@ -1,4 +1,4 @@
-"""Pretrained weights that torchvision publishes, fetched where a person asks for that."""
+"""Pretrained weights that torchvision publishes, fetched where the user asks for that."""
 
 from __future__ import annotations
 

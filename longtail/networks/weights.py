@@ -18,7 +18,7 @@ SHOWN = 200
 def load_weights(model: nn.Module, path: Path) -> None:
     """Put the weights in `path` into `model`.
 
-    Raises InputError where the file is missing or damaged, its names or shapes are those of another network,
+    Raises InputError if the file is missing or damaged, its names or shapes are those of another network,
     or a weight is not finite.
     """
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""What a person sees of a stage: announcement, progress, result, and errors of one line."""
+"""What the user sees of a stage: announcement, progress, result, and errors of one line."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def execute(app: Typer, program: str) -> None:
     try:
         code = app(args=arguments, prog_name=program, standalone_mode=False)
     except Stopped as stopped:
-        where = f"at {stopped.where}; the same command goes on there" if stopped.where else "before its end"
+        where = (
+            f"at {stopped.where}; re-run the same command to resume" if stopped.where else "before its end"
+        )
         print(f"stopped: by {signal.Signals(stopped.number).name} {where}", file=sys.stderr)
         raise SystemExit(128 + stopped.number) from None
     except (InputError, MachineError, OSError, usage) as error:
@@ -87,12 +89,12 @@ def execute(app: Typer, program: str) -> None:
 
 
 def _message(error: Exception) -> str:
-    """What a person reads of an error, in one line."""
+    """What the user reads of an error, in one line."""
     if isinstance(error, InputError | MachineError):
         return str(error)
     if isinstance(error, OSError):
         if error.errno in FULL:
-            return f"{error}; mend that, then the same command goes on from the last good state"
+            return f"{error}; fix that and re-run the same command to resume"
         where = f"{error.filename}: " if error.filename is not None else ""
         return (
             f"{where}{error.strerror or error}; see that it may be read and written, and that there is space"

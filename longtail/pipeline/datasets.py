@@ -1,4 +1,4 @@
-"""The data sets of a benchmark, made anew where they are not what params.yaml asks for."""
+"""The data sets of a benchmark, made again where they are not what params.yaml asks for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def is_current(benchmark: Benchmark, params: Params) -> bool:
     """Whether pool and images are there and drawn as `params` say.
 
-    A person's own images can be others under the same name: they are always read again.
+    Your own images can be others under the same name: they are always read again.
     """
     from longtail.data.pools import read_pool
     from longtail.errors import InputError

@@ -16,7 +16,7 @@ def check_device(wanted: str) -> None:
 
 
 def choose_device(wanted: str) -> str:
-    """`cpu` or `cuda`; `auto` is a GPU where there is one. Raises InputError where `wanted` is not there."""
+    """`cpu` or `cuda`; `auto` is a GPU where there is one. Raises InputError if `wanted` is not there."""
     check_device(wanted)
     import torch
 

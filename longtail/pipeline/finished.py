@@ -79,7 +79,7 @@ def differences_line(folder: Path, expected: dict[str, object]) -> str:
     """In what the training in `folder` differs from the `expected` facts, in one line."""
     found = read_fingerprint_facts(folder)
     reasons = differences(found, expected) if found else []
-    return and_more(reasons, 3, "; ") if reasons else "it does not say in what it differs"
+    return and_more(reasons, 3, "; ") if reasons else "the difference is not recorded"
 
 
 def publish(plan: BundlePlan, cell: Cell, finished: Path) -> None:

@@ -52,7 +52,7 @@ def find_weights(plan: BundlePlan) -> Path | None:
     params = read_params()
     path = with_weights(params, params.benchmark(plan.benchmark)).weights_file(plan.benchmark)
     if weights_digest(path) != plan.pretrained:
-        raise InputError(path, "changed since the plan was made", "`dvc repro --force plan` takes it in")
+        raise InputError(path, "changed since the plan was made", "run `dvc repro --force plan`")
     return path
 
 

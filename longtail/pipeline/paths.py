@@ -103,7 +103,7 @@ def finished(fingerprint: str) -> Path:
 
 
 def checkpoint(fingerprint: str) -> Path:
-    """Where a training that is not finished goes on."""
+    """The checkpoint of an unfinished training."""
     return work() / fingerprint / "checkpoint.pt"
 
 

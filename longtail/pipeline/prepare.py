@@ -27,7 +27,7 @@ def prepare(benchmark: str, verify: bool = False) -> None:
         prepare_lists(chosen, params, verify)
         return
     if verify:
-        raise InputError("--verify", f"all images of {benchmark} are decoded anyway", "leave it out")
+        raise InputError("--verify", f"all images of {benchmark} are always decoded", "leave it out")
 
     import numpy as np
 
@@ -94,9 +94,9 @@ def prepare(benchmark: str, verify: bool = False) -> None:
 
 
 def _origin(benchmark: str, images: dict[str, str], bundled: bool) -> str | None:
-    """Where the images are. Raises InputError where that is not said, or said of images that are here."""
+    """Where the images are. Raises InputError if that is not said, or said of images that are here."""
     if bundled and benchmark in images:
-        raise InputError("params.yaml", f"images: {benchmark}: its images are installed", "take the line out")
+        raise InputError("params.yaml", f"images: {benchmark}: its images are built in", "remove the line")
     if not bundled and benchmark not in images:
         raise InputError(
             "params.yaml",
@@ -107,13 +107,13 @@ def _origin(benchmark: str, images: dict[str, str], bundled: bool) -> str | None
 
 
 def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
-    """A person's images: where they are, and that every class has enough. Raises InputError."""
+    """The user's images: where they are, and that every class has enough. Raises InputError."""
     from longtail.config.params import DOWNLOAD
     from longtail.data.sources.own import WANTED, find_own
 
     where = params.images.get(chosen.name)
     if where in (None, DOWNLOAD):
-        found = "missing" if where is None else f"found {DOWNLOAD}, of which there is nothing"
+        found = "missing" if where is None else f"found {DOWNLOAD}, which your images do not have"
         raise InputError("params.yaml", f"images: {chosen.name}: {found}", WANTED)
     found = find_own(Path(where), chosen.image_shape[0])
     meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class

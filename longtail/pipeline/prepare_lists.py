@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def prepare_lists(chosen: Benchmark, params: Params, verify: bool) -> None:
-    """Write data/<benchmark>/pool.parquet. Raises InputError where an image is missing or cannot be used."""
+    """Write data/<benchmark>/pool.parquet. Raises InputError if an image is missing or cannot be used."""
     from longtail.data.pools import duplicates_line, without_duplicates, write_pool
     from longtail.data.sources.listed import content_hashes, find_listed, listed_pool
     from longtail.errors import InputError
@@ -26,7 +26,7 @@ def prepare_lists(chosen: Benchmark, params: Params, verify: bool) -> None:
     if params.split == "file_order":
         raise InputError(
             "params.yaml",
-            f"split: file_order: the lists of {chosen.name} say themselves which images train",
+            f"split: file_order: the lists of {chosen.name} already say which images train",
             "write `split: content`",
         )
     lists = find_listed(folder, root, chosen.totals)

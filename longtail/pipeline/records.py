@@ -168,7 +168,7 @@ def table_records(
 
 
 def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]) -> Record:
-    """All tables and figures as the artifacts of one run. Raises InputError where one is missing."""
+    """All tables and figures as the artifacts of one run. Raises InputError if one is missing."""
     names = [f"table{layout.number}.{ending}" for layout in layouts.tables for ending in ("md", "csv")]
     names += [
         f"figure{layout.number}.{ending}" for layout in layouts.figures for ending in ("svg", "png", "csv")

@@ -37,7 +37,7 @@ class Page:
 
 @dataclass
 class Logged:
-    """How many runs are new, and how many had been cut short and are made whole."""
+    """How many runs are new, and how many had been cut short and are completed."""
 
     new: int = 0
     mended: int = 0
@@ -64,7 +64,7 @@ def log_missing(tracker: Tracker, pages: dict[str, Page], logged: Logged) -> Non
 
 @remedies("run `dvc repro`")
 def track(benchmark: str) -> None:
-    """Log every table's rows, with curves and per-class reports, to MLflow, unless they are there already."""
+    """Log every table's rows, with curves and per-class reports, to MLflow, unless they are already there."""
     from longtail.config.layouts import read_layouts
     from longtail.pipeline.records import cell_records, reports_record, table_records
     from longtail.pipeline.tracking import Tracker, database, locked, patiently, server
@@ -93,7 +93,7 @@ def track(benchmark: str) -> None:
     place = address or str(database(root))
     console.say("track", f"{benchmark}: {len(cells)} cells in {len(layouts.tables)} tables, to {place}")
     logged = Logged()
-    with locked(root, lambda: console.say("track", "waiting for another process that tracks")):
+    with locked(root, lambda: console.say("track", "waiting for another tracking process")):
         patiently(
             place,
             lambda: log_missing(Tracker(root, address), pages, logged),
@@ -102,8 +102,8 @@ def track(benchmark: str) -> None:
     total = sum(len(page.records) for page in pages.values())
     parts = [
         f"{logged.new} new",
-        *([f"{logged.mended} made whole"] if logged.mended else []),
-        f"{total - logged.new - logged.mended} there already",
+        *([f"{logged.mended} completed"] if logged.mended else []),
+        f"{total - logged.new - logged.mended} already there",
     ]
     console.done(
         "track",

@@ -117,7 +117,7 @@ def digest(*parts: bytes) -> str:
 def locked(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep other processes out of `root` for the block; `on_wait` is called where another is inside.
 
-    Raises InputError where that one has not left after QUEUE seconds.
+    Raises InputError if that one has not left after QUEUE seconds.
     """
     from filelock import FileLock, Timeout
 
@@ -152,7 +152,7 @@ def create_database(root: Path) -> None:
 
 
 def server() -> str | None:
-    """The address of the server that SERVER names. Raises InputError where it names something else."""
+    """The address of the server that SERVER names. Raises InputError if it names something else."""
     address = os.environ.get(SERVER) or None
     if address is not None and not address.startswith(("http://", "https://")):
         raise InputError(f"{SERVER}={address}", "give the http://... of a server, or unset it")
@@ -209,7 +209,7 @@ def patiently(place: str, action: Callable[[], T], on_wait: Callable[[str], None
 class Tracker:
     """Experiments and runs of the database under `root`, or of a `server`; use under `locked`.
 
-    Raises InputError where the database is broken, or came here from another folder.
+    Raises InputError if the database is broken, or came here from another folder.
     """
 
     def __init__(self, root: Path, server: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Cells trained side by side in processes of their own, which a signal stops in good order."""
+"""The local executor: worker processes that train cells, and save on a signal."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from longtail.running.jobs import CellInputs, Job
 
 GRACE = 8.0
-"""Seconds that workers have after a signal to end their iteration and save; then they are killed."""
+"""Seconds for workers to end their iteration and save after a signal; then they are killed."""
 
 _inherited: dict[str, Any] = {}
-"""What worker processes get when they start: images by imbalance, iterations done of each job, the signal
-that came."""
+"""What a worker process gets at its start: images by imbalance, iterations per job, the signal received."""
 
 
 def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: Any) -> None:
@@ -36,7 +35,7 @@ def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: A
     process.keep_freed_memory()
     if process.deterministic_wanted():
         process.use_deterministic()
-    # whatever the number of workers: threads decide the order of sums, and so the last digits
+    # the number of threads decides the order of sums, and so the last digits
     torch.set_num_threads(1)
     _inherited.update(inputs=inputs, reached=reached, signalled=signalled)
     _note_signals(signalled)
@@ -44,7 +43,7 @@ def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: A
 
 
 def _leave_with_parent() -> None:
-    """Nobody waits for a worker whose parent was killed; its checkpoint goes on."""
+    """Exit when the parent is gone: nobody waits for the result, and the checkpoint stays."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -52,7 +51,7 @@ def _leave_with_parent() -> None:
 
 
 def _note_signals(signalled: Any) -> dict[int, Any]:
-    """From now on Ctrl-C and SIGTERM only leave their number; returns the handlers before."""
+    """Let Ctrl-C and SIGTERM only record their number; return the previous handlers."""
 
     def note(number: int, frame: object) -> None:
         signalled.value = number
@@ -78,7 +77,7 @@ def train_job(
     reached: Callable[[int], None] = lambda iteration: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train a cell into the folder `finished`, which appears whole; a failed one has its reason in it."""
+    """Train a cell into the folder `finished`, which appears whole; if it diverged, with the reason only."""
     from longtail.errors import DivergedError
     from longtail.files import move_whole, own_temporary, remove_leftovers
     from longtail.running.cell_folders import Failure
@@ -105,8 +104,7 @@ def _warn(line: str) -> None:
 
 
 class Workers:
-    """Processes that train cells. Leaving the block waits for what still runs; after SIGTERM or Ctrl-C, or
-    an exception, that saves a checkpoint and returns."""
+    """An `Executor` of `count` local processes, forked on a CPU and spawned on a GPU."""
 
     def __init__(
         self, count: int, jobs: int, device: str, methods: set[str], inputs: Mapping[float, CellInputs]
@@ -117,11 +115,11 @@ class Workers:
         from longtail.methods import find_method
 
         if any(find_method(method).uses_meta_batch for method in methods):
-            load_forward_mode()  # once here, not in every worker
-        # forked workers share torch and the images with this process, which never computes by itself
+            load_forward_mode()  # once, not in every worker
+        # forked workers share torch and the images with this process, which itself never computes
         fork = hasattr(os, "fork") and sys.platform == "linux" and device == "cpu"
         context = multiprocessing.get_context("fork" if fork else "spawn")
-        # without locks: each job has a place of its own, and a killed worker could take a lock with it
+        # no locks: each job has its own slot, and a killed worker would keep a lock
         self._reached, self._signalled = context.RawArray("L", jobs), context.RawValue("i", 0)
         self._before = _note_signals(self._signalled)
         self._ancestors = ancestors()
@@ -137,18 +135,18 @@ class Workers:
 
     @property
     def reached(self) -> dict[str, int]:
-        """Iterations done of each job so far, by its fingerprint."""
-        return dict(zip(self._futures, self._reached, strict=False))  # the places of jobs to come are empty
+        """Iterations done of each job, by its fingerprint."""
+        return dict(zip(self._futures, self._reached, strict=False))  # later slots are empty
 
     @property
     def signalled(self) -> int:
-        """The signal that came, or 0."""
+        """The signal received, or 0."""
         if "DVC_ROOT" in os.environ and ancestors() != self._ancestors:
-            self.stop()  # dvc was killed, and nobody waits for this stage
+            self.stop()  # dvc was killed: nobody waits for this stage
         return self._signalled.value
 
     def stop(self) -> None:
-        """Let all save and return, as after a signal."""
+        """Let all jobs save and return, as after a signal."""
         self._signalled.value = self._signalled.value or signal.SIGTERM
 
     def __enter__(self) -> Workers:
@@ -171,7 +169,7 @@ class Workers:
 
 
 def _end(futures: list[Future[None]]) -> None:
-    """Wait for workers to save and return; kill those that take too long, or that wait for a broken pool."""
+    """Wait for the workers to save and return; kill them after `GRACE`, or if the pool is broken."""
     deadline = time.monotonic() + GRACE
     wait(futures, timeout=GRACE)
     broken = any(future.done() and isinstance(future.exception(), BrokenProcessPool) for future in futures)

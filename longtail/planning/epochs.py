@@ -1,4 +1,4 @@
-"""How long a network is trained: from a benchmark's schedule and a person's changes to iterations."""
+"""How long a network is trained: from a benchmark's schedule and the user's changes to iterations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST = 10**8
 def training_images(benchmark: Benchmark, imbalance: float) -> int | None:
     """How many images a training set will have; None: only the images tell.
 
-    Of lists the published number, from which duplicates may still be taken. Raises InputError where a class
+    Of lists the published number, from which duplicates may still be taken. Raises InputError if a class
     would be left without an image.
     """
     if benchmark.totals is not None:
@@ -25,12 +25,12 @@ def training_images(benchmark: Benchmark, imbalance: float) -> int | None:
 
 
 def network_training(benchmark: Benchmark, imbalance: float, params: Params) -> Training:
-    """The training of networks at `imbalance`, with a person's length, unit and batch size.
+    """The training of networks at `imbalance`, with the user's length, unit and batch size.
 
     An epoch is a pass over the N training images, ceil(N / B) iterations, whatever a method's sampler draws:
     all methods see as many images. Warm-up and milestones move in proportion to the length.
 
-    Raises InputError where N is needed and only the images tell it, where a batch is larger than the training
+    Raises InputError if N is needed and only the images tell it, where a batch is larger than the training
     set, and where the training would never end.
     """
     own, chosen = benchmark.represent, params.schedule

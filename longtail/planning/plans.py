@@ -1,4 +1,4 @@
-"""From a person's parameters to everything that decides each cell."""
+"""From the user's parameters to everything that decides each cell."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class EvaluationPlan(Frozen):
     bundles: list[BundleMembers]
 
     def cells(self, bundle: str | None = None) -> list[Cell]:
-        """The planned cells of `bundle`, or of all. Raises InputError where no such bundle is planned."""
+        """The planned cells of `bundle`, or of all. Raises InputError if no such bundle is planned."""
         named = [planned for planned in self.bundles if bundle in (None, planned.bundle)]
         if not named:
             planned = [planned.bundle for planned in self.bundles]

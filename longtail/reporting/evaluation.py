@@ -31,7 +31,7 @@ def read_predictions(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Labels [N], and by column name the logits [N, C] of last and selected weights.
 
-    Raises InputError where they are not those of the training `fingerprint`, or of the test `images`; see
+    Raises InputError if they are not those of the training `fingerprint`, or of the test `images`; see
     `longtail.data.manifests.set_digest`.
     """
     import json
@@ -93,7 +93,7 @@ def check_unchanged(folder: Path, record: CellRecord) -> None:
 
 
 def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
-    """The report of a cell whose training failed; None where it did not. Raises InputError."""
+    """The report of a cell whose training failed; None if it did not. Raises InputError."""
     import json
 
     from pydantic import ValidationError

@@ -41,7 +41,7 @@ def read_paper_numbers() -> dict[tuple[int, str], dict[Place, Decimal]]:
 
 
 def paper_numbers(table: int, benchmark: str) -> Numbers:
-    """The printed numbers of one table; none where it is not about `benchmark`."""
+    """The printed numbers of one table; none if it is not about `benchmark`."""
     return read_paper_numbers().get((table, benchmark), {})
 
 

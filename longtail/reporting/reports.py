@@ -120,7 +120,7 @@ def read_reports(
 ) -> tuple[list[CellReport], list[FailedReport]]:
     """The reports of all cells that `plan` names, in its order, and of no other; then those that failed.
 
-    Both functions map (imbalance, bundle, member) to a path. Raises InputError where a report is missing or
+    Both functions map (imbalance, bundle, member) to a path. Raises InputError if a report is missing or
     damaged, is of another cell, of other settings or code than planned, or of another training than the
     model beside it, has settings that its method cannot have, or grouped its classes unlike the plan, and
     where the cells of one imbalance did not learn from the same images. With `partial`, cells without a
@@ -181,7 +181,7 @@ def check_images(reports: Sequence[CellReport]) -> None:
 
 
 def read_fingerprint(folder: Path) -> str | None:
-    """The fingerprint of the cell in `folder`, trained or failed; None where neither. Raises InputError."""
+    """The fingerprint of the cell in `folder`, trained or failed; None if neither. Raises InputError."""
     path = next((folder / name for name in ("cell.json", FAILED) if (folder / name).is_file()), None)
     if path is None:
         return None

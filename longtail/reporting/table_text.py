@@ -143,7 +143,7 @@ def conditions(table: Table) -> list[str]:
     if not reports:
         none = "No row of this table is planned."
         if table.planned:
-            none = f"Not run so far: {table.absent} of {table.planned} cells."
+            none = f"Not run yet: {table.absent} of {table.planned} cells."
         return [*failures, none, *(comparison_notes(table) if table.paper else [])]
     ends = sorted({report.iterations for report in reports if report.head is None})
     # a head that fixes its number of iterations trains nothing

@@ -31,7 +31,7 @@ class Column:
 Entry = Mapping[str, Interval | None]
 """Accuracy in percent by split; None: no class in that shot group."""
 Entries = Mapping[tuple[str, str], list[Entry | None]]
-"""By row group and row label, an entry for each column; None where no cell is there, or one failed."""
+"""By row group and row label, an entry for each column; None if no cell is there, or one failed."""
 
 
 @dataclass(frozen=True)

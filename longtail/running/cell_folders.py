@@ -1,4 +1,4 @@
-"""The folder of a trained cell: what lies in it, and whether it is whole."""
+"""The folder of a trained cell: its files, its record, and whether it is intact."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ WEIGHTS_FILES = {"last": "weights.safetensors", "selected": "selected.safetensor
 """The file of each set of weights in the folder of a cell."""
 
 RESULTS = (*WEIGHTS_FILES.values(), "history.parquet", "predictions.parquet")
-"""What a training leaves in the folder of a cell, beside what it says of itself."""
+"""The results of a training in the folder of its cell."""
 
 FAILED = "failed.json"
-"""Alone in the folder of a cell whose training failed."""
+"""The only file in the folder of a cell whose training failed."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell has no result: `failed.json`, alone in its folder."""
+    """Why a cell has no result: the content of `failed.json`."""
 
     fingerprint: str
     reason: str
     """One line."""
     iteration: int
-    """How many iterations were done, the bad one included; 0 where the training never began."""
+    """Iterations done, the bad one included; 0 if the training never began."""
     network: str
 
     def write(self, directory: Path, **names: str) -> None:
-        """Write into `directory`; `names` are added: what the cell is called."""
+        """Write into `directory`, with the `names` of the cell."""
         write_json(directory / FAILED, {**asdict(self), **names})
 
 
 def read_failure(directory: Path) -> Failure | None:
-    """Why the cell of this folder failed; None where it did not. Raises InputError."""
+    """Why the cell of this folder failed; None if it did not. Raises InputError."""
     path = directory / FAILED
     if not path.is_file():
         return None
@@ -54,7 +54,7 @@ def read_failure(directory: Path) -> Failure | None:
 
 
 def read_fingerprint_facts(directory: Path) -> dict[str, Any]:
-    """What the fingerprint of a cell in its folder is a hash of; empty where nobody kept it."""
+    """The facts behind the fingerprint of the cell in `directory`; empty if they are missing."""
     try:
         return read_object(directory / "fingerprint.json")
     except InputError:
@@ -62,7 +62,7 @@ def read_fingerprint_facts(directory: Path) -> dict[str, Any]:
 
 
 def sums(directory: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
-    """The sha256 of each of `names` that is there, by name."""
+    """The sha256 of each existing file of `names`, by name."""
     found = {}
     for name in names:
         if (directory / name).is_file():
@@ -72,7 +72,7 @@ def sums(directory: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
 
 
 def damaged(directory: Path) -> list[str]:
-    """The files of a finished cell that are not as its training left them."""
+    """The files of a finished cell that have changed since its training."""
     try:
         expected = read_cell(directory).files
     except InputError:

@@ -49,7 +49,7 @@ def train_cell(
 ) -> bool:
     """Train the cell of `job` and write its files into `directory` (see `write_cell`).
 
-    A checkpoint of the same fingerprint is taken up where it stopped. Test images are touched only by the
+    A checkpoint of the same fingerprint is resumed where it stopped. Test images are touched only by the
     prediction, after the last iteration.
 
     Args:
@@ -61,7 +61,7 @@ def train_cell(
         Whether the cell came to its end.
 
     Raises:
-        DivergedError: numbers are not finite, and were so when the last good state was taken up again and
+        DivergedError: numbers are not finite, and were so when the last good state was resumed and
             looked at after each step; names iteration, learning rate and terms.
         OSError: a full disk; the last good checkpoint is left.
     """
@@ -112,7 +112,7 @@ def _train(
 
 @contextmanager
 def decoders_of(job: Job, inputs: CellInputs) -> Iterator[Decoders | None]:
-    """The processes that decode the images of `inputs`; None where they are in memory."""
+    """The processes that decode the images of `inputs`; None if they are in memory."""
     if isinstance(inputs.images, np.ndarray):
         yield None
         return

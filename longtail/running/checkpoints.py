@@ -1,6 +1,6 @@
-"""The state of a training on disk: whose it is, whether it is whole, and when it is worth saving.
+"""Checkpoints: saving the state of a training, finding damage, and when to save.
 
-A file is one line, `longtail checkpoint <sha256 of the rest>`, and then what `torch.save` makes of a state.
+A file is one line, `longtail checkpoint <sha256 of the rest>`, followed by the output of `torch.save`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ MARK = b"longtail checkpoint "
 
 
 class DamagedError(Exception):
-    """A file is not what was written."""
+    """A file is not as it was written."""
 
 
 @dataclass
 class Checkpoints:
-    """The last two states of one training; the older one is there in case the newer is damaged."""
+    """The last two states of one training; the older is a fallback for a damaged newer one."""
 
     path: Path
-    """Of the newer; the older lies beside it as `checkpoint.previous.pt`."""
+    """The newer; the older is `checkpoint.previous.pt` in the same folder."""
     fingerprint: str
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What `fingerprint` is a hash of, to say in what another training differs."""
+    """The facts behind `fingerprint`, to name how another training differs."""
     warn: Callable[[str], None] = lambda line: None
-    """Told, in one line, of a file that cannot be used."""
+    """Receives one line about a file that cannot be used."""
 
     @property
     def previous(self) -> Path:
@@ -47,7 +47,7 @@ class Checkpoints:
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`, read it back, and only then give up the older of the two that are there.
 
-        Raises OSError where the disk is full or what comes back is not what was written; the two then stay.
+        Raises OSError if the disk is full or what comes back is not what was written; the two then stay.
         """
         content = io.BytesIO()
         found = {"fingerprint": self.fingerprint, "facts": dict(self.facts), "state": state}
@@ -66,7 +66,7 @@ class Checkpoints:
                 read_payload(temporary)
             except DamagedError as error:
                 raise OSError(errno.EIO, f"{error} right after it was written", str(temporary)) from None
-            # at each moment one of the two names has a whole file
+            # at any moment one of the two names is a whole file
             if self.path.exists():
                 self.path.replace(self.previous)
             temporary.replace(self.path)
@@ -74,7 +74,7 @@ class Checkpoints:
             temporary.unlink(missing_ok=True)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The newest state that is whole and this training's, or None."""
+        """The newest intact state of this training, or None."""
         remove_leftovers(self.path.parent)
         for path in (self.path, self.previous):
             if not path.is_file():
@@ -94,10 +94,10 @@ class Checkpoints:
         if path == self.path and self.previous.is_file():
             try:
                 before = read_checkpoint(self.previous, device)
-                return f"going on from the one before it, iteration {before['state']['iteration']}"
+                return f"resuming from the previous one, iteration {before['state']['iteration']}"
             except DamagedError:
                 return "so it is no use"
-        return "starting anew"
+        return "starting over"
 
     def remove(self) -> None:
         """Delete both."""
@@ -106,7 +106,7 @@ class Checkpoints:
 
 
 def read_payload(path: Path) -> bytes:
-    """What stands below the first line of `path`. Raises DamagedError where its checksum is another."""
+    """The content of `path` after its first line. Raises DamagedError if the checksum differs."""
     with path.open("rb") as file:
         first, payload = file.readline(200), file.read()
     if not first.startswith(MARK):
@@ -117,11 +117,11 @@ def read_payload(path: Path) -> bytes:
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """`fingerprint`, `facts` and `state` of a file. Raises DamagedError; no code in it is ever run."""
+    """`fingerprint`, `facts` and `state` of a file. Raises DamagedError; never runs code from the file."""
     payload = io.BytesIO(read_payload(path))
     try:
         found = torch.load(payload, map_location=device, weights_only=True)
-    except Exception:  # whole, but not ours: it can fail in any way
+    except Exception:  # intact, but not ours: anything can fail
         raise DamagedError("is damaged: its content cannot be read") from None
     if not isinstance(found, dict) or set(found) != {"fingerprint", "facts", "state"}:
         raise DamagedError("is damaged: no state of a training in it")
@@ -133,12 +133,12 @@ class SaveRhythm:
     while, also within an epoch."""
 
     def __init__(self, share: float, longest: float) -> None:
-        """`share`: of the training time; `longest`: seconds without a checkpoint, whatever it costs."""
+        """`share` of the training time; `longest` time in seconds without a checkpoint."""
         self.share, self.longest = share, longest
         self.start = self.last = time.monotonic()
         self.spent = 0.0
         self.expected = 0.01
-        """Seconds of the next save: what the last one took, and a guess before the first."""
+        """Seconds of the next save: as long as the last one, at first a guess."""
 
     def due(self, between_epochs: bool) -> bool:
         """Whether to save now."""
@@ -148,7 +148,7 @@ class SaveRhythm:
         return between_epochs and self.spent + self.expected <= self.share * (now - self.start)
 
     def saved(self, since: float) -> None:
-        """A save began at `since` (by `time.monotonic`) and is over now."""
+        """Record a save that began at `since` (`time.monotonic`) and ends now."""
         self.last = time.monotonic()
         self.expected = self.last - since
         self.spent += self.expected

@@ -1,4 +1,4 @@
-"""What is to be trained, from which images; without torch, so that a mistake is told at once."""
+"""What to train, on which images; without torch, so that mistakes are reported at once."""
 
 from __future__ import annotations
 

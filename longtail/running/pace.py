@@ -1,4 +1,4 @@
-"""What an iteration of each method costs, and how long the trainings that are open will take."""
+"""Estimates how long trainings take, from measured iterations and the cost of each method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from longtail.planning.plans import PlannedTraining
 SEEN = 1 / 25
 """The share of a training after which its speed counts as measured."""
 SOON = 20.0
-"""Seconds after which it does in any case."""
+"""Seconds after which it counts in any case."""
 
 
 def image_passes(work: PlannedTraining) -> float:
@@ -22,7 +22,7 @@ def image_passes(work: PlannedTraining) -> float:
 
 
 Kind = tuple[str, str, float]
-"""What decides the time of an iteration: network, method, and its `image_passes`."""
+"""What decides the time of an iteration: network, method, `image_passes`."""
 
 
 def _kind(work: PlannedTraining) -> Kind:
@@ -31,36 +31,36 @@ def _kind(work: PlannedTraining) -> Kind:
 
 @dataclass
 class Pace:
-    """Seconds an iteration takes, as last measured, by its kind; and seconds beside the iterations."""
+    """Seconds per iteration by kind, as last measured, and seconds of a training outside its iterations."""
 
     measured: dict[Kind, float] = field(default_factory=dict)
     beside: float = 0.0
     _first: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """By fingerprint: iterations that were done when they were first looked at, and when that was."""
+    """By fingerprint: iterations done at the first look, and its time."""
 
     def measure(self, work: PlannedTraining, training: float, beside: float | None = None) -> None:
-        """So many seconds took the iterations of `work`, and everything else of it (None: not known)."""
+        """Record that the iterations of `work` took `training` seconds, the rest `beside` (None: unknown)."""
         self.measured[_kind(work)] = training / work.training.iterations
         if beside is not None:
             self.beside = beside
 
     def watch(self, works: Sequence[PlannedTraining], reached: Mapping[str, int], now: float) -> None:
-        """At the time `now`, `reached` iterations are done of those `works` that run, by fingerprint."""
+        """Record how many iterations of the running `works` are done at time `now`, by fingerprint."""
         for work in works:
             done = reached.get(work.fingerprint, 0)
             if not 0 < done < work.training.iterations:
                 continue
-            # what comes before the first iteration is mostly the start of the worker
+            # the time before the first iteration is mostly the start of the worker
             first, start = self._first.setdefault(work.fingerprint, (done, now))
             seen = done - first >= work.training.iterations * SEEN or now - start >= SOON
             if done > first and seen:
                 self.measured[_kind(work)] = (now - start) / (done - first)
 
     def each(self, work: PlannedTraining) -> float | None:
-        """Seconds that an iteration of `work` takes; None where nothing was measured.
+        """Seconds per iteration of `work`; None if nothing was measured.
 
-        Where its own kind was not, by its `image_passes`, from what each takes in the other kinds of the same
-        network, or of any where that has none.
+        If its own kind was not, an estimate by `image_passes` from the other kinds of the same network, or
+        else of any network.
         """
         kind = _kind(work)
         if kind in self.measured or not self.measured:
@@ -70,15 +70,17 @@ class Pace:
         return kind[2] * sum(self.measured[other] / other[2] for other in known) / len(known)
 
     def expected(self, work: PlannedTraining, done: int = 0) -> float | None:
-        """Seconds that `work` will take from iteration `done` on; None where nothing was measured."""
+        """Seconds that `work` still takes after iteration `done`; None if nothing was measured."""
         each = self.each(work)
         return None if each is None else each * (work.training.iterations - done) + self.beside
 
     def left(
         self, works: Sequence[PlannedTraining], reached: Mapping[str, int], workers: int
     ) -> float | None:
-        """Seconds until all of `works` are done by so many `workers`: those that were begun first, the others
-        in their order, each as soon as a worker is free. None where nothing was measured."""
+        """Seconds until `workers` finish all `works`: running ones first, then the others in order.
+
+        None if nothing was measured.
+        """
         free = [0.0] * workers
         for work in sorted(works, key=lambda work: not reached.get(work.fingerprint, 0)):
             expected = self.expected(work, reached.get(work.fingerprint, 0))

@@ -1,4 +1,4 @@
-"""How a process that trains is set up: freed memory, deterministic algorithms."""
+"""Setting up a training process: memory reuse, deterministic algorithms."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**31 - 1
 
 DETERMINISTIC = "LONGTAIL_DETERMINISTIC"
-"""An environment variable: where it is 1, trainings use deterministic algorithms alone. On the CPU they do so
-anyway, with one thread. It is no parameter, for it stands in no fingerprint, as the device does not: a cell
-computed on a GPU is the same cell."""
+"""An environment variable: if it is 1, trainings use only deterministic algorithms. On the CPU, with one
+thread, they always do. It is not a parameter: like the device, it is not part of the fingerprint."""
 
 
 def keep_freed_memory() -> None:
     """Let this process keep freed memory for its next allocation, on Linux with glibc.
 
-    By default the tensors of every step are given back to the system, which hands out empty pages again for
-    the next step, and filling those takes time. The process then stays as large as it once was.
+    By default each step returns its tensors to the system and gets zeroed pages for the next, which takes
+    time. The process keeps its largest size.
     """
     if sys.platform != "linux":
         return
@@ -36,12 +35,14 @@ def deterministic_wanted() -> bool:
 
 
 def use_deterministic() -> None:
-    """Let torch take deterministic algorithms in this process, and refuse (RuntimeError) where it has none.
+    """Make torch use deterministic algorithms in this process, or raise RuntimeError if there is none.
 
-    To be called before the process first uses a GPU: cuBLAS looks at its variable then.
+    Call it before the process first uses a GPU: cuBLAS reads its variable then.
     """
     import torch
 
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # the one of two values that costs memory, not time
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = (
+        ":4096:8"  # of the two allowed values, the one that costs memory, not time
+    )
     torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False  # trying algorithms by the clock picks another now and then
+    torch.backends.cudnn.benchmark = False  # choosing algorithms by timing is not repeatable

@@ -1,4 +1,4 @@
-"""All trainings of a benchmark in the order of their worth, and which of them a time budget still allows."""
+"""All trainings of a benchmark, the most important first, and which of them fit a time budget."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ FIRST = (
 FIRST_FEATURES = ("cross_entropy", "difficulty_net")
 FIRST_HEADS = ("crt", "lws", "las")
 FIRST_IMBALANCES = (100, 10)
-"""Where the paper has ablations, too; in place of 100 the largest planned one."""
+"""Where the paper has its ablations; if 100 is not planned, the largest planned one."""
 SWEEP = 5
-"""The table whose variants come after these."""
+"""The number of the table whose variants come next."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,10 @@ def row_name(cell: Cell) -> str:
 def select_cells(
     plans: Sequence[BundlePlan], rows: Sequence[str], imbalances: Sequence[float], seeds: Sequence[int]
 ) -> list[tuple[BundlePlan, Cell]]:
-    """The planned cells of `rows` (see `row_name`), `imbalances` and `seeds`, each of them all where none is
-    given; with the features of the heads among them. Raises InputError on one that is not planned."""
+    """The planned cells of `rows` (see `row_name`), `imbalances` and `seeds`; an empty sequence means all.
+
+    Features of chosen heads are included. Raises InputError for one that is not planned.
+    """
     planned = [(plan, cell) for plan in plans for cell in plan.cells()]
     for option, wanted, known in (
         ("--only", rows, [row_name(cell) for _, cell in planned]),
@@ -82,11 +84,11 @@ def programme(
     chosen: Sequence[tuple[BundlePlan, Cell]],
     manifests: Mapping[float, dict[str, str]],
 ) -> list[Step]:
-    """The trainings behind the `chosen` cells, each once, in order; with the cells of `plans` that they fill.
+    """The trainings of the `chosen` cells, each once, in order, with all cells of `plans` that they fill.
 
     Seed by seed: `FIRST`, then their heads, at `FIRST_IMBALANCES`; the sweep over lambda there; the other
-    variants there; then the other imbalances. `manifests`: the fingerprints of the data sets by imbalance,
-    nothing where they are not made yet.
+    variants there; then the other imbalances. `manifests`: fingerprints of the data sets by imbalance, empty
+    if they do not exist yet.
     """
     imbalances = list(dict.fromkeys(plan.imbalance for plan in plans))
     seeds = list(dict.fromkeys(seed for plan in plans for seed in plan.seeds))
@@ -96,7 +98,7 @@ def programme(
     sweep = {row.variant for table in read_layouts().tables if table.number == SWEEP for row in table.rows}
 
     def place(cell: Cell) -> tuple[int, ...]:
-        """Where a cell stands among those of its imbalance and seed: its part, and its place in that."""
+        """Rank of a cell within its imbalance and seed: its part, and its place there."""
         heads = FIRST_HEADS if cell.variant in FIRST_FEATURES else ()
         if cell.head in heads:
             return 1, FIRST_FEATURES.index(cell.variant), heads.index(cell.head)
@@ -108,7 +110,7 @@ def programme(
         part, *inside = place(cell)
         if cell.imbalance not in first:
             return seeds.index(cell.seed), 4, imbalances.index(cell.imbalance), part, *inside
-        # the first variants and their heads are done at one imbalance before the next, the rest part by part
+        # the first variants and their heads finish at one imbalance before the next; the rest go part by part
         outer = 0 if part < 2 else part
         return seeds.index(cell.seed), outer, first.index(cell.imbalance), part, *inside
 
@@ -148,10 +150,10 @@ class Budget:
 def choose(
     waiting: Sequence[Step], finished: set[str], begun: set[str], pace: Pace, left: float
 ) -> Step | None:
-    """The first of the `waiting` steps to start with `left` seconds to go, or None.
+    """The first of the `waiting` steps that can start with `left` seconds to go, or None.
 
-    A head waits for its features. A training that would not end in time is passed over, unless it was
-    `begun` before and so goes on from its checkpoint, or nothing was measured yet.
+    A head waits for its features. A training that would exceed the time is skipped, unless it has `begun`
+    and so has a checkpoint, or nothing was measured yet.
     """
     if left <= 0:
         return None

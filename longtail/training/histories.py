@@ -65,7 +65,7 @@ class History:
 
 
 def read_history(path: Path) -> pa.Table:
-    """The history as a table. Raises InputError where it is missing, broken or of another form."""
+    """The history as a table. Raises InputError if it is missing, broken or of another form."""
     if not path.is_file():
         raise InputError(path, "no such history")
     try:

@@ -43,7 +43,7 @@ class ClassAwareSampler:
     """Classes in turn, `per_class` images of each (Shen et al., ECCV 2016; Kang et al., ICLR 2020).
 
     Classes come in shuffled rounds; each class gives consecutive images of its own shuffled list, which
-    begins anew when it is exhausted, so a small class repeats. An epoch is C * max n_c images long, as in
+    starts over when it is exhausted, so a small class repeats. An epoch is C * max n_c images long, as in
     the authors' code on CIFAR; its last batch may be short. `short` epochs have one batch more than a pass
     over the images, as in their scripts for ImageNet-LT and Places-LT.
     """

@@ -94,7 +94,7 @@ class Trainer:
         return self.iteration == self.training.iterations or self.iteration % self.data.batches_per_epoch == 0
 
     def run(self, after_epoch: Callable[[Trainer], None] = lambda trainer: None) -> None:
-        """Train to the end. Raises DivergedError where numbers are not finite."""
+        """Train to the end. Raises DivergedError if numbers are not finite."""
         for _ in self.iterations():
             if self.between_epochs:
                 after_epoch(self)
@@ -113,7 +113,7 @@ class Trainer:
         per_epoch = self.data.batches_per_epoch
         first = self.iteration // per_epoch * per_epoch
         last = min(first + per_epoch, self.training.iterations)
-        if self.iteration == first:  # elsewhere an interrupted epoch goes on
+        if self.iteration == first:  # otherwise an interrupted epoch resumes
             self.method.start_epoch(self.model, self.data.train, self.data.meta)
         self.model.train()
         while self.iteration < last:
@@ -147,7 +147,7 @@ class Trainer:
         yield
 
     def check_finite(self) -> None:
-        """Raise DivergedError unless all is finite that goes on to the next iteration.
+        """Raise DivergedError unless all state for the next iteration is finite.
 
         A gradient that is not finite spoils momentum and weights for good, so this finds it later as well. It
         takes some time, and is for the moments at which a state is kept; after each epoch losses and logits

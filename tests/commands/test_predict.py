@@ -291,7 +291,7 @@ def test_bad_images_are_left_out_only_when_that_is_wanted(
     assert len(Path("out.csv").read_text().splitlines()) == 1 + 4 * 3
     left_out = [line for line in said if "left out: " in line]
     assert len(left_out) == len(bad)
-    assert "predict      images/wide.png is 16x20: resized to 8x8, as all that differ" in said
+    assert "predict      images/wide.png is 16x20: resized to 8x8, as are all others that differ" in said
     assert said[-1] == f"predict      done: 4 images, {len(bad)} left out, 1 resized, out.csv"
     with pytest.raises(InputError, match=f"none of {len(bad)} images could be read; the first: "):
         main(images=list(bad), model=PLAIN, skip_bad=True, device="cpu")

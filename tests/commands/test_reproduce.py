@@ -126,7 +126,7 @@ def test_results_to_keep_have_no_weights_and_make_the_same_tables(folder: Path) 
 
 def test_tables_and_figures_say_what_is_missing(folder: Path) -> None:
     text = (folder / "reports/digits-lt/table1.md").read_text()
-    assert "- 6 of 144 cells are there, the others are not run so far" in text
+    assert "- 6 of 144 cells are there, the others are not run yet" in text
     assert "schedules shortened to 0.04 of full length" in text
     none = (folder / "reports/digits-lt/table2.md").read_text()
     assert "not run" in none

@@ -98,7 +98,7 @@ def test_numbers_as_dvc_writes_them_are_numbers(tmp_path: Path, text: str, value
         (GOOD + "cross_entropy: {x: 1}\n", "cross_entropy: unknown key 'x'; it has no settings"),
         (
             GOOD + "difficulty_net: {lambda: 1}\n",
-            "difficulty_net.lambda: lambda stands at the top level; move it",
+            "difficulty_net.lambda: lambda belongs at the top level; move it",
         ),
         (GOOD + "lambda: 0.6\n", "key 'lambda' appears twice (line 4); keep one"),
         (GOOD + "las: {start: last, start: last}\n", "key 'start' appears twice (line 4); keep one"),

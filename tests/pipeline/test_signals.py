@@ -141,7 +141,7 @@ def test_a_signal_saves_leaves_and_says_how_to_go_on(
     damaged = [] if number == signal.SIGTERM else sorted(folder.glob("work/*/checkpoint.pt"))
     # a signal right after a cell's first save finds nothing new to save
     remedies = {
-        path: "going on from" if path.with_name("checkpoint.previous.pt").exists() else "starting anew"
+        path: "resuming from" if path.with_name("checkpoint.previous.pt").exists() else "starting over"
         for path in damaged
     }
     for path in damaged:

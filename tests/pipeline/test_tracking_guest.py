@@ -170,7 +170,7 @@ def test_killed_in_the_middle_it_goes_on_without_doubling_anything(reports: Path
     found = tracked(store(reports))
     assert set(found.values()) == {1}
     assert f"{len(found)} runs in " in ran.stdout
-    assert " 0 there already" not in ran.stdout
+    assert " 0 already there" not in ran.stdout
     assert results(reports) == before
 
 
@@ -241,7 +241,7 @@ def test_a_server_that_is_stopped_and_started_during_a_run_ends_up_with_every_ru
         found = tracked(address)
         again, _ = started(reports, MLFLOW_TRACKING_URI=address).communicate(timeout=180)
         assert set(found.values()) == {1}
-        assert f" 0 new, {len(found)} there already" in again
+        assert f" 0 new, {len(found)} already there" in again
         assert tracked(address) == found
     assert list((tmp_path / "server" / "artifacts").rglob("per_class.csv"))
     assert not tracking.database(reports / "mlruns").exists()

@@ -295,7 +295,7 @@ def test_the_rule_stands_below_the_table():
     assert "with one seed, whose spread nobody knows, they differ by at most 1.0 percentage points" in one
     assert "t(0.975" not in one
     assert "\\*: the paper ran the method's released code" in markdown(made_up(2))
-    assert "table3.csv" not in markdown(made_up(3))  # all that the paper prints stands in it
+    assert "table3.csv" not in markdown(made_up(3))  # all that the paper prints is in it
 
 
 def test_how_wide_the_prediction_intervals_are_is_said():

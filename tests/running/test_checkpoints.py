@@ -97,7 +97,7 @@ def test_every_flipped_byte_and_every_truncation_is_noticed_and_the_one_before_i
         kept.path.write_bytes(content[:length])
         assert iteration(kept) == 3
     assert all("is damaged" in line for line in told)
-    assert all("going on from the one before it, iteration 3" in line for line in told)
+    assert all("resuming from the previous one, iteration 3" in line for line in told)
     assert not any("\n" in line for line in told)
     kept.path.write_bytes(content)
     assert iteration(kept) == 6
@@ -108,7 +108,7 @@ def test_both_damaged_are_named_and_the_cell_starts_anew(kept: Checkpoints, told
         path.write_bytes(path.read_bytes()[:-1])
     assert kept.load(CPU) is None
     assert [line.split(": ")[0] for line in told] == [str(kept.path), str(kept.previous)]
-    assert told[1].endswith("; starting anew")
+    assert told[1].endswith("; starting over")
 
 
 class Sneaky:

@@ -154,7 +154,7 @@ LISTS: dict[str, tuple[Callable[[Path], list[tuple[Any, Any]]], str]] = {
     "a drive": (lambda photos: change(photos, "C:\\x.png"), "C:\\x.png (absolute)"),
     "climbing": (lambda photos: change(photos, "photos/../../x.png"), "photos/../../x.png (climbs)"),
     "a link": (linked, "photos/x.png (a link that leads out)"),
-    "missing": (lambda photos: change(photos, "x.png"), ": x.png (no such file); mend the list"),
+    "missing": (lambda photos: change(photos, "x.png"), ": x.png (no such file); fix the list"),
     "twice": (
         lambda photos: [*listed(photos), ("./photos/rare/000.png", "common")],
         "1 paths stand more than once: photos/rare/000.png; keep one row of each",
@@ -212,7 +212,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a class folder outside": (link_class, "1 symbolic links lead out of it or to a folder: linked; "),
     "a link to a folder": (link_folder, "1 symbolic links lead out of it or to a folder: rare/inner; "),
-    "an image beside the folders": (loose_image, "1 images lie beside the class folders: x.png; move each "),
+    "an image beside the folders": (loose_image, "1 images are next to the class folders: x.png; move each "),
     "an empty class": (lambda photos: (photos / "void").mkdir(), "1 of 4 class folders have no image ("),
 }
 
@@ -241,7 +241,7 @@ def test_all_images_that_cannot_be_read_are_counted_and_the_first_named(
     assert message.startswith(f"{photos}: 7 of 53 images cannot be read: common/000.png (not PNG, JPEG, ")
     assert "common/004.png (" in message
     assert "common/005.png" not in message
-    assert message.endswith(", and 2 more; mend or remove them")
+    assert message.endswith(", and 2 more; fix or remove them")
     for number in range(7):
         picture(number).save(photos / "common" / f"{number:03}.png")
     monkeypatch.setattr(own, "MAX_PIXELS", 107)

@@ -128,8 +128,8 @@ def test_two_processes_on_no_database_log_every_run_once(
     assert [(code, errors) for code, _, errors in two_passes] == [(0, ""), (0, "")]
     total = sum(len(found) for found in runs(tracked).values())
     closing = sorted(output.splitlines()[-1] for _, output, _ in two_passes)
-    assert f" 0 new, {total} there already" in closing[0]
-    assert f" {total} new, 0 there already" in closing[1]
+    assert f" 0 new, {total} already there" in closing[0]
+    assert f" {total} new, 0 already there" in closing[1]
 
 
 def test_every_table_is_an_experiment_with_a_run_for_each_row_imbalance_and_seed(tracked: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_second_pass_adds_nothing(tracked: Path) -> None:
 
     before = run_ids()
     done = fixtures.run_stage(tracked, "track")
-    assert f" 0 new, {len(before)} there already" in done.stdout
+    assert f" 0 new, {len(before)} already there" in done.stdout
     assert run_ids() == before
 
 

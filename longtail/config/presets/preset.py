@@ -66,7 +66,7 @@ class Preset:
 
     @property
     def keys(self) -> list[str]:
-        """The settings that a person can turn in the method's own section of `params.yaml`."""
+        """The settings that the user can change in the method's own section of `params.yaml`."""
         names = [info.alias or name for name, info in self.settings.model_fields.items()]
         return [name for name in names if name != "lambda"]  # lambda stands at the top level
 
@@ -82,10 +82,10 @@ class Preset:
         return cost.batch * batch + cost.meta * meta
 
     def check(self, section: Mapping[str, Any], where: str) -> None:
-        """Raise InputError where `section` (of `params.yaml`) has an unknown key or a bad value."""
+        """Raise InputError if `section` (of `params.yaml`) has an unknown key or a bad value."""
         for key in section:
             if key == "lambda" and self.uses_lambda:
-                raise InputError(f"{where}.lambda", "lambda stands at the top level", "move it there")
+                raise InputError(f"{where}.lambda", "lambda belongs at the top level", "move it there")
             if key not in self.keys:
                 known = did_you_mean(str(key), self.keys)
                 raise InputError(where, f"unknown key {found_value(str(key))}", known)
@@ -98,7 +98,7 @@ class Preset:
     def resolve(
         self, variant: str, benchmark: str, section: Mapping[str, Any], lambda_: float
     ) -> dict[str, Any]:
-        """All settings of `variant`: defaults, the benchmark's, a person's section, the variant's own."""
+        """All settings of `variant`: defaults, the benchmark's, the user's section, the variant's own."""
         top = {"lambda": lambda_} if self.uses_lambda else {}
         layers = {**self.benchmarks.get(benchmark, {}), **top, **section, **self.variants[variant]}
         return self.settings.model_validate(layers).model_dump(by_alias=True)

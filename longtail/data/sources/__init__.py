@@ -1,7 +1,7 @@
 """Where images come from, by the names that benchmarks use.
 
 A source gives all its images, their labels and the names of the classes, and where a data set has an
-official test part, which images that is. A person's own images (`own`) are found first: see
+official test part, which images that is. Your own images (`own`) are found first: see
 `longtail.data.sources.own`.
 """
 

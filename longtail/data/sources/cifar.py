@@ -167,7 +167,7 @@ class Cifar:
             )
 
     def _download(self, folder: Path) -> Path:
-        """The archive in `folder`, fetched by torchvision unless it is there already."""
+        """The archive in `folder`, fetched by torchvision unless it is already there."""
         from torchvision.datasets.utils import download_url
 
         try:

@@ -53,7 +53,7 @@ def content_hashes(lists: LongTailed, reach: Reach) -> NDArray[np.str_]:
         for file, content in zip(files, pool.map(_content, files), strict=True):
             if content is None:
                 pool.shutdown(cancel_futures=True)
-                raise InputError(file, "empty, or cannot be read", "copy it anew")
+                raise InputError(file, "empty, or cannot be read", "copy it again")
             hashes.append(content)
             reach(len(hashes))
     return np.array(hashes)
@@ -98,10 +98,10 @@ def listed_pool(
 
 
 def check_decoded(root: Path, bad: list[BadImage], images: int) -> None:
-    """Raise InputError where there are bad images, with how many and the first five."""
+    """Raise InputError if there are bad images, with how many and the first five."""
     if bad:
         first = ", ".join(f"{shown(image.file.relative_to(root))} ({image.reason})" for image in bad[:SHOWN])
         more = f", and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise InputError(
-            root, f"{len(bad):,} of {images:,} images cannot be used: {first}{more}", "copy them anew"
+            root, f"{len(bad):,} of {images:,} images cannot be used: {first}{more}", "copy them again"
         )

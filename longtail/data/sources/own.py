@@ -1,4 +1,4 @@
-"""A person's own images: a folder of class folders, or a list of files with their classes.
+"""Your own images: a folder of class folders, or a list of files with their classes.
 
 Every image becomes a square of one size, uint8 RGB: its shorter side is resized to that size, bilinear with
 antialiasing, and the centre is cut out. Classes stand by descending number of images, those of equal number
@@ -39,7 +39,7 @@ WANTED = "give a folder of class folders, or a .csv or .parquet list with the co
 
 @dataclass(frozen=True)
 class OwnImages:
-    """The files of a person's images with their classes; nothing is decoded yet.
+    """The files of the user's images with their classes; nothing is decoded yet.
 
     `root`: the folder, or that of the list. `files` [N] lie in it; `label` [N] is in 0..C-1. `others`: files
     in the class folders that are no images by their names.
@@ -65,7 +65,7 @@ class OwnImages:
         return np.bincount(self.label, minlength=len(self.class_names)).tolist()
 
     def check(self, test_share: float, meta_per_class: int) -> None:
-        """Raise InputError where a class cannot give its test and meta images and one to train on, or where
+        """Raise InputError if a class cannot give its test and meta images and one to train on, or where
         the images together are too large.
         """
         needs = [test + meta_per_class + 1 for test in share_sizes(self.sizes, test_share)]
@@ -103,7 +103,7 @@ class OwnImages:
             raise InputError(
                 self.root,
                 f"{len(faults)} of {self.size:,} images cannot be read: {and_more(named, SHOWN)}",
-                "mend or remove them",
+                "fix or remove them",
             )
         return Source(images, self.label, self.class_names)
 
@@ -161,7 +161,7 @@ def _in_folders(root: Path) -> tuple[Pairs, int]:
     if loose:
         raise InputError(
             root,
-            f"{len(loose)} images lie beside the class folders: {and_more(loose, SHOWN)}",
+            f"{len(loose)} images are next to the class folders: {and_more(loose, SHOWN)}",
             "move each into the folder of its class",
         )
     classes = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
@@ -228,7 +228,7 @@ def _in_list(where: Path) -> Pairs:
         raise InputError(
             where,
             f"{len(faults)} of {len(rows)} paths name no file in its folder: {and_more(faults, SHOWN)}",
-            "mend the list",
+            "fix the list",
         )
     pairs = [(root / text, label) for text, label in rows]
     counts = Counter(Path(os.path.normpath(path)) for path, _ in pairs)
@@ -259,7 +259,7 @@ def _columns(where: Path) -> list[tuple[object, object]]:
         return list(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True))
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(where, f"not a list with the columns path and label ({reason})", "mend it") from None
+        raise InputError(where, f"not a list with the columns path and label ({reason})", "fix it") from None
 
 
 def _fault(root: Path, real: Path, text: str) -> str | None:

@@ -36,7 +36,7 @@ class Course:
 
 
 def read_course(path: Path, report: CellReport) -> Course:
-    """The history of the cell of `report`. Raises InputError where it is missing, damaged or another's."""
+    """The history of the cell of `report`. Raises InputError if it is missing, damaged or another's."""
     table = read_history(path)
     found = read_fingerprint(path, table)
     if found != report.fingerprint:
@@ -81,7 +81,7 @@ class Study:
 
         `network` where there are several.
 
-        Raises InputError where they are not.
+        Raises InputError if they are not.
         """
         chosen = self.imbalance if imbalance is None else imbalance
         found = [self.courses[report.cell] for report in select(self.reports, row, chosen, network)]

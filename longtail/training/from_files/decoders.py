@@ -1,4 +1,4 @@
-"""Processes that read, check and decode image files while a training goes on."""
+"""Processes that read, check and decode image files during a training."""
 
 from __future__ import annotations
 
