@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,8 +24,8 @@ from longtail import (
     shot_group_accuracy,
 )
 from tests.support.small_training import make_images
+from tests.support.stage_runs import ROOT
 
-ROOT = Path(__file__).parents[1]
 COUNTS = [60, 25, 10, 4]
 PAGE = (ROOT / "docs" / "own_loop.md").read_text(encoding="utf-8")
 

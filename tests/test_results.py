@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.report_fixtures import run_stage
+from tests.support.stage_runs import run_stage
 
 FOLDERS = sorted(path for path in (Path(__file__).parents[1] / "results").iterdir() if path.is_dir())
 

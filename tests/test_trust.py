@@ -17,11 +17,11 @@ from longtail.data.sources.original import unpickled
 from longtail.pipeline import tracking
 from tests.support import report_fixtures as fixtures
 from tests.support import trained_cells
+from tests.support.stage_runs import ROOT
 
 # MLflow and sqlalchemy deprecate each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-ROOT = fixtures.ROOT
 SOURCES = sorted(
     path for part in ("longtail", "stages", "benchmarks") for path in (ROOT / part).rglob("*.py")
 )

@@ -14,9 +14,8 @@ from longtail.config.benchmarks import find_benchmark
 from longtail.config.layouts import read_layouts
 from longtail.config.params import read_params
 from longtail.planning.plans import bundle_name
-from tests.support.report_fixtures import run_stage
+from tests.support.stage_runs import ROOT, run_stage
 
-ROOT = Path(__file__).parents[2]
 SOURCE = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
 
 

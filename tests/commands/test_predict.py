@@ -23,7 +23,6 @@ from longtail.inference.predictors import Weights, load_predictor
 from longtail.pipeline import console
 from tests.support.trained_cells import digits, inputs, train, unseen_images
 
-ROOT = Path(__file__).parents[2]
 MODELS = Path("models/digits-lt/imb50")
 CELLS = {
     "a network": MODELS / "cross_entropy/seed1",

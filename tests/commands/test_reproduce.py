@@ -22,9 +22,8 @@ from longtail.pipeline.finished import is_sound
 from longtail.pipeline.inputs import read_all
 from longtail.planning.planner import plan_bundles, plan_shot_groups
 from longtail.running.programme import Budget, Step, programme, select_cells
-from tests.support import report_fixtures as fixtures
+from tests.support.stage_runs import ROOT, run_stage
 
-ROOT = Path(__file__).parents[2]
 PARAMS = (
     "lambda: 0.3\nimbalances: {digits-lt: [50, 10]}\nseeds: [1, 2]\n"
     "schedule: {fraction: 0.04, batch_size: 32}\n"
@@ -119,7 +118,7 @@ def test_results_to_keep_have_no_weights_and_make_the_same_tables(folder: Path) 
     before = (kept / "reports/digits-lt/table1.md").read_bytes()
     assert before == (folder / "reports/digits-lt/table1.md").read_bytes()
     (kept / "reports/digits-lt/table1.md").unlink()
-    made = fixtures.run_stage(folder, "tabulate", "--partial", "--results", "results/some")
+    made = run_stage(folder, "tabulate", "--partial", "--results", "results/some")
     assert made.code == 0, made.stderr
     assert (kept / "reports/digits-lt/table1.md").read_bytes() == before
 

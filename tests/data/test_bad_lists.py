@@ -11,7 +11,7 @@ import pytest
 from longtail.config import benchmarks
 from tests.support.bad_inputs import BOMB
 from tests.support.listed_benchmarks import IMBALANCE, TOTALS, params_text, put_in_place, small, write_tree
-from tests.support.report_fixtures import run_stage
+from tests.support.stage_runs import run_stage
 
 NAME = "imagenet-lt"
 LIST = "lists/Four_LT_train.txt"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 
 from longtail.config.presets import METHODS, VARIANTS
 from longtail.config.presets.preset import Preset
 from longtail.methods import find_method
-
-ROOT = Path(__file__).parents[2]
+from tests.support.stage_runs import ROOT
 
 
 def stems(folder: str, pattern: str) -> set[str]:

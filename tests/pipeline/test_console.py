@@ -17,8 +17,7 @@ import typer
 
 from longtail.errors import InputError, MachineError
 from longtail.pipeline import console
-
-ROOT = Path(__file__).parents[2]
+from tests.support.stage_runs import ROOT
 
 
 def run(monkeypatch: pytest.MonkeyPatch, command, *words: str) -> int:

@@ -18,6 +18,7 @@ import pytest
 from longtail.pipeline import paths, tracking
 from tests.support import report_fixtures as fixtures
 from tests.support.mlflow_servers import free_port, mlflow_server
+from tests.support.stage_runs import ROOT, run_stage
 
 # MLflow and sqlalchemy deprecate each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -83,7 +84,7 @@ def started(folder: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "stages.track"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(fixtures.ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -111,7 +112,7 @@ def test_eight_processes_that_lock_the_database_cost_time_and_nothing_else(repor
         tracking.create_database(reports / "mlruns")
     before = results(reports)
     with writers(tracking.database(reports / "mlruns"), 8):
-        ran = fixtures.run_stage(reports, "track")
+        ran = run_stage(reports, "track")
     assert (ran.code, ran.stderr) == (0, "")
     found = tracked(store(reports))
     assert len(found) > 3
@@ -129,12 +130,12 @@ def test_a_database_locked_for_good_is_one_line_and_a_later_pass_brings_all_in(
     before = results(reports)
     with closing(sqlite3.connect(tracking.database(root), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        ran = fixtures.run_stage(reports, "track")
+        ran = run_stage(reports, "track")
     assert (ran.code, ran.stderr.count("\n")) == (2, 1)
     assert "mlflow.db: database is locked; nothing is lost: `python -m stages.track`" in ran.stderr
     assert "waiting: database is locked" in ran.stdout
     assert tracked(store(reports)) == Counter()
-    assert fixtures.run_stage(reports, "track").code == 0
+    assert run_stage(reports, "track").code == 0
     assert set(tracked(store(reports)).values()) == {1}
     assert results(reports) == before
 
@@ -144,7 +145,7 @@ def test_another_process_that_tracks_for_ever_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(tracking, "QUEUE", 0.3)
     with tracking.locked(reports / "mlruns"):
-        ran = fixtures.run_stage(reports, "track")
+        ran = run_stage(reports, "track")
     assert (ran.code, ran.stderr.count("\n")) == (2, 1)
     assert "track.lock: another process tracks for 0.3 s" in ran.stderr
 
@@ -165,7 +166,7 @@ def test_killed_in_the_middle_it_goes_on_without_doubling_anything(reports: Path
         process.communicate()
     assert count >= 2
     assert process.returncode == -signal.SIGKILL
-    ran = fixtures.run_stage(reports, "track")
+    ran = run_stage(reports, "track")
     assert ran.code == 0, ran.stderr
     found = tracked(store(reports))
     assert set(found.values()) == {1}
@@ -206,7 +207,7 @@ def test_a_database_or_a_folder_that_may_not_be_written_is_one_line(
     mode = place.stat().st_mode
     place.chmod(mode & 0o555)
     command = [sys.executable, "-c", WITHOUT_RIGHTS, "-m", "stages.track"]
-    around = {**os.environ, "PYTHONPATH": str(fixtures.ROOT)}
+    around = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
         ran = subprocess.run(command, cwd=reports, env=around, capture_output=True, text=True, check=False)
     finally:
@@ -253,7 +254,7 @@ def test_an_address_that_is_no_servers_is_refused(
     reports: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///somewhere")
-    ran = fixtures.run_stage(reports, command)
+    ran = run_stage(reports, command)
     assert ran.code == 2
     assert ran.stderr == (
         "error: MLFLOW_TRACKING_URI=file:///somewhere: give the http://... of a server, or unset it\n"
@@ -265,7 +266,7 @@ def test_ui_says_which_server_has_the_pages_and_starts_none(
 ) -> None:
     monkeypatch.setattr("longtail.commands.ui.os.execv", lambda *words: pytest.fail(f"it started {words}"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
-    ran = fixtures.run_stage(tmp_path, "ui")
+    ran = run_stage(tmp_path, "ui")
     assert (ran.code, ran.stderr, ran.stdout.count("\n")) == (0, "", 1)
     assert "done: http://tracking.example:5000 has the pages" in ran.stdout
     assert "unset MLFLOW_TRACKING_URI for those of " in ran.stdout

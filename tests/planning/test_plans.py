@@ -18,8 +18,8 @@ from longtail.config.presets import METHODS, VARIANTS
 from longtail.errors import InputError
 from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
 from longtail.planning.plans import read_bundle, read_evaluation, read_tables_plan, write_plan
+from tests.support.stage_runs import ROOT
 
-ROOT = Path(__file__).parents[2]
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 NEEDED = read_layouts().needed()

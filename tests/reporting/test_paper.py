@@ -22,7 +22,7 @@ from longtail.reporting.reports import CellReport, Scores, ShotGroups
 from longtail.reporting.table_text import headline, markdown
 from longtail.reporting.tables import SPLITS, Table, fill, long_csv, metrics
 from longtail.running.cell_record import DisjointSets, SetDigest
-from tests.support import report_fixtures as fixtures
+from tests.support.stage_runs import run_stage
 
 LAYOUTS = {layout.number: layout for layout in read_layouts().tables}
 PAPERS_OWN = Path(__file__).parents[3] / "shared" / "paper" / "paper_tables.csv"
@@ -379,7 +379,7 @@ def test_the_stage_writes_them(tmp_path):
         path = paths.cell_report(benchmark, found.imbalance, "ldam", f"seed{found.seed}")
         whole = found.model_copy(update={"method": "ldam", "settings": settings})
         write_json(tmp_path / path, whole.model_dump(mode="json"))
-    result = fixtures.run_stage(tmp_path, "tabulate", "--benchmark", benchmark)
+    result = run_stage(tmp_path, "tabulate", "--benchmark", benchmark)
     assert result.code == 0, result.stderr
     text = (tmp_path / paths.report(benchmark, "table1.md")).read_text(encoding="utf-8")
     assert text == markdown(fill(LAYOUTS[1], plan, table.reports))

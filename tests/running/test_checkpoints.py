@@ -20,7 +20,6 @@ from longtail.files import own_temporary, remove_leftovers
 from longtail.running import checkpoints
 from longtail.running.checkpoints import Checkpoints, SaveRhythm, read_checkpoint
 
-ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 FACTS = {"settings": {"lambda": 0.3}, "code": {"methods/focal.py": "a" * 64}}
 

@@ -17,7 +17,7 @@ from longtail.pipeline import console, paths
 from tests.support import bad_inputs as bad
 from tests.support import own_folders
 from tests.support import report_fixtures as fixtures
-from tests.support.stage_runs import find_main
+from tests.support.stage_runs import ROOT, find_main, run_stage
 
 # MLflow and sqlalchemy deprecate each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -37,9 +37,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "params.yaml").write_text(PARAMS)
     own_folders.build(folder / "photos", {"common": 6, "middle": 5, "rare": 5})
-    shutil.copyfile(fixtures.ROOT / "dvc.yaml", folder / "dvc.yaml")
+    shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
     for command in ("plan", "prepare", "subsample 50", "extract_meta 50", bad.REPRESENT):
-        ran = fixtures.run_stage(folder, *command.split())
+        ran = run_stage(folder, *command.split())
         assert ran.code == 0, ran.stderr
     shutil.rmtree(folder / "work")  # where it is, a finished cell is taken from there
     read = {file for _, files in bad.READ for file in (*files, bad.FOCAL)}
@@ -85,7 +85,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 def refusal(folder: Path, command: str) -> str:
     """What a stage says on stderr of the input that is bad; it must leave everything as it is."""
     before = tree(folder)
-    ran = fixtures.run_stage(folder, *command.split())
+    ran = run_stage(folder, *command.split())
     assert (ran.code, ran.stderr.count("\n")) == (2, 1), ran.stderr
     assert ran.stderr.startswith("error: ")
     assert len(ran.stderr.replace(str(folder), "")) < LONGEST
@@ -135,4 +135,4 @@ def test_debug_shows_the_traceback(
 @pytest.mark.parametrize("command", ["plan", bad.EVALUATE, bad.PREDICT])
 def test_sound_input_is_not_refused(folder: Path, command: str) -> None:
     """What the others see is the damage."""
-    assert fixtures.run_stage(folder, *command.split()).code == 0
+    assert run_stage(folder, *command.split()).code == 0

@@ -14,9 +14,11 @@ from longtail.data.pools import image_hash, read_pool
 from longtail.data.sources import SOURCES
 from longtail.pipeline import paths
 from tests.support.cifar_files import SMALL100, made_up, write_original, write_parquet
-from tests.support.data_stages import PARAMS, files, run
+from tests.support.data_stages import PARAMS, files
+from tests.support.stage_runs import run_stage, run_stages
 
 CIFAR = "cifar100-lt"
+THREE = ("prepare", "subsample 4", "extract_meta 4")
 
 
 @pytest.fixture
@@ -36,32 +38,26 @@ def choose(text: str) -> None:
     Path("params.yaml").write_text(PARAMS.replace("50", "4") + text + "\n")
 
 
-def made(monkeypatch: pytest.MonkeyPatch, text: str) -> dict[str, bytes]:
-    """All that the three stages write, with these parameters."""
+def make(text: str) -> str:
+    """Run the three stages with these parameters; what they print."""
     choose(text)
-    for command in (["prepare"], ["subsample", "4"], ["extract_meta", "4"]):
-        assert run(monkeypatch, *command, "--benchmark", CIFAR) == 0
-    return files(Path("data"))
+    return run_stages(Path(), *(f"{stage} --benchmark {CIFAR}" for stage in THREE))
 
 
-def test_the_same_images_from_other_files_give_the_same_bytes(
-    small_cifar: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_images_from_other_files_give_the_same_bytes(small_cifar: Path) -> None:
     archive = Path("..") / "original" / SMALL100.archive
-    data = [
-        made(monkeypatch, f"duplicates: {duplicates}\nimages: {{{CIFAR}: {path}}}")
-        for duplicates in ("exclude", "keep")
-        for path in ("../parquet", "../original", archive, small_cifar / "parquet")
-    ]
+    data = []
+    for duplicates in ("exclude", "keep"):
+        for path in ("../parquet", "../original", archive, small_cifar / "parquet"):
+            make(f"duplicates: {duplicates}\nimages: {{{CIFAR}: {path}}}")
+            data.append(files(Path("data")))
     assert len(data[0]) == 4
     assert data[0] == data[1] == data[2] == data[3]
     assert data[4] == data[5] == data[6] == data[7] != data[0]
 
 
-def test_the_official_test_images_are_the_test_set(
-    small_cifar: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made(monkeypatch, f"images: {{{CIFAR}: ../parquet}}")
+def test_the_official_test_images_are_the_test_set(small_cifar: Path) -> None:
+    make(f"images: {{{CIFAR}: ../parquet}}")
     pool = read_pool(paths.pool(CIFAR))
     images, label = made_up("test")
     expected = sorted((image_hash(image), value) for image, value in zip(images, label, strict=True))
@@ -75,14 +71,10 @@ def test_the_official_test_images_are_the_test_set(
 
 @pytest.mark.parametrize(("duplicates", "left"), [("exclude", 33), ("keep", 36)])
 def test_duplicates_across_source_and_test_are_shown_and_left_out_or_kept(
-    small_cifar: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    duplicates: str,
-    left: int,
+    small_cifar: Path, duplicates: str, left: int
 ) -> None:
-    made(monkeypatch, f"duplicates: {duplicates}\nimages: {{{CIFAR}: ../parquet}}")
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("prepare")]
+    said = make(f"duplicates: {duplicates}\nimages: {{{CIFAR}: ../parquet}}")
+    printed = [line for line in said.splitlines() if line.startswith("prepare")]
     assert printed[2].startswith(
         "prepare      2 images are both in source and test (3 source and 2 test images; "
     )
@@ -91,10 +83,8 @@ def test_duplicates_across_source_and_test_are_shown_and_left_out_or_kept(
     assert printed[3].startswith(f"prepare      done: {left} source and 12 test images (pool ")
 
 
-def test_a_kept_duplicate_in_the_training_set_is_said_and_any_other_still_refused(
-    small_cifar: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made(monkeypatch, f"duplicates: keep\nimages: {{{CIFAR}: ../parquet}}")
+def test_a_kept_duplicate_in_the_training_set_is_said_and_any_other_still_refused(small_cifar: Path) -> None:
+    make(f"duplicates: keep\nimages: {{{CIFAR}: ../parquet}}")
     pool, path = read_pool(paths.pool(CIFAR)), paths.train_manifest(CIFAR, 4)
     source = pool.rows("source")
     kept = source[np.isin(pool.hash[source], pool.shared)]
@@ -103,18 +93,17 @@ def test_a_kept_duplicate_in_the_training_set_is_said_and_any_other_still_refuse
     rows = np.union1d(kept, [unlike[pool.label[unlike] == label][0] for label in range(3)])
     chosen = {name: getattr(pool, name)[rows] for name in ("image", "label", "hash")}
     write_manifest(path, replace(train, **chosen))
-    capsys.readouterr()
-    assert run(monkeypatch, "extract_meta", "4", "--benchmark", CIFAR) == 0
-    assert "but for 2 test images that both may hold (duplicates: keep)" in capsys.readouterr().out
+    ran = run_stage(Path(), "extract_meta", "4", "--benchmark", CIFAR)
+    assert ran.code == 0
+    assert "but for 2 test images that both may hold (duplicates: keep)" in ran.stdout
     write_manifest(path, replace(draw_meta(pool, 4, 2), kind="train"))
-    assert run(monkeypatch, "extract_meta", "4", "--benchmark", CIFAR) == 2
-    assert "training and meta set have 6 images in common" in capsys.readouterr().err
+    refused = run_stage(Path(), "extract_meta", "4", "--benchmark", CIFAR)
+    assert refused.code == 2
+    assert "training and meta set have 6 images in common" in refused.stderr
 
 
-def test_the_authors_split_follows_the_original_files(
-    small_cifar: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made(monkeypatch, f"split: file_order\nduplicates: keep\nimages: {{{CIFAR}: ../original}}")
+def test_the_authors_split_follows_the_original_files(small_cifar: Path) -> None:
+    make(f"split: file_order\nduplicates: keep\nimages: {{{CIFAR}: ../original}}")
     pool = read_pool(paths.pool(CIFAR))
     label = np.array(made_up("train")[1])
     train = read_manifest(paths.train_manifest(CIFAR, 4), "train", pool, 4)
@@ -124,10 +113,8 @@ def test_the_authors_split_follows_the_original_files(
         assert sorted(meta.image[meta.label == c]) == np.flatnonzero(label == c)[-2:].tolist()
 
 
-def test_another_held_out_size_moves_the_largest_class(
-    small_cifar: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made(monkeypatch, f"meta_per_class: 3\nimages: {{{CIFAR}: ../parquet}}")
+def test_another_held_out_size_moves_the_largest_class(small_cifar: Path) -> None:
+    make(f"meta_per_class: 3\nimages: {{{CIFAR}: ../parquet}}")
     pool = read_pool(paths.pool(CIFAR))
     assert read_manifest(paths.train_manifest(CIFAR, 4), "train", pool, 4).counts == [9, 4, 2]
     assert read_manifest(paths.meta_manifest(CIFAR, 4), "meta", pool, 4).counts == [3, 3, 3]
@@ -174,18 +161,16 @@ CIFAR_REFUSALS = {
 
 
 @pytest.mark.parametrize("case", CIFAR_REFUSALS)
-def test_what_cannot_be_is_refused_in_one_line(
-    small_cifar: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
-) -> None:
+def test_what_cannot_be_is_refused_in_one_line(small_cifar: Path, case: str) -> None:
     text, command, message = CIFAR_REFUSALS[case]
     if command.startswith("subsample"):
-        made(monkeypatch, f"images: {{{CIFAR}: ../parquet}}")
+        make(f"images: {{{CIFAR}: ../parquet}}")
     choose(text)
     before = files(Path())
-    capsys.readouterr()
     words = command.split() if "--benchmark" in command else [*command.split(), "--benchmark", CIFAR]
-    assert run(monkeypatch, *words) == 2
-    error = capsys.readouterr().err
+    refused = run_stage(Path(), *words)
+    assert refused.code == 2
+    error = refused.stderr
     assert error.startswith(f"error: {message}")
     assert error.count("\n") == 1
     assert files(Path()) == before

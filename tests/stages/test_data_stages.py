@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,27 +12,20 @@ from longtail.data.manifests import check_disjoint, draw_meta, read_manifest, wr
 from longtail.data.pools import read_images, read_pool
 from longtail.pipeline import paths
 from stages import prepare
-from tests.support.data_stages import PARAMS, files, run
+from tests.support.data_stages import PARAMS, files
+from tests.support.stage_runs import python, run_stage
 
-ROOT = Path(__file__).parents[2]
 BENCHMARK, CIFAR = "digits-lt", "cifar100-lt"
-
-
-def shell(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder where all three stages were run, by the command line."""
+    """A folder where all three stages were run."""
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "params.yaml").write_text(PARAMS + "data_seed: 0\n")
     for command in (["prepare"], ["subsample", "50"], ["extract_meta", "50"]):
-        ran = shell(folder, "-m", f"stages.{command[0]}", *command[1:])
-        assert ran.returncode == 0, ran.stderr
+        ran = run_stage(folder, *command)
+        assert ran.code == 0, ran.stderr
         assert ran.stderr == ""
         lines = ran.stdout.splitlines()
         assert len(lines) == 2
@@ -66,18 +56,16 @@ def test_the_stages_make_the_data_set(folder: Path) -> None:
     check_disjoint(train.hash, meta.hash, pool.hash[pool.rows("test")])
 
 
-def test_run_again_the_stages_write_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_again_the_stages_write_the_same_bytes(folder: Path) -> None:
     before = files(folder)
     for command in (["prepare"], ["subsample", "50"], ["extract_meta", "50"]):
-        assert run(monkeypatch, *command) == 0
+        assert run_stage(folder, *command).code == 0
     assert files(folder) == before
 
 
-def test_imbalances_are_nested_and_share_their_meta_images(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_imbalances_are_nested_and_share_their_meta_images(folder: Path) -> None:
     for stage in ("subsample", "extract_meta"):
-        assert run(monkeypatch, stage, "10") == 0
+        assert run_stage(folder, stage, "10").code == 0
     pool = read_pool(paths.pool(BENCHMARK))
     train = [read_manifest(paths.train_manifest(BENCHMARK, r), "train", pool, r) for r in (50, 10)]
     meta = [read_manifest(paths.meta_manifest(BENCHMARK, r), "meta", pool, r) for r in (50, 10)]
@@ -86,11 +74,11 @@ def test_imbalances_are_nested_and_share_their_meta_images(
     assert meta[0].hash.tolist() == meta[1].hash.tolist()
 
 
-def test_another_data_seed_makes_another_data_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_data_seed_makes_another_data_set(folder: Path) -> None:
     before = read_pool(paths.pool(BENCHMARK))
     text = (folder / "params.yaml").read_text()
     (folder / "params.yaml").write_text(text.replace("data_seed: 0", "data_seed: 1"))
-    assert run(monkeypatch, "prepare") == 0
+    assert run_stage(folder, "prepare").code == 0
     after = read_pool(paths.pool(BENCHMARK))
     assert set(after.hash) == set(before.hash)
     assert set(after.hash[after.rows("test")]) != set(before.hash[before.rows("test")])
@@ -145,35 +133,31 @@ BAD_INPUTS = {
 
 
 @pytest.mark.parametrize("case", BAD_INPUTS)
-def test_bad_input_gets_one_line_and_exit_2_and_changes_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
-) -> None:
+def test_bad_input_gets_one_line_and_exit_2_and_changes_nothing(folder: Path, case: str) -> None:
     path, spoil, command, message = BAD_INPUTS[case]
     if path and spoil:
         spoil(path)
     before = files(folder)
-    assert run(monkeypatch, *command.split()) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith(f"error: {message}")
-    assert printed.err.count("\n") == 1
-    assert printed.out == ""
+    refused = run_stage(folder, *command.split())
+    assert (refused.code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"error: {message}")
+    assert refused.stderr.count("\n") == 1
     assert files(folder) == before
 
 
 def test_the_command_line_says_the_same(folder: Path) -> None:
-    ran = shell(folder, "-m", "stages.subsample", "0.5")
+    ran = python(folder, "-m", "stages.subsample", "0.5")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == "error: imbalance 0.5: it is n_max / n_min; give a number of 1 or more\n"
 
 
-def test_shared_images_stop_extract_meta(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shared_images_stop_extract_meta(folder: Path) -> None:
     """As when someone makes a training set by other means than `subsample`."""
     write_manifest(TRAIN, replace(draw_meta(read_pool(POOL), 50, 10), kind="train"))
     before = files(folder)
-    assert run(monkeypatch, "extract_meta", "50") == 2
-    assert "training and meta set have 100 images in common" in capsys.readouterr().err
+    refused = run_stage(folder, "extract_meta", "50")
+    assert refused.code == 2
+    assert "training and meta set have 100 images in common" in refused.stderr
     assert files(folder) == before
 
 
@@ -186,5 +170,5 @@ def test_the_cheap_stages_work_without_torch_and_scikit_learn(folder: Path, stag
         f"{name}.main({imbalance})\n"
         "sys.exit(', '.join({'torch', 'sklearn'} & set(sys.modules)) or 0)\n"
     )
-    ran = shell(folder, "-c", code)
+    ran = python(folder, "-c", code)
     assert ran.returncode == 0, ran.stderr

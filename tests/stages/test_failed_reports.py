@@ -18,6 +18,7 @@ from longtail.reporting.reports import CellReport, FailedReport, read_report, re
 from longtail.reporting.table_text import markdown
 from longtail.reporting.tables import fill, long_csv
 from tests.support import report_fixtures as fixtures
+from tests.support.stage_runs import run_stage
 
 REASON = "not finite by iteration 57 at learning rate 0.2: train_loss nan"
 FAILED = {"imb50-difficulty_net-seed2", "imb50-difficulty_net-crt-seed2"}
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fixtures.fail(folder, *place, REASON)
     fixtures.evaluate(folder, plans)
     for stage in ("tabulate", "plot"):
-        result = fixtures.run_stage(folder, stage)
+        result = run_stage(folder, stage)
         assert result.code == 0, result.stderr
         (folder / stage).write_text(result.stdout)
     return folder
@@ -56,7 +57,7 @@ def test_a_report_says_why_a_cell_failed(folder: Path) -> None:
         found = json.loads((folder / paths.cell_report(fixtures.BENCHMARK, 50, *place)).read_text())
         assert (found["failed"], found["iteration"]) == (REASON, 57)
         assert "accuracy" not in found
-    result = fixtures.run_stage(folder, "evaluate", "50", "difficulty_net")
+    result = run_stage(folder, "evaluate", "50", "difficulty_net")
     assert "done: 2 reports, mean accuracy all " in result.stdout
     assert result.stdout.rstrip().endswith("1 cells FAILED: imb50-difficulty_net-seed2")
 
@@ -147,7 +148,7 @@ def test_a_table_of_which_everything_failed_says_so(tmp_path: Path) -> None:
     text = markdown(fill(read_layouts().tables[0], plan, reports, failures))
     assert "failed (1 of 1)" in text
     assert REASON in text
-    assert fixtures.run_stage(tmp_path, "tabulate").code == fixtures.run_stage(tmp_path, "plot").code == 0
+    assert run_stage(tmp_path, "tabulate").code == run_stage(tmp_path, "plot").code == 0
 
 
 def test_figures_leave_the_whole_curve_out(folder: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_failure_of_another_training_is_stale(folder: Path, tmp_path: Path) ->
     shutil.copytree(folder, copy)
     path = copy / paths.model(fixtures.BENCHMARK, 50, *PLACES[0]) / "failed.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "fingerprint": "ab" * 32}))
-    result = fixtures.run_stage(copy, "tabulate")
+    result = run_stage(copy, "tabulate")
     assert result.code == 2
     assert "seed2.json: of another training than the model of that name" in result.stderr
 
@@ -177,7 +178,7 @@ def test_a_damaged_failure_is_one_line(folder: Path, tmp_path: Path, content: st
     shutil.copytree(folder, copy)
     path = paths.model(fixtures.BENCHMARK, 50, *PLACES[0]) / "failed.json"
     (copy / path).write_text(content)
-    result = fixtures.run_stage(copy, "evaluate", "50", "difficulty_net")
+    result = run_stage(copy, "evaluate", "50", "difficulty_net")
     assert (result.code, result.stderr.count("\n")) == (2, 1)
     assert f"{path}: damaged" in result.stderr
 
@@ -186,7 +187,7 @@ def test_a_damaged_failure_is_one_line(folder: Path, tmp_path: Path, content: st
 def test_mlflow_has_a_failed_run_with_the_reason_once(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    first, second = (fixtures.run_stage(copy, "track") for _ in range(2))
+    first, second = (run_stage(copy, "track") for _ in range(2))
     assert first.code == second.code == 0, first.stderr + second.stderr
     assert " 0 new, " in second.stdout
     from mlflow.tracking import MlflowClient

@@ -24,6 +24,7 @@ from longtail.running import cells
 from longtail.running.jobs import CellInputs
 from tests.support import report_fixtures as fixtures
 from tests.support import trained_cells
+from tests.support.stage_runs import run_stage
 
 PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1]\nschedule: {fraction: 0.02}\n"
 INPUTS = trained_cells.inputs()
@@ -70,7 +71,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "params.yaml").write_text(PARAMS)
     for command in ("plan", "prepare", "subsample 50", "extract_meta 50"):
-        ran = fixtures.run_stage(folder, *command.split())
+        ran = run_stage(folder, *command.split())
         assert ran.code == 0, ran.stderr
     return folder
 
@@ -92,7 +93,7 @@ def test_a_meta_set_with_training_images_stops_the_stage_before_anything_is_trai
     stored = read_pool(paths.pool("digits-lt"))
     assert stored.fingerprint == pool.fingerprint
     write_manifest(path, replace(draw_train(stored, 50, trained_cells.COUNTS, 10), kind="meta"))
-    ran = fixtures.run_stage(prepared, stage, "50", "cross_entropy")
+    ran = run_stage(prepared, stage, "50", "cross_entropy")
     path.write_bytes(before)
     assert ran.code == 2
     assert "training and meta set have 314 images in common" in ran.stderr
@@ -137,7 +138,7 @@ def test_the_report_has_the_proof_of_the_cell_and_is_not_made_without(tmp_path: 
     facts = json.loads(cell.read_text())
     assert report["disjoint"] == facts["disjoint"]
     cell.write_text(json.dumps({name: value for name, value in facts.items() if name != "disjoint"}))
-    ran = fixtures.run_stage(tmp_path, "evaluate", "50")
+    ran = run_stage(tmp_path, "evaluate", "50")
     assert (ran.code, "no 'disjoint' in it" in ran.stderr) == (2, True)
 
 

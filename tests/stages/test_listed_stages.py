@@ -22,7 +22,7 @@ from longtail.data.sources.listed import listed_pool
 from longtail.pipeline import paths
 from longtail.running.cell_folders import read_cell
 from tests.support.listed_benchmarks import COUNTS, IMBALANCE, SIDE, params_text, put_in_place, write_tree
-from tests.support.report_fixtures import Result, run_stage
+from tests.support.stage_runs import Result, run_stage
 
 PLACES = Path(__file__).parents[3] / "shared" / "data" / "places_lt"
 R = float(IMBALANCE)

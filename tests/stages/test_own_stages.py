@@ -18,8 +18,8 @@ from longtail.errors import InputError
 from longtail.pipeline import paths
 from longtail.planning.planner import plan_bundles
 from longtail.reporting.table_text import tail_name
-from tests.support.data_stages import run
 from tests.support.own_folders import build, picture, refusal
+from tests.support.stage_runs import run_stage
 
 OWN_WORDS = ("--benchmark", "own")
 
@@ -104,10 +104,11 @@ def here(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_stages_split_own_images_and_say_how(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path,
 ) -> None:
-    assert run(monkeypatch, "prepare", *OWN_WORDS) == 0
-    lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()]
+    prepared = run_stage(here, "prepare", *OWN_WORDS)
+    assert prepared.code == 0
+    lines = [line.split(maxsplit=1)[1] for line in prepared.stdout.splitlines()]
     assert lines[0] == "own: 3 classes, the largest common with 30 images, the smallest rare with 8"
     assert lines[2].endswith("; data seed 0 picks 0.2 of each as test images, at least one")
     assert lines[3] == (
@@ -119,10 +120,11 @@ def test_the_stages_split_own_images_and_say_how(
         "medium-shot: 0 classes",
         "few-shot: 3 classes of 1 to 19 training and 2 to 6 test images",
     ]
-    for imbalance in ("1", "2"):
-        assert run(monkeypatch, "subsample", imbalance, *OWN_WORDS) == (0 if imbalance == "1" else 2)
-    assert "class 2 ('rare') would keep none of the 1 images" in capsys.readouterr().err
-    assert run(monkeypatch, "extract_meta", "1", *OWN_WORDS) == 0
+    assert run_stage(here, "subsample", "1", *OWN_WORDS).code == 0
+    refused = run_stage(here, "subsample", "2", *OWN_WORDS)
+    assert refused.code == 2
+    assert "class 2 ('rare') would keep none of the 1 images" in refused.stderr
+    assert run_stage(here, "extract_meta", "1", *OWN_WORDS).code == 0
     pool = read_pool(paths.pool("own"))
     assert pool.class_names == ("common", "middle", "rare")
     assert np.bincount(pool.label[pool.rows("test")]).tolist() == [6, 3, 2]
@@ -131,7 +133,7 @@ def test_the_stages_split_own_images_and_say_how(
     assert (train.counts, meta.counts) == ([19, 7, 1], [5, 5, 5])
     check_disjoint(train.hash, meta.hash, pool.hash[pool.rows("test")])
     assert read_images(paths.images("own"), pool).shape == (53, 8, 8, 3)
-    assert run(monkeypatch, "plan", *OWN_WORDS) == 0
+    assert run_stage(here, "plan", *OWN_WORDS).code == 0
     assert plan_bundles(read_params().benchmark("own"), read_params())[0].network == "resnet32"
 
 
@@ -173,14 +175,13 @@ REFUSALS: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_what_cannot_be_is_refused_before_anything_is_written(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
-) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_written(here: Path, case: str) -> None:
     text, damage, message = REFUSALS[case]
     params_of(here, text)
     damage(here.parent / "photos")
-    assert run(monkeypatch, "prepare", *OWN_WORDS) == 2
-    error = capsys.readouterr().err
+    refused = run_stage(here, "prepare", *OWN_WORDS)
+    assert refused.code == 2
+    error = refused.stderr
     assert error.startswith(f"error: {message}")
     assert error.count("\n") == 1
     assert [path.name for path in here.iterdir()] == ["params.yaml"]

@@ -12,6 +12,7 @@ import pytest
 from longtail.pipeline import paths
 from longtail.planning.plans import BundlePlan
 from tests.support import report_fixtures as fixtures
+from tests.support.stage_runs import ROOT, Result, run_stage
 
 MODEL = paths.model(fixtures.BENCHMARK, 50, "difficulty_net", "seed1")
 REPORT = paths.cell_report(fixtures.BENCHMARK, 50, "difficulty_net", "seed1")
@@ -40,7 +41,7 @@ def change_table(path: Path, name: str, values) -> None:
     pq.write_table(table.set_column(table.column_names.index(name), name, [values]), path)
 
 
-def check_refusal(result: fixtures.Result, *words: str) -> None:
+def check_refusal(result: Result, *words: str) -> None:
     lines = result.stderr.splitlines()
     assert (result.code, len(lines)) == (2, 1), result.stderr
     assert lines[0].startswith("error: ")
@@ -50,12 +51,12 @@ def check_refusal(result: fixtures.Result, *words: str) -> None:
 
 def test_stages_turn_predictions_into_reports_tables_and_figures(folder):
     before = digests(folder)
-    assert fixtures.run_stage(folder, "evaluate", "50", "difficulty_net").code == 0
+    assert run_stage(folder, "evaluate", "50", "difficulty_net").code == 0
     assert digests(folder) == before  # the same predictions, the same bytes
-    tabulated = fixtures.run_stage(folder, "tabulate")
+    tabulated = run_stage(folder, "tabulate")
     assert tabulated.code == 0, tabulated.stderr
     assert "imb 50 All" in tabulated.stdout
-    plotted = fixtures.run_stage(folder, "plot")
+    plotted = run_stage(folder, "plot")
     assert plotted.code == 0, plotted.stderr
     made = {path.name for path in (folder / "reports" / fixtures.BENCHMARK).iterdir()}
     figures = {f"figure{n}.{ending}" for n in range(1, 5) for ending in ("svg", "png", "csv")}
@@ -80,7 +81,7 @@ def test_a_report_holds_what_the_predictions_say(folder):
 
 def test_a_bundle_that_is_not_planned_is_refused(folder):
     before = digests(folder)
-    check_refusal(fixtures.run_stage(folder, "evaluate", "50", "difficulty_ned"), "'difficulty_net'?")
+    check_refusal(run_stage(folder, "evaluate", "50", "difficulty_ned"), "'difficulty_net'?")
     assert digests(folder) == before
 
 
@@ -93,10 +94,10 @@ def test_another_shot_convention_needs_no_training(folder):
     groups = json.loads(plan.read_text())["groups"]
     for convention, few in (("kang", 5), ("mislas", 6)):
         change_json(plan, groups={**groups, "convention": convention})
-        assert fixtures.run_stage(folder, "evaluate", "50", "difficulty_net").code == 0
+        assert run_stage(folder, "evaluate", "50", "difficulty_net").code == 0
         report = json.loads((folder / REPORT).read_text())
         assert len(report["groups"]["members"]["few"]) == few
-    check_refusal(fixtures.run_stage(folder, "tabulate"), "shot groups by 'mislas'", "`dvc repro`")
+    check_refusal(run_stage(folder, "tabulate"), "shot groups by 'mislas'", "`dvc repro`")
 
 
 def truncate(folder: Path) -> None:
@@ -157,7 +158,7 @@ def test_evaluate_refuses_bad_input_in_one_line_and_damages_nothing(folder, name
     damage, complaint = BREAKS[name]
     damage(folder)
     before = digests(folder)
-    check_refusal(fixtures.run_stage(folder, "evaluate", "50", "difficulty_net"), complaint)
+    check_refusal(run_stage(folder, "evaluate", "50", "difficulty_net"), complaint)
     assert digests(folder) == before
 
 
@@ -180,13 +181,13 @@ REPORT_BREAKS = {
 
 @pytest.mark.parametrize("name", REPORT_BREAKS)
 def test_tabulate_and_plot_refuse_reports_that_do_not_fit(folder, name):
-    assert fixtures.run_stage(folder, "tabulate").code == 0
+    assert run_stage(folder, "tabulate").code == 0
     damage, complaint = REPORT_BREAKS[name]
     damage(folder)
     before = digests(folder)
-    check_refusal(fixtures.run_stage(folder, "tabulate"), complaint, "`dvc repro`")
+    check_refusal(run_stage(folder, "tabulate"), complaint, "`dvc repro`")
     if name == "stale":
-        check_refusal(fixtures.run_stage(folder, "plot"), complaint)
+        check_refusal(run_stage(folder, "plot"), complaint)
     assert digests(folder) == before
 
 
@@ -199,13 +200,13 @@ def test_all_reports_that_do_not_fit_are_counted_and_the_first_ten_named(tmp_pat
     for count, more in ((10, ": of "), (12, ", ... (12 in all): of ")):
         for place in places[:count]:
             change_json(tmp_path / place, recipe="ab" * 32)
-        result = fixtures.run_stage(tmp_path, "tabulate")
+        result = run_stage(tmp_path, "tabulate")
         check_refusal(result, f"{', '.join(map(str, places[:10]))}{more}other settings or code than planned")
     for n, (place, model) in enumerate(zip(places, models, strict=True)):
         recipe = json.loads((tmp_path / model / "cell.json").read_text())["recipe"]
         manifests = {"train": "9" * 64} if n in (2, 7) else {"train": "0" * 64}
         change_json(tmp_path / place, recipe=recipe, manifests=manifests)
-    result = fixtures.run_stage(tmp_path, "tabulate")
+    result = run_stage(tmp_path, "tabulate")
     check_refusal(result, "reports of imb50-difficulty_net-seed3, imb50-difficulty_net-seed8: 2 different")
 
 
@@ -221,12 +222,12 @@ def test_plot_refuses_a_bad_history_and_draws_nothing(folder, damage):
         metadata = {"longtail": json.dumps({"fingerprint": "cd" * 32, "cell": CELL})}
         pq.write_table(table.replace_schema_metadata(metadata), path)
     before = digests(folder)
-    check_refusal(fixtures.run_stage(folder, "plot"), str(MODEL / "history.parquet"))
+    check_refusal(run_stage(folder, "plot"), str(MODEL / "history.parquet"))
     assert digests(folder) == before
 
 
 def test_curves_are_means_over_seeds(folder):
-    assert fixtures.run_stage(folder, "plot").code == 0
+    assert run_stage(folder, "plot").code == 0
     text = (folder / paths.report(fixtures.BENCHMARK, "curves.csv")).read_text().splitlines()
     assert text[0] == "cell,variant,head,imbalance,iteration,train_loss,entropy,meta_accuracy"
     assert len(text) == 1 + fixtures.EPOCHS + 1
@@ -241,7 +242,7 @@ def test_curves_are_means_over_seeds(folder):
 
 
 def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(fixtures.ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -22,6 +22,7 @@ from longtail.pipeline import paths, tracking
 from longtail.pipeline.tracking import Tracker
 from longtail.training.histories import read_history
 from tests.support import report_fixtures as fixtures
+from tests.support.stage_runs import ROOT, run_stage
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -58,7 +59,7 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(fixtures.ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -245,7 +246,7 @@ def test_a_second_pass_adds_nothing(tracked: Path) -> None:
         return sorted(run.info.run_id for group in runs(tracked).values() for run in group)
 
     before = run_ids()
-    done = fixtures.run_stage(tracked, "track")
+    done = run_stage(tracked, "track")
     assert f" 0 new, {len(before)} already there" in done.stdout
     assert run_ids() == before
 
@@ -258,7 +259,7 @@ def test_a_new_database_of_the_same_reports_has_the_same_runs_and_is_the_owners(
         "DVC_ROOT", str(owner)
     )  # as `dvc exp run --temp` sets it in its copy of the repository
     monkeypatch.setenv("DVC_EXP_NAME", "puffy-owl")
-    assert fixtures.run_stage(repository, "track").code == 0
+    assert run_stage(repository, "track").code == 0
     assert not (repository / "mlruns").exists()
     assert content(owner) == content(tracked)
     assert named(owner, 1, "Ours · imb 50 · seed 1").data.tags["dvc_experiment"] == "puffy-owl"
@@ -274,7 +275,7 @@ def test_another_training_stands_beside_the_old_one_and_so_do_other_tables(
             patch.setattr(fixtures, "fingerprint", lambda cell, value=lambda_: f"{value}-{cell.name}")
             fixtures.evaluate(tmp_path, fixtures.build(tmp_path, chosen, BUNDLES[:1]))
         (tmp_path / paths.report(fixtures.BENCHMARK, "table1.csv")).write_text(f"numbers of {lambda_}")
-        assert fixtures.run_stage(tmp_path, "track").code == 0
+        assert run_stage(tmp_path, "track").code == 0
     for experiment in (f"{fixtures.BENCHMARK} · Table 1", f"{fixtures.BENCHMARK} · Table 4", REPORTS):
         assert sorted(run.data.params["lambda"] for run in runs(tmp_path)[experiment]) == ["0.3", "0.6"]
 
@@ -288,7 +289,7 @@ def test_a_missing_report_history_or_table_is_one_line_and_touches_no_database(r
     for path in damaged:
         kept = (repository / path).read_bytes()
         (repository / path).unlink()
-        done = fixtures.run_stage(repository, "track")
+        done = run_stage(repository, "track")
         (repository / path).write_bytes(kept)
         assert done.code == 2
         assert len(done.stderr.splitlines()) == 1
@@ -315,7 +316,7 @@ def port() -> Iterator[int]:
 
 
 def test_ui_on_a_taken_port_is_one_line(tmp_path: Path, port: int) -> None:
-    done = fixtures.run_stage(tmp_path, "ui", "--port", str(port))
+    done = run_stage(tmp_path, "ui", "--port", str(port))
     assert done.code == 2
     assert done.stderr.splitlines() == [
         f"error: port {port}: Address already in use; choose another with --port"

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from longtail.config.presets import METHODS
-from tests.support.stage_runs import environment
+from tests.support.stage_runs import DATA, python, run_stage, run_stages
 
-ROOT = Path(__file__).parents[2]
 PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1, 2]\nschedule: {fraction: 0.04}\n"
 MODELS = Path("models/digits-lt/imb50/cross_entropy")
-
-
-def stage(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", *words]
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -32,12 +24,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which cross-entropy was trained at imbalance 50."""
     folder = tmp_path_factory.mktemp("stages")
     (folder / "params.yaml").write_text(PARAMS)
-    for words in (["plan"], ["prepare"], ["subsample", "50"], ["extract_meta", "50"]):
-        done = stage(folder, f"stages.{words[0]}", *words[1:])
-        assert done.returncode == 0, done.stderr
-    done = stage(folder, "stages.represent", "50", "cross_entropy")
-    assert done.returncode == 0, done.stderr
-    (folder / "said").write_text(done.stdout)
+    run_stages(folder, *DATA)
+    (folder / "said").write_text(run_stages(folder, "represent 50 cross_entropy"))
     return folder
 
 
@@ -51,7 +39,7 @@ def test_a_training_says_what_it_is_about_to_do_and_ends_with_one_line(trained: 
 def test_a_finished_cell_is_taken_from_the_work_folder(trained: Path) -> None:
     before = contents(trained / MODELS)
     shutil.rmtree(trained / MODELS)
-    done = stage(trained, "stages.represent", "50", "cross_entropy")
+    done = run_stage(trained, *REPRESENT)
     assert "0 cells trained, 2 taken from work/" in done.stdout
     assert contents(trained / MODELS) == before
 
@@ -64,8 +52,8 @@ def test_a_finished_cell_that_was_damaged_is_named_and_trained_anew(
     shutil.copytree(trained, folder)
     path = sorted(folder.glob(f"work/*/finished/{name}"))[0]
     path.write_bytes(path.read_bytes()[:-7])
-    done = stage(folder, "stages.represent", "50", "cross_entropy")
-    assert done.returncode == 0, done.stderr
+    done = run_stage(folder, *REPRESENT)
+    assert done.code == 0, done.stderr
     assert f"{name} damaged; training the cell again" in done.stdout
     assert "1 cell trained, 1 taken from work/" in done.stdout
     before, after = (
@@ -78,8 +66,8 @@ def test_a_finished_cell_that_was_damaged_is_named_and_trained_anew(
 def test_one_cell_can_be_trained_by_itself_to_the_same_bytes(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "alone"
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("work", "models"))
-    done = stage(folder, "stages.represent", "50", "cross_entropy", "--seed", "2")
-    assert done.returncode == 0, done.stderr
+    done = run_stage(folder, *REPRESENT, "--seed", "2")
+    assert done.code == 0, done.stderr
     assert [path.name for path in (folder / MODELS).iterdir()] == ["seed2"]
     for name in ("weights.safetensors", "selected.safetensors", "history.parquet", "predictions.parquet"):
         assert (folder / MODELS / "seed2" / name).read_bytes() == (
@@ -95,8 +83,7 @@ def test_workers_that_start_anew_give_the_same_bytes(trained: Path, tmp_path: Pa
         "import os; del os.fork\nfrom longtail.pipeline import console\n"
         "from stages import represent; console.run(represent.main)"
     )
-    command = [sys.executable, "-c", program, "50", "cross_entropy"]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    done = python(folder, "-c", program, "50", "cross_entropy")
     assert done.returncode == 0, done.stderr
     before, after = (
         {key: value for key, value in contents(root / MODELS).items() if not key.endswith("timing.json")}
@@ -115,11 +102,11 @@ def test_other_variants_are_trained_ahead_where_that_is_asked_for(
     few = ("cross_entropy", "cross_entropy-heads", "focal", "difficulty_net", "difficulty_net_lambda_0.3")
     plan["bundles"] = [bundle for bundle in plan["bundles"] if bundle["bundle"] in few]
     path.write_text(json.dumps(plan))
-    alone = stage(folder, *REPRESENT, "--seed", "2").stdout
+    alone = run_stage(folder, *REPRESENT, "--seed", "2").stdout
     assert "ahead" not in alone
     assert len(list((folder / "work").glob("*/finished"))) == 1
     monkeypatch.setenv("LONGTAIL_AHEAD", "1")
-    ahead = stage(folder, *REPRESENT).stdout
+    ahead = run_stage(folder, *REPRESENT).stdout
     # focal and Difficulty-Net, two seeds each; lambda = 0.3 is the same training
     assert "4 cells of other variants are trained ahead of their stages" in ahead
     assert "cross_entropy: 1 cell trained, 1 taken from work/" in ahead
@@ -129,7 +116,7 @@ def test_other_variants_are_trained_ahead_where_that_is_asked_for(
         trained / MODELS / "seed1" / "weights.safetensors"
     ).read_bytes()
     for variant in ("focal", "difficulty_net_lambda_0.3"):
-        assert "0 cells trained, 2 taken from work/" in stage(folder, *REPRESENT[:2], variant).stdout
+        assert "0 cells trained, 2 taken from work/" in run_stage(folder, *REPRESENT[:2], variant).stdout
 
 
 def spoil_manifest(folder: Path) -> None:
@@ -139,8 +126,7 @@ def spoil_manifest(folder: Path) -> None:
 
 def spoil_seed(folder: Path) -> None:
     (folder / "params.yaml").write_text(PARAMS + "data_seed: 1\n")
-    for words in (["prepare"], ["subsample", "50"]):
-        assert stage(folder, f"stages.{words[0]}", *words[1:]).returncode == 0
+    run_stages(folder, "prepare", "subsample 50")
 
 
 def spoil_code(folder: Path) -> None:
@@ -159,11 +145,11 @@ def spoil_features(folder: Path) -> None:
     path.write_text(json.dumps(facts))
 
 
-REPRESENT = ("stages.represent", "50", "cross_entropy")
-RETRAIN = ("stages.retrain", "50", "cross_entropy")
+REPRESENT = ("represent", "50", "cross_entropy")
+RETRAIN = ("retrain", "50", "cross_entropy")
 WRONG = {
     "no such plan": ((*REPRESENT[:2], "nothing"), lambda folder: None, "imb50/nothing.json: no such plan"),
-    "another imbalance": (("stages.represent", "7", "cross_entropy"), lambda folder: None, "no such plan"),
+    "another imbalance": (("represent", "7", "cross_entropy"), lambda folder: None, "no such plan"),
     "no such seed": ((*REPRESENT, "--seed", "9"), lambda folder: None, "--seed 9: not planned"),
     "a head's bundle": ((*REPRESENT[:2], "cross_entropy-heads"), lambda folder: None, "stages.retrain"),
     "no such device": ((*REPRESENT, "--device", "tpu"), lambda folder: None, "--device tpu: not a device"),
@@ -190,8 +176,8 @@ def test_what_is_wrong_is_one_line_and_nothing_is_touched(name: str, trained: Pa
     shutil.copytree(trained, folder)
     spoil(folder)
     before = contents(folder)
-    done = stage(folder, *words)
-    assert done.returncode == 2
+    done = run_stage(folder, *words)
+    assert done.code == 2
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
     assert expected in done.stderr
@@ -200,7 +186,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_touched(name: str, trained: Pa
 
 @pytest.mark.parametrize("name", ["represent", "retrain"])
 def test_the_methods_are_listed_with_a_line_each(tmp_path: Path, name: str) -> None:
-    lines = stage(tmp_path, f"stages.{name}", "--list-methods").stdout.splitlines()
+    lines = run_stage(tmp_path, name, "--list-methods").stdout.splitlines()
     expected = [method for method, preset in METHODS.items() if preset.stage == name]
     assert [line.split()[0] for line in lines] == expected
     assert all(len(line) > 35 for line in lines)

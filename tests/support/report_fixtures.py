@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
 import shutil
-import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +17,14 @@ from longtail.config.params import Params
 from longtail.data.manifests import set_digest
 from longtail.data.profiles import exponential_profile
 from longtail.files import write_json
-from longtail.pipeline import console, paths
+from longtail.pipeline import paths
 from longtail.planning.fingerprints import recipe
 from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
 from longtail.planning.plans import BundlePlan, Cell, write_plan
 from longtail.running.cell_folders import sums
 from longtail.training.histories import History
-from tests.support.stage_runs import find_main
+from tests.support.stage_runs import run_stages
 
-ROOT = Path(__file__).resolve().parents[2]
 BENCHMARK = DIGITS_LT.name
 CLASSES = 10
 EPOCHS = 12
@@ -203,32 +197,4 @@ def build(folder: Path, chosen: Params | None = None, variants: tuple[str, ...] 
 def evaluate(folder: Path, plans: list[BundlePlan]) -> None:
     """Run the stage at every imbalance of `plans`. Raises RuntimeError where it fails."""
     for imbalance in dict.fromkeys(plan.imbalance for plan in plans):
-        result = run_stage(folder, "evaluate", f"{imbalance:g}")
-        if result.code:
-            raise RuntimeError(result.stderr)
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a stage ended and what it printed."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-def run_stage(folder: Path, name: str, *arguments: str) -> Result:
-    """Run a stage with its command line, in this process: a new one costs a second."""
-    output, errors, code = io.StringIO(), io.StringIO(), 0
-    before, words = Path.cwd(), sys.argv
-    try:
-        os.chdir(folder)
-        sys.argv = [name, *arguments]
-        with redirect_stdout(output), redirect_stderr(errors):
-            console.run(find_main(name))
-    except SystemExit as left:
-        code = int(left.code or 0)
-    finally:
-        sys.argv = words
-        os.chdir(before)
-    return Result(code, output.getvalue(), errors.getvalue())
+        run_stages(folder, f"evaluate {imbalance:g}")
