@@ -76,7 +76,7 @@ def write_readme(folder: Path, benchmark: str, command: str, hardware: str) -> N
             f"`{command}`: {hardware}, {date.today():%Y-%m-%d}; {'; '.join(sorted(versions))}.",
             f"Schedules of {plan.schedule_fraction:.3g} of full length{plan.networks_trained}. "
             f"{sum(minutes.values()):.1f} minutes of training, not counting the prediction of test images.",
-            f"`params.yaml`: the settings. `reports/{benchmark}/`: tables and figures. To rebuild the tables: "
+            f"`params.yaml`: the settings. `reports/{benchmark}/`: tables and figures. To rebuild them: "
             f"`python -m stages.tabulate --benchmark {benchmark} --partial --results {folder}`.",
         ]
         heading = f"# {benchmark}: {len(reports)} of {cells} planned cells"

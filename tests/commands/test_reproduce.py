@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from longtail.pipeline.finished import is_sound
 from longtail.pipeline.inputs import read_all
 from longtail.planning.planner import plan_bundles, plan_shot_groups
 from longtail.running.programme import Budget, Step, programme, select_cells
-from tests.support.stage_runs import ROOT, run_stage
+from tests.support.stage_runs import Result, run_stage, start_python
 
 PARAMS = (
     "lambda: 0.3\nimbalances: {digits-lt: [50, 10]}\nseeds: [1, 2]\n"
@@ -32,14 +29,12 @@ WORDS = ("--benchmark", "digits-lt", "--device", "cpu", "--jobs", "1", "--imbala
 SOME = (*WORDS, "--only", "cross_entropy-las", "--only", "difficulty_net")
 
 
-def reproduce(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "longtail", "reproduce", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+def reproduce(folder: Path, *words: str) -> Result:
+    return run_stage(folder, "reproduce", *words)
 
 
-def lines(done: subprocess.CompletedProcess[str]) -> list[str]:
-    assert done.returncode == 0, done.stderr
+def lines(done: Result) -> list[str]:
+    assert done.code == 0, done.stderr
     return done.stdout.splitlines()
 
 
@@ -161,11 +156,7 @@ def test_a_cell_that_trains_when_the_time_is_over_is_saved_and_goes_on(
 def test_a_signal_saves_what_trains_and_leaves(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(PARAMS.replace("0.04", "1.0"))
     words = (*WORDS, "--only", "difficulty_net", "--seed", "1")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "longtail", "reproduce", *words]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with start_python(tmp_path, "-m", "longtail", "reproduce", *words) as process:
         while not list(tmp_path.glob("work/*")):
             assert process.poll() is None
             time.sleep(0.05)
@@ -226,6 +217,6 @@ def test_a_mistake_is_one_line_and_changes_nothing(tmp_path: Path) -> None:
         (("--imbalance", "20"), "--imbalance 20: not planned"),
     ):
         done = reproduce(tmp_path, "--benchmark", "digits-lt", *words)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert (done.code, done.stderr.count("\n")) == (2, 1)
         assert complaint in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 from longtail.pipeline import paths, tracking
 from tests.support import report_fixtures as fixtures
 from tests.support.mlflow_servers import free_port, mlflow_server
-from tests.support.stage_runs import ROOT, run_stage
+from tests.support.stage_runs import python, run_stage, start_python
 
 # MLflow and sqlalchemy deprecate each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -77,18 +76,6 @@ def tracked(uri: str) -> Counter[tuple[str, ...]]:
 
 def store(folder: Path) -> str:
     return tracking.store_uri(folder / "mlruns")
-
-
-def started(folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """`track` in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "stages.track"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @contextmanager
@@ -153,7 +140,7 @@ def test_another_process_that_tracks_for_ever_is_not_waited_for_for_ever(
 def test_killed_in_the_middle_it_goes_on_without_doubling_anything(reports: Path) -> None:
     before = results(reports)
     database = tracking.database(reports / "mlruns")
-    process = started(reports)
+    process = start_python(reports, "-m", "stages.track")
     try:
         count, end = 0, time.monotonic() + 120
         while count < 2 and time.monotonic() < end:
@@ -206,10 +193,8 @@ def test_a_database_or_a_folder_that_may_not_be_written_is_one_line(
     place = root / closed
     mode = place.stat().st_mode
     place.chmod(mode & 0o555)
-    command = [sys.executable, "-c", WITHOUT_RIGHTS, "-m", "stages.track"]
-    around = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
-        ran = subprocess.run(command, cwd=reports, env=around, capture_output=True, text=True, check=False)
+        ran = python(reports, "-c", WITHOUT_RIGHTS, "-m", "stages.track")
     finally:
         place.chmod(mode)
     if ran.returncode == 77:
@@ -227,7 +212,7 @@ def test_a_server_that_is_stopped_and_started_during_a_run_ends_up_with_every_ru
     address = f"http://127.0.0.1:{port}"
     database = tmp_path / "server" / "server.db"
     with mlflow_server(tmp_path / "server", port):
-        process = started(reports, MLFLOW_TRACKING_URI=address)
+        process = start_python(reports, "-m", "stages.track", MLFLOW_TRACKING_URI=address)
         count, end = 0, time.monotonic() + 120
         while count < 2 and time.monotonic() < end and process.poll() is None:
             time.sleep(0.005)
@@ -240,9 +225,9 @@ def test_a_server_that_is_stopped_and_started_during_a_run_ends_up_with_every_ru
         assert (process.returncode, errors) == (0, "")
         assert f"waiting: API request to {address}" in output
         found = tracked(address)
-        again, _ = started(reports, MLFLOW_TRACKING_URI=address).communicate(timeout=180)
+        again = python(reports, "-m", "stages.track", MLFLOW_TRACKING_URI=address)
         assert set(found.values()) == {1}
-        assert f" 0 new, {len(found)} already there" in again
+        assert f" 0 new, {len(found)} already there" in again.stdout
         assert tracked(address) == found
     assert list((tmp_path / "server" / "artifacts").rglob("per_class.csv"))
     assert not tracking.database(reports / "mlruns").exists()

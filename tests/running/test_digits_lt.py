@@ -29,6 +29,8 @@ from longtail.training.trainer import Trainer, predict
 IMBALANCE = 10
 CHANCE = 10.0
 """Percent: one of ten classes."""
+ONE_EACH = list({preset.name: variant for variant, preset in reversed(VARIANTS.items())}.values())[::-1]
+"""The first variant of each method."""
 
 
 @cache
@@ -78,7 +80,7 @@ def make_trainer(variant: str) -> Trainer:
     return Trainer(network, method, data, training, task.classes)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ONE_EACH)
 def test_the_loss_falls_and_small_classes_are_recognised(variant: str) -> None:
     trainer = make_trainer(variant)
     trainer.run()

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from longtail.errors import InputError
-from longtail.pipeline import console, paths
+from longtail.pipeline import paths
 from tests.support import bad_inputs as bad
 from tests.support import own_folders
 from tests.support import report_fixtures as fixtures
-from tests.support.stage_runs import ROOT, find_main, run_stage
+from tests.support.stage_runs import ROOT, enter, run_stage
 
 # MLflow and sqlalchemy deprecate each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -96,10 +96,7 @@ def refusal(folder: Path, command: str) -> str:
 
 EVERY_FILE = [
     pytest.param(command, file, kind, id=f"{command.split()[0]}-{Path(file).name}-{kind}")
-    for command, files in bad.READ
-    for file in files
-    for kind in bad.ANY_FILE
-    if (command, file, kind) not in bad.HARMLESS
+    for command, file, kind in bad.tried()
 ]
 
 
@@ -127,9 +124,9 @@ def test_debug_shows_the_traceback(
 ) -> None:
     (folder / file).unlink()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", [*command.split(), "--debug"])
+    monkeypatch.setattr(sys, "argv", sys.argv)
     with pytest.raises(InputError):
-        console.run(find_main(command.split()[0]))
+        enter(*command.split(), "--debug")
 
 
 @pytest.mark.parametrize("command", ["plan", bad.EVALUATE, bad.PREDICT])

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.pipeline_stages import touched
+from tests.support.stage_runs import ROOT, environment
+
 IMBALANCES = {
     "digits-lt": [10],
     "cifar100-lt": [100],
@@ -32,8 +35,8 @@ TINY = {
 
 # a few of the rows: the others would only take time
 FOLLOWS_LAMBDA = ["difficulty_net", "difficulty_net_absolute"]
-DIFFICULTY = [*FOLLOWS_LAMBDA, "difficulty_net_lambda_0", "difficulty_net_lambda_0.3"]
-VARIANTS = ["balanced_softmax", "cross_entropy", *DIFFICULTY]
+DIFFICULTY = [*FOLLOWS_LAMBDA, "difficulty_net_lambda_0.3"]
+VARIANTS = ["cross_entropy", *DIFFICULTY]
 RETRAINED = ["cross_entropy", "difficulty_net"]
 HEADS = ["crt", "las", "lws"]
 LAST = {"tabulate", "plot", "track"}
@@ -44,13 +47,12 @@ class Copy:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.env = {
-            name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))
-        } | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "HOME": str(path.parent / "home"),
-            "NO_COLOR": "1",
-        }
+        self.env = environment(
+            PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            HOME=str(path.parent / "home"),
+            NO_COLOR="1",
+            PYTHONPATH="",  # the copy's own code
+        )
 
     def run(self, *words: str) -> str:
         """What a command prints; it must succeed."""
@@ -88,6 +90,13 @@ class Copy:
         pipeline["vars"] = [{"represented": VARIANTS}, {"retrained": RETRAINED}]
         path.write_text(yaml.safe_dump(pipeline, sort_keys=False), encoding="utf-8")
 
+    def plans(self, params: dict[str, dict[str, Any]], folder: Path) -> None:
+        """Write the plan files that `stages.plan` makes of each of `params` below `folder`/<name>."""
+        for name, content in params.items():
+            (folder / name).mkdir(parents=True)
+            (folder / name / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        self.run(sys.executable, "-c", PLAN_EACH, *(str(folder / name) for name in params))
+
     def touched(self, graph: str) -> set[str]:
         """The stages that would run after `plan`: the changed ones, and what hangs on them."""
         self.run(sys.executable, "-m", "stages.plan")
@@ -110,6 +119,15 @@ class Copy:
         return {(tags["cell"], tags["fingerprint"]) for tags in self.runs_in_mlflow().values()}
 
 
+PLAN_EACH = """
+import os, sys
+from longtail.pipeline.plan import plan
+for folder in sys.argv[1:]:
+    os.chdir(folder)
+    plan("digits-lt")
+"""
+
+
 def ran(output: str) -> set[str]:
     """The stages that DVC ran."""
     return set(re.findall(r"^Running stage '(.+)':", output, flags=re.MULTILINE))
@@ -129,16 +147,16 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     (made.path.parent / "home").mkdir()
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if (REPOSITORY / name).is_file():
+        if (ROOT / name).is_file():
             target = made.path / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, target)
+            shutil.copy2(ROOT / name, target)
     made.set(**TINY)
     made.prune()
     for words in (["init", "-q"], ["config", "user.name", "A"], ["config", "user.email", "a@b.c"]):
@@ -179,7 +197,7 @@ def test_the_pipeline_names_exactly_the_planned_variants(copy: Copy) -> None:
 
     named = {
         key: value
-        for part in yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["vars"]
+        for part in yaml.safe_load((ROOT / "dvc.yaml").read_text())["vars"]
         for key, value in part.items()
     }
     needed = read_layouts().needed()
@@ -254,23 +272,39 @@ AFFECTED = {
 }
 
 
-def test_every_parameter_touches_its_own_stages_and_no_others(copy: Copy) -> None:
-    path, graph = copy.path / "params.yaml", copy.dvc("dag", "--dot")
-    original = path.read_text()
-    for name, (change, expected) in AFFECTED.items():
-        path.write_text(original)
-        copy.set(**change)
-        edges = copy.dvc("dag", "--dot") if name.startswith("imbalances") else graph
-        assert copy.touched(edges) == expected, name
-    path.write_text(original)
-    assert copy.touched(graph) == set()
-    parameters = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+THROUGH_DVC = ("lambda", "data_seed", "imbalances.digits-lt", "imbalances.own", "shot_groups")
+"""Parameters that change a plan, a stage's own `params`, the stages there are, nothing, and the last."""
+
+
+def test_every_parameter_touches_its_own_stages_and_no_others(copy: Copy, tmp_path: Path) -> None:
+    """By plan files and dvc.yaml, for every parameter; the next test has DVC's word that this is its own."""
+    original = yaml.safe_load((copy.path / "params.yaml").read_text())
+    changed = {name: {**original, **change} for name, (change, _) in AFFECTED.items()}
+    copy.plans({"as it is": original, **changed}, tmp_path)
+    pipeline = yaml.safe_load((copy.path / "dvc.yaml").read_text(encoding="utf-8"))
+    for name, (_, expected) in AFFECTED.items():
+        found = touched(tmp_path / "as it is", tmp_path / name, pipeline, (original, changed[name]))
+        assert found == expected, name
+    parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
     leaves = {
         f"{key}.{inner}" if isinstance(value, dict) else key
         for key, value in parameters.items()
         for inner in (value if isinstance(value, dict) else [key])
     }
     assert leaves == set(AFFECTED), "a parameter without an expectation here"
+
+
+def test_dvc_touches_the_same_stages(copy: Copy) -> None:
+    path, graph = copy.path / "params.yaml", copy.dvc("dag", "--dot")
+    original = path.read_text()
+    for name in THROUGH_DVC:
+        change, expected = AFFECTED[name]
+        path.write_text(original)
+        copy.set(**change)
+        edges = copy.dvc("dag", "--dot") if name.startswith("imbalances") else graph
+        assert copy.touched(edges) == expected, name
+    path.write_text(original)
+    assert copy.touched(graph) == set()
 
 
 def test_code_touches_the_stages_that_it_decides_and_a_comment_none(copy: Copy) -> None:

@@ -1,8 +1,5 @@
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +9,7 @@ import pytest
 from longtail.pipeline import paths
 from longtail.planning.plans import BundlePlan
 from tests.support import report_fixtures as fixtures
-from tests.support.stage_runs import ROOT, Result, run_stage
+from tests.support.stage_runs import Result, python, run_stage
 
 MODEL = paths.model(fixtures.BENCHMARK, 50, "difficulty_net", "seed1")
 REPORT = paths.cell_report(fixtures.BENCHMARK, 50, "difficulty_net", "seed1")
@@ -241,13 +238,6 @@ def test_curves_are_means_over_seeds(folder):
         assert float(value) == pytest.approx(np.mean([history[name][-1] for history in histories]))
 
 
-def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.parametrize("stage", ["evaluate 50 difficulty_net", "tabulate", "plot"])
 def test_stages_import_nothing_heavy(folder, stage):
     name, *arguments = stage.split()
@@ -258,7 +248,7 @@ def test_stages_import_nothing_heavy(folder, stage):
         f"try: console.run({name}.main)\n"
         f"finally: print('imported:', sorted({unwanted} & set(sys.modules)))"
     )
-    result = run_python(folder, "-c", program)
+    result = python(folder, "-c", program)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "imported: []"
 

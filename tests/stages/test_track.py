@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,7 +20,7 @@ from longtail.pipeline import paths, tracking
 from longtail.pipeline.tracking import Tracker
 from longtail.training.histories import read_history
 from tests.support import report_fixtures as fixtures
-from tests.support.stage_runs import ROOT, run_stage
+from tests.support.stage_runs import run_stage, start_python
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -54,19 +52,6 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, *command: str) -> subprocess.Popen[str]:
-    """A stage or command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 @pytest.fixture
 def repository(reports: Path, tmp_path: Path) -> Path:
     """The reports, and nothing tracked."""
@@ -76,7 +61,7 @@ def repository(reports: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def two_passes(reports: Path) -> list[tuple[int | None, str, str]]:
     """Exit code, output and errors of two processes that track at once, where there is no database yet."""
-    both = [start(reports, "stages.track") for _ in range(2)]
+    both = [start_python(reports, "-m", "stages.track") for _ in range(2)]
     spoken = [process.communicate() for process in both]
     return [(process.returncode, *words) for process, words in zip(both, spoken, strict=True)]
 
@@ -328,7 +313,7 @@ def test_ui_serves_the_experiments(tracked: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         chosen = free.getsockname()[1]
-    server = start(tracked, "longtail", "ui", "--port", str(chosen))
+    server = start_python(tracked, "-m", "longtail", "ui", "--port", str(chosen))
     try:
         assert server.stdout is not None
         assert f"http://127.0.0.1:{chosen} " in server.stdout.readline()

@@ -92,8 +92,25 @@ READ: list[tuple[str, tuple[str, ...]]] = [
 ]
 """The files that each stage reads, and that must be there and whole."""
 
+SAME_LOADER = {HEADS: PLAN, META: TRAIN, SELECTED: LAST}
+"""Files that are read as others are."""
+
 HARMLESS = {(OWN, PHOTO, "gone"), (OWN, PHOTO, "a folder")}
 """An image less in its class."""
+
+
+def tried() -> list[tuple[str, str, str]]:
+    """(command, file, damage): every damage once for each way to read a file, and one wherever it is read."""
+    seen: set[str] = set()
+    found = []
+    for command, files in READ:
+        for file in files:
+            # as an image of a class, and as one to predict: two ways to read it
+            loader = f"{command} {file}" if file == PHOTO else SAME_LOADER.get(file, file)
+            kinds = ["truncated"] if loader in seen else list(ANY_FILE)
+            seen.add(loader)
+            found += [(command, file, kind) for kind in kinds if (command, file, kind) not in HARMLESS]
+    return found
 
 
 def into(file: str, damage: Damage) -> Damage:

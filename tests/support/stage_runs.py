@@ -7,11 +7,11 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from longtail import commands
 from longtail.pipeline import console
 
 ROOT = Path(__file__).parents[2]
@@ -29,10 +29,14 @@ class Result:
     stderr: str
 
 
-def find_main(name: str) -> Callable[..., None]:
-    """The function behind a stage, or behind `longtail <name>`."""
-    room = "longtail.commands" if name in COMMANDS else "stages"
-    return importlib.import_module(f"{room}.{name}").main
+def enter(name: str, *arguments: str) -> None:
+    """Run `longtail <name>` or a stage with its command line, in this process; it leaves by SystemExit."""
+    if name in COMMANDS:
+        sys.argv = ["longtail", name, *arguments]
+        commands.main()
+    else:
+        sys.argv = [name, *arguments]
+        console.run(importlib.import_module(f"stages.{name}").main)
 
 
 def run_stage(folder: Path, name: str, *arguments: str) -> Result:
@@ -41,9 +45,8 @@ def run_stage(folder: Path, name: str, *arguments: str) -> Result:
     before, words = Path.cwd(), sys.argv
     try:
         os.chdir(folder)
-        sys.argv = [name, *arguments]
         with redirect_stdout(output), redirect_stderr(errors):
-            console.run(find_main(name))
+            enter(name, *arguments)
     except SystemExit as left:
         code = int(left.code or 0)
     finally:
