@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ class Copy:
 
     def runs_in_mlflow(self) -> dict[str, dict[str, str]]:
         """The tags of every run of the tables, by run."""
-        database = sqlite3.connect(self.path / "mlruns" / "mlflow.db")
+        database = sqlite3.connect(f"{(self.path / 'mlruns' / 'mlflow.db').as_uri()}?mode=ro", uri=True)
         try:
             runs: dict[str, dict[str, str]] = {}
             for run, key, value in database.execute("SELECT run_uuid, key, value FROM tags"):
@@ -357,6 +358,11 @@ def test_experiments_rerun_what_uses_lambda_and_come_into_mlflow(copy: Copy) -> 
     copy.dvc("exp", "run", "--queue", "--name", "queued", "-S", "lambda=0.7")
     copy.dvc("queue", "start")
     deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:  # first by a look into the database: each word of DVC costs a second
+        with suppress(sqlite3.OperationalError):  # it is not there, or not whole
+            if copy.cells_in_mlflow() == before:
+                break
+        time.sleep(0.2)
     while re.search(r"Queued|Running", copy.dvc("queue", "status")) and time.monotonic() < deadline:
         time.sleep(1)
     assert "Success" in copy.dvc("queue", "status")
