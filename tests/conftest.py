@@ -18,7 +18,7 @@ LONGEST = (
     "test_export.py",
     "test_trust.py",
 )
-"""A file is one worker's: those that take longest come first, so that no worker ends long after the others."""
+"""One worker runs a whole file: the longest come first, so that no worker ends long after the others."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
