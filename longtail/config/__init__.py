@@ -1,1 +1,1 @@
-"""What a user chooses and what a benchmark fixes: params.yaml, benchmarks, layouts of tables, presets."""
+"""Configuration: params.yaml, benchmarks, layouts of tables and figures, presets of methods."""

@@ -1,4 +1,4 @@
-"""What a benchmark fixes: its images, its splits, its network and its schedules.
+"""Benchmarks: images, splits, networks and schedules.
 
 The user's choices (`params.yaml`) come on top; see `longtail.planning.plans`.
 """
@@ -20,7 +20,7 @@ class Frozen(BaseModel):
 
 
 class Strict(Frozen):
-    """A record that the user fills in: besides, text is no number and `yes` is not 1."""
+    """Like `Frozen`, for values from the user: no text is converted to a number, no boolean to 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -48,11 +48,11 @@ class Cosine(Frozen):
 
 
 LARGEST_BATCH = 65_536
-"""Images; some samplers repeat images until a batch is full."""
+"""Images per batch; some samplers repeat images to fill the last one."""
 
 
 class Training(Frozen):
-    """One training: how long, with what batches, optimiser and learning rate."""
+    """One training: length, batches, optimiser, learning rate."""
 
     iterations: int = Field(ge=1)
     batch_size: int = Field(ge=1, le=LARGEST_BATCH)
@@ -60,13 +60,13 @@ class Training(Frozen):
     sampler: Literal["shuffled", "class_aware", "class_aware_short"]
     augment: str
     second_augment: str
-    """Of the second view, for methods that use two."""
+    """Augmentation of the second view, for methods that use two."""
     momentum: float
     weight_decay: float
     nesterov: bool
     schedule: Steps | Cosine
     backbone_rate: float = 1.0
-    """The learning rate of a network's `backbone`, as a share of the others'; 0: it is frozen."""
+    """Learning rate of the `backbone` relative to the rest; 0 freezes it."""
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     """Of convolutions and matrix products; see `longtail.training.precision`."""
 
@@ -91,7 +91,7 @@ def scaled(training: Training, factor: float) -> Training:
 
 
 class ShotThresholds(Frozen):
-    """Training counts that part many-, medium- and few-shot classes.
+    """Training counts that separate many-, medium- and few-shot classes.
 
     many: more than `many_above`; few: less than `few_below` ("kang", as in Kang et al., ICLR 2020), or at
     most `few_below` ("mislas", as in Zhong et al., CVPR 2021); medium: the rest.
@@ -103,8 +103,8 @@ class ShotThresholds(Frozen):
 
 @dataclass(frozen=True)
 class Totals:
-    """The published figures of a benchmark that official lists define: images of each set, classes, and the
-    training images of the largest and smallest class."""
+    """Published numbers of a benchmark with official lists: images per set, classes, and the training images
+    of the largest and the smallest class."""
 
     name: str
     train: int
@@ -129,40 +129,39 @@ PLACES_TOTALS = Totals("Places-LT", 62_500, 7_300, 36_500, classes=365, largest=
 
 
 class Benchmark(Frozen):
-    """A data set with a long tail, and how networks are trained on it."""
+    """A long-tailed data set and the training of networks on it."""
 
     name: str
     source: Literal["digits", "cifar100", "cifar10", "own", "listed"]
     """own: the user's images; listed: official lists of files, which stay files."""
     classes: int | None
-    """None: as many as the images that the user gives have."""
+    """None: as many as the user's images have."""
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    """Of each channel, on the scale 0..1."""
+    """Per channel, on the scale 0..1."""
     test_per_class: int | None
-    """None: the test set is the data set's official one, or a share of each class."""
+    """None: the official test set, or a share of each class."""
     test_share: float | None = None
     """The share of each class's images that the test set takes."""
     meta_per_class: int
     tail: Literal["exponential", "natural", "listed"] = "exponential"
-    """natural: the images have a long tail of their own, which imbalance 1 leaves as it is. listed: that of
-    the official list, at its one imbalance."""
+    """natural: the images are long-tailed already, imbalance 1 keeps them. listed: the tail of the official list, at
+    its one imbalance."""
     totals: Totals | None = None
-    """The published figures, where lists define the sets."""
+    """Published numbers, for benchmarks with official lists."""
     n_max: int | None
-    """Images of the largest class, where the tail is made; None: as many as the smallest class has left
-    without the meta set."""
+    """Images of the largest class; None: what the smallest class has left after the meta set."""
     groups: ShotThresholds
     networks: tuple[str, ...]
-    """Each is trained with every variant; the tables of some have a column for each."""
+    """Networks; every variant is trained with each."""
     pretrained: bool = False
-    """The backbone starts from the weights in a file that the user gives."""
+    """Whether the backbone starts from a file of weights."""
     represent: Training
     retrain: Training
 
     def with_meta_per_class(self, wanted: int | None) -> Benchmark:
-        """The same with `wanted` meta images a class (None: its own), which training has more or less."""
+        """The benchmark with `wanted` meta images per class, taken from training; None: unchanged."""
         if wanted is None:
             return self
         if self.n_max is None:
@@ -177,7 +176,7 @@ class Benchmark(Frozen):
         return self.model_copy(update={"meta_per_class": wanted, "n_max": images - wanted})
 
     def check_imbalance(self, imbalance: float) -> None:
-        """Raise InputError if the sets are those of lists, which have another imbalance."""
+        """Raise InputError if official lists fix another imbalance."""
         if self.totals is not None and f"{imbalance:g}" != f"{self.totals.imbalance:g}":
             raise InputError(
                 f"imbalance {imbalance:g}",

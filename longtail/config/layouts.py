@@ -1,4 +1,4 @@
-"""Which rows stand in which table and which curves in which figure, and what fills them: `tables.yaml`."""
+"""Layouts: the rows of each table and the curves of each figure, with the variants that fill them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ COPIED = "copied in the paper, not run here"
 class Row(Frozen):
     """One row of a table, or one curve of a figure, in the paper's words.
 
-    `variant` None: no method here fills it yet. `copied`: the paper itself only copied it. `flags`: what the
-    paper ticks in this row, by column.
+    `variant` None: no method fills it yet. `copied`: the paper copied the number from another paper. `flags`:
+    the marks of the row by tick column.
     """
 
     label: str
@@ -57,8 +57,8 @@ class RowGroup(Frozen):
 
 
 class TableLayout(Frozen):
-    """One table. `columns`: one column group per imbalance; or per network, or a single one with the shot
-    groups first, both at the largest imbalance."""
+    """One table. `columns`: a column group per imbalance; or, at the largest imbalance, one per network, or a
+    single one with the shot groups first."""
 
     number: int = Field(ge=1)
     benchmarks: tuple[str, ...]
@@ -119,7 +119,7 @@ class Layouts(Frozen):
     figures: list[FigureLayout]
 
     def of(self, benchmark: str) -> Layouts:
-        """Those that show `benchmark`: the paper's own; for data that the paper does not have, all."""
+        """The tables and figures of `benchmark` in the paper; all of them for data that the paper lacks."""
         if not any(benchmark in part.benchmarks for part in (*self.tables, *self.figures)):
             return self
         return Layouts(
@@ -128,7 +128,7 @@ class Layouts(Frozen):
         )
 
     def needed(self) -> dict[str, tuple[str, ...]]:
-        """The variants that fill a row or a curve, each with the heads that do so on its features."""
+        """The variants that fill a row or a curve, each with the heads on its features."""
         rows = [row for part in (*self.tables, *self.figures) for row in part.rows]
         heads: dict[str, set[str]] = {}
         for row in rows:

@@ -14,10 +14,10 @@ from longtail.config.yaml_files import read_yaml
 from longtail.errors import InputError, found_value, one_line
 
 DOWNLOAD = "download"
-"""In place of a path: fetch the images."""
+"""Instead of a path: fetch the images."""
 
 LARGEST = 2**20
-"""Bytes of `params.yaml`."""
+"""Largest `params.yaml`, bytes."""
 
 
 class ScheduleParams(Strict):
@@ -35,12 +35,12 @@ class ScheduleParams(Strict):
 
 
 class OwnParams(Strict):
-    """What is particular of your own images, the benchmark `own`."""
+    """Settings of the benchmark `own`, your own images."""
 
     image_size: int = Field(default=OWN.image_shape[0], ge=8, le=224)
-    """Side of the square that every image becomes, in pixels."""
+    """Side in pixels; every image becomes a square."""
     test_share: float = Field(default=OWN.test_share or 0, gt=0, lt=1)
-    """Of each class's images; at least one image a class."""
+    """Share of each class in the test set; at least one image per class."""
     iterations: int = Field(default=OWN.represent.iterations, ge=1, le=10**8)
     """Of a network, and of a classifier on its features."""
     augment: Literal["none", "shift", "crop_flip", "cifar"] = "crop_flip"
@@ -71,7 +71,7 @@ class OwnParams(Strict):
 
 
 class Params(Strict):
-    """What the user turns; `methods` holds the sections named after methods."""
+    """The experiment settings; `methods` holds the sections named after methods."""
 
     lambda_: float = Field(alias="lambda", ge=0, le=1e6, allow_inf_nan=False)
     imbalances: dict[str, Annotated[list[float], Field(min_length=1, max_length=100)]] = Field(min_length=1)
@@ -79,16 +79,15 @@ class Params(Strict):
     seeds: list[int] = Field(min_length=1, max_length=1000)
     data_seed: int = Field(0, ge=0, lt=2**63)
     images: dict[str, str] = Field(default_factory=dict)
-    """Where a benchmark's images are: `download`, or a path (`read_params` makes it one from the working
-    folder)."""
+    """Where the images are: `download` or a path; `read_params` makes it relative to the working folder."""
     lists: dict[str, str] = Field(default_factory=dict)
     """The folder of the official lists of a benchmark; without it, that of its images."""
     weights: dict[str, str] = Field(default_factory=dict)
     """The file of a pretrained backbone, by benchmark; or `download`: torchvision's."""
     backbone: Literal["tuned", "frozen"] = "tuned"
-    """A pretrained backbone moves, at a lower learning rate, or stays as it is."""
+    """Whether a pretrained backbone is tuned, at a lower learning rate, or frozen."""
     duplicates: Literal["exclude", "keep"] = "exclude"
-    """What becomes of images that are identical to a test image."""
+    """What to do with images that are identical to a test image."""
     split: Literal["content", "file_order"] = "content"
     """How meta and training sets are drawn: by a hash of the images, or by their order in the files."""
     meta_per_class: int | None = Field(None, ge=1, le=10**6)
@@ -107,7 +106,7 @@ class Params(Strict):
         return self.own.applied(found) if found.source == "own" else found
 
     def image_root(self, benchmark: str) -> Path:
-        """The folder that the paths in a benchmark's lists begin in. Raises InputError."""
+        """The folder that the paths in a benchmark's lists are relative to. Raises InputError."""
         where = self.images.get(benchmark)
         if where in (None, DOWNLOAD):
             found = "missing" if where is None else f"found {DOWNLOAD}, and nothing is fetched"
@@ -134,7 +133,7 @@ class Params(Strict):
         return Path(self.weights[benchmark])
 
     def imbalances_of(self, benchmark: str) -> list[float]:
-        """The imbalances that are wanted of a benchmark. Raises InputError."""
+        """The chosen imbalances of a benchmark. Raises InputError."""
         if benchmark not in self.imbalances:
             raise InputError(
                 "params.yaml", f"imbalances: none of {benchmark}", f"add `{benchmark}: [100]`, say"
@@ -184,7 +183,7 @@ class Params(Strict):
 
 
 SECTIONS: dict[str, type[Strict]] = {"schedule": ScheduleParams, "own": OwnParams}
-"""Those of `params.yaml` that are not a method's."""
+"""Sections of `params.yaml` that are not named after a method."""
 
 
 def _check_keys(section: dict[Any, Any], model: type[Strict], where: str) -> None:

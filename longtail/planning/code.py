@@ -17,10 +17,10 @@ LOOP = ("training", "meta", "randomness.py", "running/cells.py")
 """What decides every training: the folders and files of the loop."""
 
 FROM_FILES = "training/from_files"
-"""The part of the loop for images that stay files; other trainings do not depend on it."""
+"""The part of the loop for image files; other trainings do not depend on it."""
 
 OWN = ("methods/", "networks/", "data/")
-"""Where a method, a network and `FROM_FILES` may take code from that other trainings do not use."""
+"""Rooms whose files count only for the methods, networks and `FROM_FILES` that import them."""
 
 EVALUATION = "reporting/accuracy.py"
 """What decides an evaluation."""
@@ -28,7 +28,7 @@ EVALUATION = "reporting/accuracy.py"
 
 @lru_cache
 def read_module(path: Path) -> tuple[str, tuple[str, ...]]:
-    """What `code_digest` and `imports` say of a module, from one look at it."""
+    """Digest and imports of a module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = []
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""How long a network is trained: from a benchmark's schedule and the user's changes to iterations."""
+"""The length of a training in iterations, from a benchmark's schedule and the user's changes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ LONGEST = 10**8
 
 
 def training_images(benchmark: Benchmark, imbalance: float) -> int | None:
-    """How many images a training set will have; None: only the images tell.
+    """The size of a training set; None if only the images tell.
 
-    Of lists the published number, from which duplicates may still be taken. Raises InputError if a class
-    would be left without an image.
+    For lists it is the published number, before duplicates are removed. Raises InputError if a class would
+    have no image.
     """
     if benchmark.totals is not None:
         return benchmark.totals.train

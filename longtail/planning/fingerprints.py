@@ -50,7 +50,7 @@ def fingerprint_facts(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -
 
 
 def recipe(plan: BundlePlan, cell: Cell) -> str:
-    """Like `fingerprint`, but of all that is known before there are images: a plan can hold it."""
+    """Like `fingerprint`, without the images, so that a plan can hold it."""
     return fingerprint(plan, cell, {})
 
 
@@ -66,11 +66,11 @@ def _training_facts(
 
 
 HASHED = {"code": "longtail/{} changed", "manifests": "the images of {} changed"}
-"""What stands behind a hash, by the name of the facts above it."""
+"""What a changed hash means, by the name of the facts that hold it."""
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """In what two `fingerprint_facts` differ: `training.iterations 6 there, 150 here`."""
+    """How two `fingerprint_facts` differ: `training.iterations 6 there, 150 here`."""
     return _differences(found, expected, ())
 
 

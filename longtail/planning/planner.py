@@ -29,8 +29,8 @@ from longtail.planning.plans import (
 
 
 def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
-    """The bundles of `benchmark` that tables and figures need: at every imbalance, with every network, every
-    variant and then the heads on its features."""
+    """The bundles of all tables and figures: for every imbalance, network and variant, the networks and then
+    the heads on their features."""
     imbalances = params.imbalances_of(benchmark.name)
     settings = {
         variant: preset.resolve(variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_)

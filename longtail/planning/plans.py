@@ -1,4 +1,4 @@
-"""From the user's parameters to everything that decides each cell."""
+"""Plans: everything that decides each cell, and what evaluation and tables read."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def bundle_name(of: Benchmark | TablesPlan, network: str, variant: str) -> str:
 
 
 def represented(bundle: str) -> str:
-    """The bundle whose features are those below `bundle`: itself, but for heads."""
+    """The bundle of the features: that of the heads `bundle`, or itself."""
     return bundle.removesuffix(HEADS)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained thing."""
+    """One training with a place in the tables."""
 
     benchmark: str
     imbalance: float
@@ -48,7 +48,7 @@ class Cell:
 
     @property
     def below(self) -> Cell:
-        """The cell whose features a head stands on."""
+        """The cell whose features a head uses."""
         return replace(self, bundle=represented(self.bundle), head=None)
 
     @property
@@ -130,7 +130,7 @@ class PlannedTraining:
 
 
 class ShotGroupsPlan(Frozen):
-    """How classes are parted into many-, medium- and few-shot ones."""
+    """How classes are grouped into many-, medium- and few-shot ones."""
 
     convention: Literal["kang", "mislas"]
     many_above: float
@@ -212,7 +212,7 @@ class TablesPlan(Frozen):
 
     @property
     def networks_trained(self) -> str:
-        """How, where not as the benchmark says: `, networks trained for 180 epochs in batches of 512`."""
+        """How, if not as the benchmark says: `, networks trained for 180 epochs in batches of 512`."""
         length = "" if self.length is None else f" for {self.length} {self.unit}"
         batches = "" if self.batch_size is None else f" in batches of {self.batch_size}"
         return f", networks trained{length}{batches}" if length or batches else ""
@@ -255,7 +255,7 @@ def read_evaluation(path: Path) -> EvaluationPlan:
 
 
 def check_code(path: Path, planned: Mapping[str, str]) -> None:
-    """Raise InputError unless the code is that for which the plan at `path` was made."""
+    """Raise InputError unless the code is the one that the plan at `path` was made for."""
     gone = [name for name in planned if not (LIBRARY / name).is_file()]
     if gone:
         raise InputError(path, f"there is no longtail/{gone[0]} any more")

@@ -1,4 +1,4 @@
-"""What a preset is: the settings of one method, with the names under which benchmarks run it."""
+"""Presets: the settings of a method, and its named variants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from longtail.errors import InputError, first_complaint, found_value
 
 
 def did_you_mean(word: str, valid: list[str]) -> str:
-    """`did you mean 'x'?`, or the list of valid words when none is near."""
+    """`did you mean 'x'?`, or the list of valid words if none is close."""
     # difflib takes the square of the length
     close = difflib.get_close_matches(word[:100], valid, n=1, cutoff=0.5)
     if close:
@@ -49,8 +49,8 @@ class NoSettings(Strict):
 class Preset:
     """The settings of a method.
 
-    `benchmarks` holds what differs from the defaults on a benchmark; `variants` names what the tables
-    run, each with the settings that it fixes.
+    `benchmarks` has the values that differ from the defaults, by benchmark; `variants` names what the tables
+    run, with the settings that each fixes.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Preset:
     def keys(self) -> list[str]:
         """The settings that the user can change in the method's own section of `params.yaml`."""
         names = [info.alias or name for name, info in self.settings.model_fields.items()]
-        return [name for name in names if name != "lambda"]  # lambda stands at the top level
+        return [name for name in names if name != "lambda"]  # lambda is at the top level
 
     @property
     def uses_lambda(self) -> bool:
