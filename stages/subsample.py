@@ -11,8 +11,8 @@ def main(
 ) -> None:
     """Write data/<benchmark>/imb<R>/train.parquet: n_c = trunc(n_max R^(-c/(C-1))) images of class c.
 
-    Where the images have a long tail of their own, that is thinned in this way, n_max being each class's own
-    number; imbalance 1 leaves it as it is. Official lists are taken as they are, at their imbalance.
+    Images that are long-tailed already are thinned in this way, with each class's own number as n_max;
+    imbalance 1 keeps them. Official lists are used as they are, at their imbalance.
     """
     from longtail.pipeline.subsample import subsample
 

@@ -1,4 +1,4 @@
-"""Tables as MLflow experiments, rows as their runs; made from reports, so it can all be made again."""
+"""Log tables as MLflow experiments and rows as runs; all of it can be rebuilt from the reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained cell for use elsewhere: an ONNX file, or a model in MLflow."""
+"""`longtail export`: a trained cell as an ONNX file or a model in MLflow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors
 
 
 def write_onnx(model: Path, weights: Weights, target: Path) -> None:
-    """Export the cell in `model` to `target` and say how close the two are. Raises InputError."""
+    """Export the cell in `model` to `target`, and print how close the two are. Raises InputError."""
     if target.is_dir():
         raise InputError(f"--onnx {target}", "a folder", "give a file")
     from longtail.inference.exports import check_packages, export_onnx
@@ -55,7 +55,7 @@ def _announce(predictor: Predictor) -> None:
 
 
 def copy_cell(folder: Path, weights: str, target: Path) -> Path:
-    """Copy to `target` what a model needs of the cell in `folder`: its facts, and one set of weights."""
+    """Copy the record and one set of weights of the cell in `folder` to `target`."""
     from longtail.running.cell_folders import WEIGHTS_FILES
 
     target.mkdir()

@@ -1,7 +1,7 @@
-"""The pipelines under paper/ and own/: that of the root, for the other benchmarks.
+"""`longtail pipelines`: the dvc.yaml files under paper/ and own/, made from the one at the root.
 
-Each runs in the repository's folder (`wdir`), so that paths, `params.yaml` and the stages are the same. Run
-it after a change of dvc.yaml, of the methods or of tables.yaml; a test compares what lies there with it.
+Each runs in the repository's folder (`wdir`), so that paths, `params.yaml` and stages are the same. Run it
+after a change of dvc.yaml, the methods or tables.yaml; a test compares the files with its output.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCALES = {
     "own": " on your own images",
 }
 MORE = {"own": ["own.image_size", "own.test_share"], "listed": ["lists"]}
-"""The parameters that decide the pool besides, by source."""
+"""Further parameters of the pool, by source."""
 HEADER = """\
 # {benchmark}: the stages of the root's dvc.yaml{scale}. `longtail pipelines` made this
 # from it: change that one.
@@ -101,7 +101,7 @@ def read_root(path: Path) -> str:
 
 
 def _without_array(stages: dict[str, Any], benchmark: str) -> None:
-    """Let the stages use the pool where the images stay files."""
+    """Let the stages depend on the pool instead of the image array, if images stay files."""
     array, pool = f"data/{benchmark}/images.npy", f"data/{benchmark}/pool.parquet"
     stages["prepare"]["outs"].remove(array)
     for name in ("represent", "retrain"):

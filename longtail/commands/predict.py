@@ -1,4 +1,4 @@
-"""A trained cell applied to image files."""
+"""`longtail predict`: a trained cell applied to image files."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from longtail.inference.predictors import Predictor, Weights
 
 BATCH = 64
-"""Images that are decoded, and then go through the network, at once."""
+"""Images per batch."""
 
 
 def checked_weights(name: str) -> Weights:
-    """`name` where it names weights. Raises InputError."""
+    """`name`, if it names weights. Raises InputError."""
     if name not in ("last", "selected"):
         raise InputError(f"--weights {name}", "no such weights", "valid: last, selected")
     return name
 
 
 class Reading:
-    """Image files as batches of arrays; what cannot be read is an error, or noted in `bad`."""
+    """Image files as batches of arrays; an unreadable file raises, or is recorded in `bad`."""
 
     def __init__(self, files: list[Path], shape: tuple[int, int, int], skip_bad: bool) -> None:
         self.files, self.shape, self.skip_bad = files, shape, skip_bad

@@ -95,7 +95,7 @@ def train_all(
     jobs: int,
     budget: Budget,
 ) -> list[Step]:
-    """Train what is not finished of `steps`, and publish it; return what the budget left unfinished."""
+    """Train and publish the unfinished `steps`; return what the budget left unfinished."""
     from dataclasses import replace
 
     from longtail.pipeline.devices import decoder_count, worker_count
@@ -147,7 +147,7 @@ def train_all(
 
 
 def publish_step(step: Step, groups: ShotGroupsPlan) -> None:
-    """Bring a finished training to the places of its cells, and write their reports."""
+    """Copy a finished training to the places of its cells, and write their reports."""
     from longtail.pipeline.finished import publish_and_report
 
     for plan, cell in step.cells:
@@ -155,7 +155,7 @@ def publish_step(step: Step, groups: ShotGroupsPlan) -> None:
 
 
 def show(steps: list[Step]) -> None:
-    """Print the programme with what is finished."""
+    """Print all trainings and their state."""
     for number, step in enumerate(steps, start=1):
         others = [cell.name for _, cell in step.cells[1:]]
         begun = "begun" if paths.checkpoint(step.fingerprint).is_file() else "open"
@@ -167,7 +167,7 @@ def show(steps: list[Step]) -> None:
 
 
 def finish(benchmark: str, steps: list[Step], hardware: str, results: Path | None) -> None:
-    """Tables and figures of what is there, and the last lines."""
+    """Make tables and figures of the finished trainings, and print the summary."""
     from longtail.pipeline.finished import training_seconds
     from longtail.pipeline.plot import plot
     from longtail.pipeline.results import keep

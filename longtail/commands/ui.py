@@ -1,4 +1,4 @@
-"""MLflow's pages of this repository, on this machine only; or where they are, if a server has them."""
+"""`longtail ui`: MLflow's pages of this repository, on this machine only."""
 
 from __future__ import annotations
 

@@ -146,8 +146,7 @@ class Benchmark(Frozen):
     """The share of each class's images that the test set takes."""
     meta_per_class: int
     tail: Literal["exponential", "natural", "listed"] = "exponential"
-    """natural: the images are long-tailed already, imbalance 1 keeps them. listed: the tail of the official list, at
-    its one imbalance."""
+    """natural: the images are long-tailed already, and imbalance 1 keeps them; listed: official lists."""
     totals: Totals | None = None
     """Published numbers, for benchmarks with official lists."""
     n_max: int | None

@@ -1,1 +1,1 @@
-"""Trained cells put to use: predictions, ONNX."""
+"""Using trained cells: predictions, ONNX."""

@@ -1,4 +1,4 @@
-"""A trained cell as an ONNX file that takes uint8 images and needs nothing of this project."""
+"""Export of a trained cell as an ONNX file that takes uint8 images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from longtail.files import atomic_path
 from longtail.inference.predictors import Predictor
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""What an export needs beside the project's own packages."""
+"""Packages that an export needs besides the project's own."""
 
 TOLERANCE = 1e-4
 RELATIVE_TOLERANCE = 1e-5
@@ -78,7 +78,7 @@ def _onnx_model(predictor: Predictor) -> Any:
         )
     assert program is not None
     model = program.model_proto
-    for node in model.graph.node:  # the exporter notes there which lines of which files it came from
+    for node in model.graph.node:  # the exporter stores source lines and file names there
         del node.metadata_props[:]
     facts = {
         "cell": predictor.name,
@@ -94,7 +94,7 @@ def _onnx_model(predictor: Predictor) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # the exporter speaks of its own libraries' deprecations and of optional packages
+    # the exporter warns about deprecations in its own libraries and about optional packages
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""A trained cell, used: the one place that makes a model again from its folder."""
+"""Rebuilding the model of a trained cell from its folder, and predicting with it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def find_features(folder: Path, record: CellRecord) -> Path | None:
     """The folder of the features below the head in `folder`, None if it is no head.
 
     models/<benchmark>/imb<R>/<variant>-heads/crt-seed1 has it in models/<benchmark>/imb<R>/<variant>/seed1.
-    Raises InputError if it is gone, or is another training by now.
+    Raises InputError if it is missing, or is another training.
     """
     if record.features is None:
         return None
@@ -113,7 +113,7 @@ class FromPixels(nn.Module):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained cell that takes images."""
+    """A trained cell that classifies images."""
 
     record: CellRecord
     weights: Weights

@@ -58,7 +58,7 @@ def run_bundle(
             check_finished(stage, job, inputs)
     own = [job for job in work.values() if not _finished(job).is_dir()]
     ahead = _open_elsewhere(plan, inputs, own) if own and os.environ.get(AHEAD) == "1" else []
-    device = choose_device(device) if own else "no device"  # asking for one imports torch
+    device = choose_device(device) if own else "no device"  # choosing one imports torch
     workers = worker_count(jobs, device, len(own) + len(ahead))
     _announce(stage, plan, inputs, len(cells), len(own), device, workers)
     if ahead:
@@ -107,7 +107,7 @@ def _finished(job: Job) -> Path:
 
 
 def _throughput(folders: list[Path]) -> str:
-    """What the cells waited for, as means over them."""
+    """How long the cells waited for images, on average."""
     places = [folder / "timing.json" for folder in folders]  # a failed cell has none
     timings = [json.loads(path.read_text(encoding="utf-8")) for path in places if path.is_file()]
     names = ("loader_images_per_second", "step_images_per_second", "waited")
@@ -146,7 +146,7 @@ def _announce(
 
 
 def _conclude(stage: str, folder: Path, work: dict[Cell, Job], trained: int) -> None:
-    """The last lines: how good the cells are, and which of them failed."""
+    """Print the summary: meta accuracy, and failed cells."""
     failures = {cell: failure for cell, job in work.items() if (failure := read_failure(_finished(job)))}
     sound = [meta_accuracy(_finished(job)) for cell, job in work.items() if cell not in failures]
     mean = f", meta accuracy {100 * sum(sound) / len(sound):.1f} %" if sound else ""

@@ -1,4 +1,4 @@
-"""What the user sees of a stage: announcement, progress, result, and errors of one line."""
+"""Output of stages and commands: announcement, progress, result, one-line errors."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from typer import Typer
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What writing fails with where there is no more room, or the disk fails."""
+"""Error numbers of a full or failing disk."""
 
 
 EPILOG = "--debug, anywhere on the line, shows the traceback of an error."
-"""Of the help of every command."""
+"""The last line of every --help."""
 
 
 class Stopped(BaseException):
-    """A signal asked the stage to leave; `where`: what it has come to, for the last line."""
+    """A signal asked the stage to stop; `where` says how far it is."""
 
     def __init__(self, number: int, where: str = "") -> None:
         super().__init__(number, where)
@@ -52,17 +52,17 @@ def run(main: Callable[..., None], program: str | None = None) -> None:
 
 
 def execute(app: Typer, program: str) -> None:
-    """Run a typer application on the command line, and leave with its exit code.
+    """Run a typer application, and exit with its code.
 
-    An `InputError`, a wrong command line, or a file that the system will not read or write becomes one line
-    on stderr and exit code 2; a full disk or a killed worker one line and exit code 3; Ctrl-C and SIGTERM one
-    line and 130 or 143. `--debug` anywhere on the command line shows the traceback of an error instead.
+    An `InputError`, a wrong command line, or an unreadable file becomes one line on stderr and exit code 2; a
+    full disk or a killed worker one line and exit code 3; Ctrl-C and SIGTERM one line and 130 or 143.
+    `--debug` anywhere on the command line shows the traceback instead.
     """
     import typer
 
     debug = "--debug" in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
-    # click's UsageError, or that of the copy which typer brings
+    # click's UsageError, or that of typer's copy of click
     usage: type[Exception] = typer.BadParameter.__mro__[1]
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -76,7 +76,7 @@ def execute(app: Typer, program: str) -> None:
     except (InputError, MachineError, OSError, usage) as error:
         if debug:
             raise
-        if isinstance(error, BrokenPipeError):  # whoever reads our output has left: `... | head`
+        if isinstance(error, BrokenPipeError):  # the reader of our output is gone: `... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
         print(f"error: {_message(error)}", file=sys.stderr)
@@ -89,7 +89,7 @@ def execute(app: Typer, program: str) -> None:
 
 
 def _message(error: Exception) -> str:
-    """What the user reads of an error, in one line."""
+    """The line for an error."""
     if isinstance(error, InputError | MachineError):
         return str(error)
     if isinstance(error, OSError):
@@ -121,11 +121,11 @@ def duration(seconds: float) -> str:
 
 
 WORTH_SAYING = 1.0
-"""Seconds: what is over sooner gets no line that says how long it will take."""
+"""Seconds; shorter work gets no line with its expected duration."""
 
 
 FIRST_LINE = 30.0
-"""Seconds after which a log file gets its first line, whatever is known by then."""
+"""Seconds until the first line in a log file, whatever is known by then."""
 
 
 class Progress:
@@ -184,7 +184,7 @@ class Progress:
             self.next_line = now + max(10.0, min(left / 10, now - self.begun))
 
     def _mean(self, now: float, finished: int) -> float:
-        """Seconds a unit since the first."""
+        """Seconds per unit since the first."""
         return (now - self.start) / max(finished - self.first, 1)
 
     def line(self, text: str) -> None:
@@ -195,14 +195,14 @@ class Progress:
             say(self.stage, text)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.stop()
 
 
 @contextmanager
 def progress(stage: str, total: int, unit: str) -> Iterator[Progress]:
-    """A `Progress` of `total` units for the time of the block."""
+    """A `Progress` of `total` units within the block."""
     shown = Progress(stage, total, unit)
     try:
         yield shown

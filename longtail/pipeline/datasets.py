@@ -1,4 +1,4 @@
-"""The data sets of a benchmark, made again where they are not what params.yaml asks for."""
+"""The data sets of a benchmark, rebuilt if they are not what params.yaml asks for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def is_current(benchmark: Benchmark, params: Params) -> bool:
     """Whether pool and images are there and drawn as `params` say.
 
-    Your own images can be others under the same name: they are always read again.
+    The user's own images may have changed under the same names: they are always read again.
     """
     from longtail.data.pools import read_pool
     from longtail.errors import InputError
@@ -32,7 +32,7 @@ def is_current(benchmark: Benchmark, params: Params) -> bool:
 
 
 def make(benchmark: Benchmark, params: Params, imbalances: Iterable[float]) -> None:
-    """Run `plan`, `prepare` where its outputs are missing or stale, then `subsample` and `extract_meta`."""
+    """Run `plan`, `prepare` if its outputs are missing or stale, `subsample` and `extract_meta`."""
     from longtail.pipeline.extract_meta import extract_meta
     from longtail.pipeline.plan import plan
     from longtail.pipeline.prepare import prepare
@@ -47,7 +47,7 @@ def make(benchmark: Benchmark, params: Params, imbalances: Iterable[float]) -> N
 
 
 def fingerprints(benchmark: str, imbalance: float) -> dict[str, str]:
-    """Of training set, meta set and pool as they lie there; none where one is missing or damaged."""
+    """The fingerprints of training set, meta set and pool; empty if one is missing or damaged."""
     from longtail.data.manifests import read_manifest
     from longtail.data.pools import read_pool
     from longtail.errors import InputError

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Choosing the device and the number of workers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from longtail.errors import InputError
 
 
 def check_device(wanted: str) -> None:
-    """Raise InputError unless `wanted` is the name of a device; without torch, so at once."""
+    """Raise InputError unless `wanted` names a device; does not import torch."""
     if wanted not in ("auto", "cpu", "cuda"):
         raise InputError(f"--device {wanted}", "not a device", "valid: auto, cpu, cuda")
 
 
 def choose_device(wanted: str) -> str:
-    """`cpu` or `cuda`; `auto` is a GPU where there is one. Raises InputError if `wanted` is not there."""
+    """`cpu` or `cuda`; `auto` prefers a GPU. Raises InputError if `wanted` is not available."""
     check_device(wanted)
     import torch
 
@@ -53,7 +53,7 @@ def processor() -> str:
 
 
 def device_name(device: str) -> str:
-    """What computes, for whoever reads the results: the GPU, or the processor and its cores."""
+    """The hardware, for readers of the results: the GPU, or the processor and its cores."""
     if device == "cuda":
         import torch
 

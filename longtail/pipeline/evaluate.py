@@ -35,7 +35,7 @@ def evaluate(benchmark: str, imbalance: float, bundle: str | None = None) -> Non
             folder = paths.model(benchmark, imbalance, cell.bundle, cell.member)
             reports.append(report_on(folder, cell, groups))
             shown.reach(len(reports))
-    for cell, report in zip(cells, reports, strict=True):  # only once every cell has proved sound
+    for cell, report in zip(cells, reports, strict=True):  # only after every cell has proved sound
         write_report(cell, report)
     sound = [report for report in reports if not isinstance(report, FailedReport)]
     means = []

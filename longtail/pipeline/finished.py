@@ -1,4 +1,4 @@
-"""Finished trainings in the work folder, and their way to the places of the cells."""
+"""Finished trainings in the work folder: checking them, and copying them to the places of their cells."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def check_finished(stage: str, job: Job, inputs: CellInputs) -> None:
 
 
 def differences_line(folder: Path, expected: dict[str, object]) -> str:
-    """In what the training in `folder` differs from the `expected` facts, in one line."""
+    """How the training in `folder` differs from the `expected` facts, in one line."""
     found = read_fingerprint_facts(folder)
     reasons = differences(found, expected) if found else []
     return and_more(reasons, 3, "; ") if reasons else "the difference is not recorded"

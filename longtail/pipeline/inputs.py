@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def find_root(pool: Pool) -> Path:
-    """The folder of the images of `pool`, which are all there. Raises InputError.
+    """The folder of the images of `pool`. Raises InputError if one is missing.
 
-    It is no part of a plan: where images lie changes no result, for what is read is compared with the pool.
+    It is not part of a plan: the place of the images changes no result, as their content is checked.
     """
     from longtail.config.params import read_params
     from longtail.data.image_roots import check_paths
@@ -31,7 +31,7 @@ def find_root(pool: Pool) -> Path:
 
 
 def with_weights(params: Params, chosen: Benchmark) -> Params:
-    """`params` with a file in place of `download`, fetched where it is not there. Raises InputError."""
+    """`params` with a file instead of `download`, fetched if needed. Raises InputError."""
     from longtail.config.params import DOWNLOAD
 
     if not chosen.pretrained or params.weights.get(chosen.name) != DOWNLOAD:
@@ -59,7 +59,7 @@ def find_weights(plan: BundlePlan) -> Path | None:
 def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInputs:
     """Pool, images and manifests, checked against each other; train, meta and test are disjoint.
 
-    Pool and images are those of `beside`, where such of another imbalance were read before.
+    Pool and images come from `beside`, the inputs of another imbalance, if given.
     """
     from longtail.data.manifests import read_manifest
     from longtail.data.pools import read_images, read_pool

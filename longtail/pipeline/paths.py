@@ -1,4 +1,4 @@
-"""Where everything lies, relative to the folder of dvc.yaml; every path starts with the benchmark's name."""
+"""All paths, relative to the folder of dvc.yaml; below data/, models/ and reports/ comes the benchmark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from longtail.errors import InputError
 
 
 def within(folder: Path) -> AbstractContextManager[None]:
-    """Everything in `folder` in place of the working folder, for the time of the block. Raises InputError."""
+    """Make `folder` the working folder within the block. Raises InputError."""
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "give one that holds data/, models/ and reports/")
     return chdir(folder)

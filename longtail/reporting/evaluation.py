@@ -145,7 +145,7 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
     labels, logits = read_predictions(
         folder / PREDICTIONS, len(record.counts), record.fingerprint, record.disjoint.test.sha256
     )
-    check_unchanged(folder, record)  # last, for the others say more
+    check_unchanged(folder, record)  # last: the other checks say more
     members = shot_groups(record.counts, groups.thresholds, groups.convention)
 
     def scores(column: str) -> Scores:

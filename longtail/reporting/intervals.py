@@ -1,4 +1,4 @@
-"""Means over seeds, with the interval that says how far to trust them."""
+"""Means over seeds and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
     mean = math.fsum(values) / n
     if n == 1:
         return Interval(mean, None, 1)
-    from scipy.special import stdtrit  # the quantile of Student's t, without scipy.stats' second of importing
+    from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes a second to import
 
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
     quantile = float(stdtrit(n - 1, 0.5 + confidence / 2))

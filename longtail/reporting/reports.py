@@ -1,4 +1,4 @@
-"""What `evaluate` found out about each cell, and reading it for the cells that the plan names."""
+"""Reports of cells, and reading those that a plan names."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class CellReport(NamedCell, Scores):
 
 
 class FailedReport(NamedCell):
-    """In the place of a cell's report: why its training failed, in one line, and at which iteration."""
+    """The report of a failed training: the reason in one line, and the iteration."""
 
     failed: str
     iteration: int
@@ -103,7 +103,7 @@ def check_settings(path: Path, report: CellReport) -> None:
 
 
 LISTED = 10
-"""So many of several wrong files or cells are named."""
+"""Most wrong files or cells that are named."""
 
 
 def listed(names: Sequence[Path | str]) -> str:

@@ -13,7 +13,7 @@ from longtail.reporting.reports import CellReport
 from longtail.reporting.tables import HEADINGS, SPLITS, Column, Entry, Table
 
 SYMBOLS = {"(dagger)": "†", "(asterisk)": "\\*", "lambda=": "λ = "}
-"""How markdown shows what labels spell out."""
+"""Symbols for words in labels, in markdown."""
 
 
 def number(interval: Interval | None, seeds: int) -> str:
@@ -134,7 +134,7 @@ def seeds_text(reports: Sequence[CellReport]) -> str:
 
 
 def conditions(table: Table) -> list[str]:
-    """How the numbers came about, one sentence or two a line."""
+    """Notes on how the numbers were made, one per line."""
     plan, reports = table.plan, table.reports
     failures = [
         f"FAILED: {failure.cell}, iteration {failure.iteration}: {failure.failed}"
@@ -199,7 +199,7 @@ def conditions(table: Table) -> list[str]:
 
 
 def comparison_notes(table: Table) -> list[str]:
-    """How the comparison with the paper is to be read, one sentence or two a line."""
+    """Notes on the comparison with the paper, one per line."""
     comparisons = [
         table.compare(row, column, split, entry)
         for group in table.layout.groups

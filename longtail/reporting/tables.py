@@ -1,4 +1,4 @@
-"""From cell reports to tables: which cells fill which row, beside the paper's number."""
+"""Tables: cell reports in the rows of a layout, next to the paper's numbers."""
 
 from __future__ import annotations
 
@@ -36,35 +36,35 @@ Entries = Mapping[tuple[str, str], list[Entry | None]]
 
 @dataclass(frozen=True)
 class Table:
-    """A layout with its numbers, and those that the paper prints in it."""
+    """A layout with our numbers and the paper's."""
 
     layout: TableLayout
     plan: TablesPlan
     columns: list[Column]
     entries: Entries
-    """Of the weights after the last iteration: what tables show."""
+    """For the weights after the last iteration, which tables show."""
     selected: Entries
-    """Of the weights that did best on the meta set."""
+    """For the weights that did best on the meta set."""
     paper: Numbers
-    """Empty where the paper's table is of other data."""
+    """Empty if the paper's table is about other data."""
     reports: list[CellReport]
     """Those that fill the table."""
     lambda_: float | None
     """Of the rows "Ours"."""
     planned: int
-    """Cells in all of its places."""
+    """Cells planned for the table."""
     absent: int
-    """How many of them were not run."""
+    """Planned cells that were not run."""
     failures: list[FailedReport]
-    """Those of the table's places."""
+    """Failed cells of the table."""
 
     @property
     def seeds(self) -> int:
-        """Of the entry that has most."""
+        """Seeds of the entry with most of them."""
         return len({report.seed for report in self.reports})
 
     def empty(self, row: Row, column: Column) -> str:
-        """Why nothing stands in a place."""
+        """Why a place is empty."""
         if row.copied:
             return COPIED
         planned = count_planned(self.plan, row, column)
@@ -77,7 +77,7 @@ class Table:
         return select(self.failures, row, column.imbalance, column.network)
 
     def compare(self, row: Row, column: Column, split: str, entry: Entry | None) -> Comparison:
-        """The paper's number in that place beside that of `entry`."""
+        """The paper's number in a place, compared with `entry`."""
         paper = self.paper.get((row.label, column.imbalance, column.network, split))
         failed = bool(self.failed(row, column))
         return Comparison(paper, entry[split] if entry else None, self.plan.shortened, failed)
@@ -127,7 +127,7 @@ def fill(
     reports: Sequence[CellReport],
     failures: Sequence[FailedReport] = (),
 ) -> Table:
-    """Put the numbers of `reports` into `layout`; none where one of the seeds is among `failures`."""
+    """Put the numbers of `reports` into `layout`; a place with a failed seed stays empty."""
     descending = sorted(plan.imbalances, reverse=True)
     imbalances = descending if layout.columns == "imbalances" else descending[:1]
     networks = plan.networks if layout.columns == "networks" else plan.networks[:1]

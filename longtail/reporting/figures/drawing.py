@@ -1,4 +1,4 @@
-"""One look for all figures: fonts, colours that colour-blind readers can part; the same bytes every time."""
+"""The style of all figures: fonts, colour-blind safe colours, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
-    "svg.hashsalt": "longtail",  # without it every svg has ids of its own
+    "svg.hashsalt": "longtail",  # otherwise the ids in an svg are random
 }
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, and the numbers behind it: the first row names the columns."""
+    """A figure and its numbers; the first row names the columns."""
 
     figure: Figure
     rows: list[list[Any]]
@@ -60,7 +60,7 @@ def canvas(panels: int, width: float, height: float, share_y: bool = False) -> t
 
 
 def finish(figure: Figure, layout: FigureLayout, plan: TablesPlan, where: str, notes: Sequence[str]) -> None:
-    """Title and shared legend above; at the foot `notes`, and which curves are not yet there."""
+    """Add title and shared legend above, and below `notes` and the missing curves."""
     short = f", schedules shortened to {plan.schedule_fraction:.3g}" if plan.schedule_fraction < 1 else ""
     width = figure.get_figwidth()
     about = textwrap.fill(f"{plan.benchmark}, {where}{plan.networks_trained}{short}", int(width * 11))
@@ -90,7 +90,7 @@ def finish(figure: Figure, layout: FigureLayout, plan: TablesPlan, where: str, n
 
 
 def empty(layout: FigureLayout, plan: TablesPlan, header: list[Any]) -> Drawing:
-    """A figure that says that none of its curves is there."""
+    """A figure that says that it has no curves."""
     figure, (axes,) = canvas(1, 6.0, 1.6)
     axes.set_axis_off()
     axes.text(0.5, 0.5, "none of its methods is in this plan", ha="center", va="center", color=GREY)
@@ -119,7 +119,7 @@ def csv_text(rows: Sequence[Sequence[Any]]) -> str:
 
 def cell(value: Any) -> Any:
     """One value as csv has it."""
-    if value is None or value != value:  # NaN alone is unequal to itself
+    if value is None or value != value:  # only NaN is unequal to itself
         return ""
     return f"{float(value):.9g}" if isinstance(value, float) else value
 

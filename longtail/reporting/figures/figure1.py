@@ -33,7 +33,7 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
                 interval = summarise(cells)[split] if cells else None
                 if interval is None:
                     continue
-                # beside each other, for bars at the same imbalance would hide one another
+                # side by side, so that bars at the same imbalance do not hide each other
                 shift = math.exp(0.2 * span * (index / max(len(curves) - 1, 1) - 0.5))
                 points.append((imbalance * shift, interval.mean, interval.half_width or 0.0))
                 ends = (interval.mean, interval.low, interval.high)
