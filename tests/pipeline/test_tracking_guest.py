@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -172,36 +174,46 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """Runs Python for a root who minds permissions as others do."""
 
 
+TRACK_EACH = """
+import json, sys
+from pathlib import Path
+from tests.support.stage_runs import run_stage
+print(json.dumps([vars(run_stage(Path(folder), "track")) for folder in sys.argv[1:]]))
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="root minds permissions by what Linux offers for it")
-@pytest.mark.parametrize(
-    ("there", "closed", "named"),
-    [
+def test_a_database_or_a_folder_that_may_not_be_written_is_one_line(reports: Path, tmp_path: Path) -> None:
+    cases = (
         (True, "mlflow.db", "mlruns/mlflow.db: it, or its folder, may not be written"),
         (True, ".", "mlruns/mlflow.db: it, or its folder, may not be written"),
         (False, ".", "mlruns/track.lock: Permission denied"),
-    ],
-)
-def test_a_database_or_a_folder_that_may_not_be_written_is_one_line(
-    reports: Path, there: bool, closed: str, named: str
-) -> None:
-    root = reports / "mlruns"
-    if there:
-        with tracking.locked(root):
-            tracking.create_database(root)
-    root.mkdir(exist_ok=True)
-    before = {path.name: path.read_bytes() for path in root.iterdir()}
-    place = root / closed
-    mode = place.stat().st_mode
-    place.chmod(mode & 0o555)
+    )
+    roots, before, modes = [], [], {}
+    for number, (there, closed, _) in enumerate(cases):
+        root = Path(shutil.copytree(reports, tmp_path / str(number))) / "mlruns"
+        if there:
+            with tracking.locked(root):
+                tracking.create_database(root)
+        root.mkdir(exist_ok=True)
+        roots.append(root)
+        before.append({path.name: path.read_bytes() for path in root.iterdir()})
+        modes[root / closed] = (root / closed).stat().st_mode
     try:
-        ran = python(reports, "-c", WITHOUT_RIGHTS, "-m", "stages.track")
+        for place, mode in modes.items():
+            place.chmod(mode & 0o555)
+        folders = [str(root.parent) for root in roots]
+        ran = python(tmp_path, "-c", WITHOUT_RIGHTS, "-c", TRACK_EACH, *folders)
     finally:
-        place.chmod(mode)
+        for place, mode in modes.items():
+            place.chmod(mode)
     if ran.returncode == 77:
         pytest.skip("root keeps all rights here")
-    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1), ran.stderr
-    assert named in ran.stderr
-    assert {path.name: path.read_bytes() for path in root.iterdir()} == before
+    assert ran.returncode == 0, ran.stderr
+    for (_, _, named), root, files, result in zip(cases, roots, before, json.loads(ran.stdout), strict=True):
+        assert (result["code"], result["stderr"].count("\n")) == (2, 1), result["stderr"]
+        assert named in result["stderr"]
+        assert {path.name: path.read_bytes() for path in root.iterdir()} == files
 
 
 def test_a_server_that_is_stopped_and_started_during_a_run_ends_up_with_every_run_once(

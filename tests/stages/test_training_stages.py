@@ -83,7 +83,7 @@ def test_workers_that_start_anew_give_the_same_bytes(trained: Path, tmp_path: Pa
         "import os; del os.fork\nfrom longtail.pipeline import console\n"
         "from stages import represent; console.run(represent.main)"
     )
-    done = python(folder, "-c", program, "50", "cross_entropy")
+    done = python(folder, "-c", program, "50", "cross_entropy", "--jobs", "1")
     assert done.returncode == 0, done.stderr
     before, after = (
         {key: value for key, value in contents(root / MODELS).items() if not key.endswith("timing.json")}
