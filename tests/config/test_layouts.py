@@ -102,7 +102,7 @@ def test_every_row_has_a_method_but_for_two_copied_ones_and_no_accuracy_stands_i
         (("head: las}", "head: las, copied: true}"), "not run"),
         (("columns: networks", "columns: nets"), "columns"),
         (("label: LDAM, variant: ldam", "label: LDAM, variant: ldam, colour: red"), "colour"),
-        (("label: LDAM, variant: ldam", "label: LDAM, variant: not yet, head: crt"), "needs the variant"),
+        (("label: LDAM, variant: ldam", "label: LDAM, variant: not yet, head: crt"), "needs a variant"),
         (
             ("label: Ours, variant: difficulty_net}", "label: Ours, variant: difficulty_net, copied: true}"),
             "not run",
