@@ -98,7 +98,7 @@ def test_every_row_has_a_method_but_for_two_copied_ones_and_no_accuracy_stands_i
     [
         (("difficulty_net_absolute", "difficulty_net_absolut"), "did you mean 'difficulty_net_absolute'"),
         (("head: crt", "head: crd"), "did you mean 'crt'"),
-        (("{label: MWN, ", "{label: Focal Loss, "), "'Focal Loss' stands twice"),
+        (("{label: MWN, ", "{label: Focal Loss, "), "'Focal Loss' appears twice"),
         (("head: las}", "head: las, copied: true}"), "not run"),
         (("columns: networks", "columns: nets"), "columns"),
         (("label: LDAM, variant: ldam", "label: LDAM, variant: ldam, colour: red"), "colour"),

@@ -246,7 +246,7 @@ NAN = float("nan")
 
 CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
     # a person's parameters
-    ("plan", more("seeds: [2]\n"), ("params.yaml", "'seeds' stands twice", "line 7")),
+    ("plan", more("seeds: [2]\n"), ("params.yaml", "'seeds' appears twice", "line 7")),
     ("plan", more("sedes: [2]\n"), ("params.yaml", "unknown key 'sedes'")),
     ("plan", text(GOOD.replace("[1]", str(list(range(2000))))), ("params.yaml: seeds", "at most 1000")),
     ("plan", text(GOOD.replace("[1]", str(list(range(300_000))))), ("params.yaml", "bytes")),
