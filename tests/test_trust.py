@@ -133,6 +133,7 @@ def test_mlflow_is_served_to_this_machine_only(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with tracking.locked(tmp_path / "mlruns"):
         tracking.create_database(tmp_path / "mlruns")
+    (tmp_path / "params.yaml").touch()
     ui.main(port=45873)
     (words,) = started
     assert words[words.index("--host") + 1] == "127.0.0.1"

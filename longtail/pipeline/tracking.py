@@ -155,7 +155,7 @@ def server() -> str | None:
     """The address of the server that SERVER names. Raises InputError if it names something else."""
     address = os.environ.get(SERVER) or None
     if address is not None and not address.startswith(("http://", "https://")):
-        raise InputError(f"{SERVER}={address}", "give the http://... of a server, or unset it")
+        raise InputError(f"{SERVER}={address}", "not a server", "give its http://... or unset it")
     return address
 
 

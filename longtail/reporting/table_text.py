@@ -160,8 +160,8 @@ def conditions(table: Table) -> list[str]:
         lines.append("A place where a seed failed shows no mean of the others.")
     if table.absent:
         lines.append(
-            f"{table.planned - table.absent} of {table.planned} cells are there, the others are not run so "
-            "far; seeds that are there count."
+            f"{table.planned - table.absent} of {table.planned} cells are there, the others are not run yet; "
+            "the seeds that are there count."
         )
     lines += [
         f"Benchmark {plan.benchmark}, network {', '.join(sorted({r.network for r in reports}))}; "

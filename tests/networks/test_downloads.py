@@ -65,7 +65,7 @@ def test_only_download_fetches(
     )
     params = read_params(path)
     found = with_weights(params, params.benchmark("places-lt")).weights_file("places-lt")
-    fetched = tmp_path / "data" / "downloads" / NAME
+    fetched = tmp_path / "downloads" / NAME
     assert found == (fetched if where == "download" else tmp_path / "mine.pth")
     assert fetched.is_file() is (where == "download")
 

@@ -110,7 +110,8 @@ def test_a_signal_saves_leaves_and_says_how_to_go_on(
     assert "Traceback" not in out + err
     both = 2 * ITERATIONS
     name = signal.Signals(number).name
-    found = re.match(rf"stopped: by {name} at iteration (\d+) of {both}, 2 cells; re-run the same command ", err)
+    line = rf"stopped: by {name} at iteration (\d+) of {both}, 2 cells; re-run the same command to resume"
+    found = re.match(line, err)
     assert found is not None, err
     assert err.count("\n") == 1
     assert not (folder / "models").exists()

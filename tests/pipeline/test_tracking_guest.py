@@ -136,7 +136,7 @@ def test_another_process_that_tracks_for_ever_is_not_waited_for_for_ever(
     with tracking.locked(reports / "mlruns"):
         ran = run_stage(reports, "track")
     assert (ran.code, ran.stderr.count("\n")) == (2, 1)
-    assert "track.lock: another process tracks for 0.3 s" in ran.stderr
+    assert "track.lock: another process has been tracking for 0.3 s" in ran.stderr
 
 
 def test_killed_in_the_middle_it_goes_on_without_doubling_anything(reports: Path) -> None:
@@ -254,7 +254,7 @@ def test_an_address_that_is_no_servers_is_refused(
     ran = run_stage(reports, command)
     assert ran.code == 2
     assert ran.stderr == (
-        "error: MLFLOW_TRACKING_URI=file:///somewhere: give the http://... of a server, or unset it\n"
+        "error: MLFLOW_TRACKING_URI=file:///somewhere: not a server; give its http://... or unset it\n"
     )
 
 

@@ -99,7 +99,7 @@ def test_a_kept_duplicate_in_the_training_set_is_said_and_any_other_still_refuse
     write_manifest(path, replace(draw_meta(pool, 4, 2), kind="train"))
     refused = run_stage(Path(), "extract_meta", "4", "--benchmark", CIFAR)
     assert refused.code == 2
-    assert "training and meta set have 6 images in common" in refused.stderr
+    assert "training and meta set: 6 images in common" in refused.stderr
 
 
 def test_the_authors_split_follows_the_original_files(small_cifar: Path) -> None:
@@ -144,7 +144,7 @@ CIFAR_REFUSALS = {
     "images of digits": (
         "images: {digits-lt: download}",
         "prepare --benchmark digits-lt",
-        "params.yaml: images: digits-lt: its images are installed; take the line out",
+        "params.yaml: images: digits-lt: its images are built in; remove the line",
     ),
     "all for the meta set": (
         "meta_per_class: 12",

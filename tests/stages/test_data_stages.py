@@ -157,7 +157,7 @@ def test_shared_images_stop_extract_meta(folder: Path) -> None:
     before = files(folder)
     refused = run_stage(folder, "extract_meta", "50")
     assert refused.code == 2
-    assert "training and meta set have 100 images in common" in refused.stderr
+    assert "training and meta set: 100 images in common" in refused.stderr
     assert files(folder) == before
 
 

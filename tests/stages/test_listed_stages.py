@@ -151,7 +151,7 @@ def test_a_cell_on_files_gives_equal_bytes_with_any_number_of_processes(
     imagenet: tuple[Path, dict[str, Result]], tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, _ = imagenet
-    monkeypatch.setattr("longtail.pipeline.bundles.decoders", lambda device, workers: 2)
+    monkeypatch.setattr("longtail.pipeline.bundles.decoder_count", lambda device, workers: 2)
     again = copy_of(tree, tmp_path / "again", "imagenet-lt")
     make_sets(again, "imagenet-lt")
     monkeypatch.delenv("LONGTAIL_AHEAD")

@@ -149,7 +149,7 @@ def change(photos: Path, path: str) -> list[tuple[Any, Any]]:
 LISTS: dict[str, tuple[Callable[[Path], list[tuple[Any, Any]]], str]] = {
     "absolute": (
         lambda photos: change(photos, str(outside(photos) / "x.png")),
-        "1 of 54 paths are not those of files in its folder: /",
+        "1 of 54 paths name no file in its folder: /",
     ),
     "a drive": (lambda photos: change(photos, "C:\\x.png"), "C:\\x.png (absolute)"),
     "climbing": (lambda photos: change(photos, "photos/../../x.png"), "photos/../../x.png (climbs)"),
@@ -157,7 +157,7 @@ LISTS: dict[str, tuple[Callable[[Path], list[tuple[Any, Any]]], str]] = {
     "missing": (lambda photos: change(photos, "x.png"), ": x.png (no such file); fix the list"),
     "twice": (
         lambda photos: [*listed(photos), ("./photos/rare/000.png", "common")],
-        "1 paths stand more than once: photos/rare/000.png; keep one row of each",
+        "1 paths are listed twice: photos/rare/000.png; keep one row of each",
     ),
     "no label": (lambda photos: [*listed(photos), ("photos/rare/000.png", "")], "1 rows without a path or a"),
     "one class": (lambda photos: listed(photos)[:3], "1 class with images, 2 or more are needed"),
@@ -241,7 +241,7 @@ def test_all_images_that_cannot_be_read_are_counted_and_the_first_named(
     assert message.startswith(f"{photos}: 7 of 53 images cannot be read: common/000.png (not PNG, JPEG, ")
     assert "common/004.png (" in message
     assert "common/005.png" not in message
-    assert message.endswith(", and 2 more; fix or remove them")
+    assert message.endswith(" and 2 more; fix or remove them")
     for number in range(7):
         picture(number).save(photos / "common" / f"{number:03}.png")
     monkeypatch.setattr(own, "MAX_PIXELS", 107)

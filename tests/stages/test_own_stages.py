@@ -149,7 +149,11 @@ def corrupt(photos: Path) -> None:
 
 REFUSALS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "nothing said": ("", lambda _: None, "params.yaml: images: own: missing; give a folder of class folders"),
-    "a download": ("images: {own: download}", lambda _: None, "params.yaml: images: own: found download, of"),
+    "a download": (
+        "images: {own: download}",
+        lambda _: None,
+        "params.yaml: images: own: found download, which your images do not have",
+    ),
     "too small": (
         "images: {own: ../photos}\nmeta_per_class: 9",
         lambda _: None,

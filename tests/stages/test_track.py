@@ -221,7 +221,9 @@ def test_the_run_of_all_reports_says_what_is_not_the_benchmarks_own_schedule(
 
 
 def test_nothing_is_written_but_mlruns(tracked: Path) -> None:
-    assert sorted(entry.name for entry in tracked.iterdir()) == ["data", "mlruns", "models", "reports"]
+    assert sorted(entry.name for entry in tracked.iterdir()) == [
+        *("data", "mlruns", "models", "params.yaml", "reports")
+    ]
     for experiment in client(tracked).search_experiments():
         assert experiment.artifact_location.startswith((tracked / "mlruns" / "artifacts").as_uri())
 
@@ -301,12 +303,13 @@ def port() -> Iterator[int]:
 
 
 def test_ui_on_a_taken_port_is_one_line(tmp_path: Path, port: int) -> None:
+    (tmp_path / "params.yaml").touch()
     done = run_stage(tmp_path, "ui", "--port", str(port))
     assert done.code == 2
     assert done.stderr.splitlines() == [
         f"error: port {port}: Address already in use; choose another with --port"
     ]
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_ui_serves_the_experiments(tracked: Path) -> None:
