@@ -1,9 +1,13 @@
 """The order of the tests."""
 
 import os
+from pathlib import Path
 
 # before torch is imported: workers with several threads each would fight over the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# where no bytecode may be kept beside the code, each process that a test starts would compile torch again
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
 
 import pytest
 

@@ -357,13 +357,14 @@ def test_experiments_rerun_what_uses_lambda_and_come_into_mlflow(copy: Copy) -> 
     shutil.rmtree(copy.path / "mlruns")
     copy.dvc("exp", "run", "--queue", "--name", "queued", "-S", "lambda=0.7")
     copy.dvc("queue", "start")
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:  # first by a look into the database: each word of DVC costs a second
+    cells, found, deadline = {cell for cell, _ in before}, set(), time.monotonic() + 240
+    while (
+        found != cells and time.monotonic() < deadline
+    ):  # each word of DVC costs a second, this look nothing
         with suppress(sqlite3.OperationalError):  # it is not there, or not whole
-            if copy.cells_in_mlflow() == before:
-                break
+            found = {cell for cell, _ in copy.cells_in_mlflow()}
         time.sleep(0.2)
     while re.search(r"Queued|Running", copy.dvc("queue", "status")) and time.monotonic() < deadline:
         time.sleep(1)
     assert "Success" in copy.dvc("queue", "status")
-    assert {cell for cell, _ in copy.cells_in_mlflow()} == {cell for cell, _ in before}
+    assert {cell for cell, _ in copy.cells_in_mlflow()} == cells

@@ -69,7 +69,7 @@ def run_stages(folder: Path, *lines: str) -> str:
 def environment(**more: str) -> dict[str, str]:
     """For a process of its own: this code, one thread, and nothing of a DVC or Git around the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))}
-    return kept | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"} | more
+    return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
 
 
 def python(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
