@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from longtail.errors import InputError, found_value
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 
 BROKEN_VALUES = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What the parser raises besides its own errors, such as for `2001-99-99`, `!!bool x` or deep nesting."""
+
+
+DEEPEST = 100
+"""Levels of brackets; our own files have five."""
 
 
 class Readable(Protocol):
@@ -41,6 +46,9 @@ def parse_yaml(text: str, name: str, aliases: bool = True) -> Any:
     from ruamel.yaml.error import YAMLError
     from ruamel.yaml.events import AliasEvent
 
+    deepest = max(accumulate((c in "[{") - (c in "]}") for c in text), default=0)
+    if deepest > DEEPEST:  # the parser takes seconds for thousands of levels, and then fails
+        raise InputError(name, f"not YAML: nested {deepest} levels deep", "correct that line")
     try:
         for event in [] if aliases else YAML(typ="safe").parse(text):
             if isinstance(event, AliasEvent):

@@ -216,5 +216,7 @@ def test_a_server_that_is_away_is_one_line_that_says_what_to_do(
     with pytest.raises(InputError, match=rf"^{address}: API request .*; .* run the same command again$"):
         main(model=head, mlflow=True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
-    with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI=sqlite:///elsewhere\.db: give the http"):
+    with pytest.raises(
+        InputError, match=r"MLFLOW_TRACKING_URI=sqlite:///elsewhere\.db: not a server; give its http"
+    ):
         main(model=head, mlflow=True)
