@@ -22,7 +22,6 @@ from torch import Tensor
 
 from longtail.config.presets.difficulty_net import Settings
 from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
 from longtail.randomness import global_draws
@@ -79,15 +78,7 @@ class DifficultyNetMethod(LearnedWeights):
 
         if self.settings.meta_gradient == "exact":
             weights = self.sample_weights(batch.labels)
-            ahead = weight_gradient(
-                forward,
-                losses,
-                weights,
-                lambda logits: self.sample_losses(logits, batch.labels, info),
-                meta_cross_entropy(forward.model, meta.images, meta.labels),
-                info.learning_rate,
-                rates=info.rates,
-            )
+            ahead = self.look_ahead(forward, losses, weights, batch, meta, info)
             through = torch.autograd.grad(weights, self.theta, grad_outputs=ahead.sample_weights)
             scalars["meta_loss"] = ahead.loss
             scalars["grad_norm_meta"] = torch.nn.utils.get_total_norm(through)

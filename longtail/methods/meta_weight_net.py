@@ -31,7 +31,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.config.presets.meta_weight_net import Settings
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
 from longtail.training.learned_weights import LearnedWeights
@@ -87,15 +86,7 @@ class MetaWeightNet(LearnedWeights):
     ) -> dict[str, Tensor]:
         """Steps 1 and 2."""
         factors = self.step_weights(losses, batch.labels)
-        ahead = weight_gradient(
-            forward,
-            losses,
-            factors,
-            lambda logits: self.sample_losses(logits, batch.labels, info),
-            meta_cross_entropy(forward.model, meta.images, meta.labels),
-            info.learning_rate,
-            rates=info.rates,
-        )
+        ahead = self.look_ahead(forward, losses, factors, batch, meta, info)
         gradient = torch.autograd.grad(factors, self.theta, grad_outputs=ahead.sample_weights)
         for parameter, value in zip(self.theta, gradient, strict=True):
             parameter.grad = value

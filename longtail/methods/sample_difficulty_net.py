@@ -25,7 +25,6 @@ from torch import Tensor
 
 from longtail.config.presets.sample_difficulty_net import Settings
 from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
 from longtail.training.learned_weights import LearnedWeights
@@ -79,15 +78,7 @@ class SampleDifficultyNet(LearnedWeights):
         weights = class_weights(difficulty)
         driver = driver_loss(difficulty, torch.exp(-values), self.settings.driver_reduction)
         own = torch.autograd.grad(self.settings.lambda_ * driver, theta, retain_graph=True)
-        ahead = weight_gradient(
-            forward,
-            losses,
-            weights,
-            lambda logits: self.sample_losses(logits, batch.labels, info),
-            meta_cross_entropy(forward.model, meta.images, meta.labels),
-            info.learning_rate,
-            rates=info.rates,
-        )
+        ahead = self.look_ahead(forward, losses, weights, batch, meta, info)
         through = torch.autograd.grad(weights, theta, grad_outputs=ahead.sample_weights)
         for parameter, *parts in zip(theta, own, through, strict=True):
             parameter.grad = parts[0] + parts[1]

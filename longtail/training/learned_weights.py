@@ -7,7 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtail.meta.meta_gradient import weighted_backward
+from longtail.meta.meta_gradient import (
+    MetaGradient,
+    meta_cross_entropy,
+    weight_gradient,
+    weighted_backward,
+)
 from longtail.meta.tangents import Forward
 from longtail.training.method import Batch, Method, StepInfo
 
@@ -29,6 +34,20 @@ class LearnedWeights(Method):
     ) -> dict[str, Tensor]:
         """Look ahead and take one step on theta; return scalars for the history. `losses` [B] with graph."""
         raise NotImplementedError
+
+    def look_ahead(
+        self, forward: Forward, losses: Tensor, weights: Tensor, batch: Batch, meta: Batch, info: StepInfo
+    ) -> MetaGradient:
+        """dL_meta/dw for the weights [B] of one inner step of the model."""
+        return weight_gradient(
+            forward,
+            losses,
+            weights,
+            lambda logits: self.sample_losses(logits, batch.labels, info),
+            meta_cross_entropy(forward.model, meta.images, meta.labels),
+            info.learning_rate,
+            rates=info.rates,
+        )
 
     def batch_weights(self, losses: Tensor, labels: Tensor) -> Tensor:
         """The weights [B] of images with these losses [B] and labels [B]."""
