@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from longtail.config.presets import METHODS
-from longtail.meta.difficulty_net import class_weights, driver_loss
+from longtail.meta.difficulty import class_weights, driver_loss
 from longtail.methods import build_method
 from longtail.methods.difficulty_net import DifficultyNetMethod
 from longtail.networks import build_network

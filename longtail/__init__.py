@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from longtail.config.presets import METHODS as METHODS
     from longtail.errors import InputError as InputError
-    from longtail.meta.difficulty_net import DifficultyNet as DifficultyNet
-    from longtail.meta.difficulty_net import class_weights as class_weights
-    from longtail.meta.difficulty_net import driver_loss as driver_loss
+    from longtail.meta.difficulty import DifficultyNet as DifficultyNet
+    from longtail.meta.difficulty import class_weights as class_weights
+    from longtail.meta.difficulty import driver_loss as driver_loss
     from longtail.meta.meta_gradient import weight_gradient as weight_gradient
     from longtail.meta.tangents import Forward as Forward
     from longtail.meta.tangents import call_without_trace as call_without_trace
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from longtail.training.trainer import class_accuracy as class_accuracy
 
 _PUBLIC = {
-    "meta.difficulty_net": ["DifficultyNet", "class_weights", "driver_loss"],
+    "meta.difficulty": ["DifficultyNet", "class_weights", "driver_loss"],
     "errors": ["InputError"],
     "meta.meta_gradient": ["weight_gradient"],
     "training.method": ["Batch", "Method", "StepInfo"],

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from longtail.config.presets.difficulty_net import Settings
-from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
+from longtail.meta.difficulty import DifficultyNet, class_weights, driver_loss
 from longtail.meta.tangents import Forward
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
 from longtail.randomness import global_draws

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from longtail.config.presets.sample_difficulty_net import Settings
-from longtail.meta.difficulty_net import DifficultyNet, class_weights, driver_loss
+from longtail.meta.difficulty import DifficultyNet, class_weights, driver_loss
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
 from longtail.training.learned_weights import LearnedWeights

@@ -42,7 +42,7 @@ def correct(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -
     return logits.argmax(axis=1) == labels
 
 
-def class_accuracy(
+def percent_per_class(
     logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.float64]:
     """Accuracy of every class in percent, [C]; NaN for a class without images. Raises ValueError."""

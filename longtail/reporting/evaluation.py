@@ -134,9 +134,9 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
 
     from longtail.errors import InputError, one_line
     from longtail.reporting.accuracy import (
-        class_accuracy,
         expected_calibration_error,
         group_accuracy,
+        percent_per_class,
         shot_groups,
     )
     from longtail.reporting.reports import CellReport, Scores, ShotGroups
@@ -149,7 +149,7 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
     members = shot_groups(record.counts, groups.thresholds, groups.convention)
 
     def scores(column: str) -> Scores:
-        accuracies = class_accuracy(logits[column], labels)
+        accuracies = percent_per_class(logits[column], labels)
         return Scores(
             accuracy=group_accuracy(logits[column], labels, members),
             per_class=[None if np.isnan(value) else float(value) for value in accuracies],

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from longtail.config.benchmarks import Training
 from longtail.errors import DivergedError, and_more
-from longtail.meta.difficulty_net import difficulty_entropy
+from longtail.meta.difficulty import difficulty_entropy
 from longtail.training.batches import PART, TrainingData
 from longtail.training.finite import not_finite, tensors_of
 from longtail.training.graphs import Replays, cuda_recorder

@@ -226,7 +226,7 @@ def test_code_that_decides_a_training_counts(name: str, library: Path) -> None:
 
 
 def test_a_changed_number_operator_or_order_in_the_code_counts(library: Path) -> None:
-    path = library / "meta" / "difficulty_net.py"
+    path = library / "meta" / "difficulty.py"
     digests = {code_digest(path)}
     edit(path, "1 - accuracy", "2 - accuracy")
     digests.add(code_digest(path))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from longtail.reporting.accuracy import class_accuracy, group_accuracy
+from longtail.reporting.accuracy import group_accuracy, percent_per_class
 
 GROUPS = {"many": [0], "medium": [1, 2], "few": [3]}
 # classes 0, 0, 1, 2, 2, 2 of 4, predicted as 0, 1, 1, 2, 2, 0
@@ -16,7 +16,7 @@ def drawn(images: int = 600, classes: int = 7) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_accuracies_are_those_counted_by_hand():
-    np.testing.assert_allclose(class_accuracy(LOGITS, LABELS), [50, 100, 200 / 3, np.nan])
+    np.testing.assert_allclose(percent_per_class(LOGITS, LABELS), [50, 100, 200 / 3, np.nan])
     found = group_accuracy(LOGITS, LABELS, GROUPS)
     assert found == pytest.approx({"all": 400 / 6, "many": 50, "medium": 75, "few": None})
 
@@ -31,13 +31,13 @@ def test_accuracies_equal_scikit_learns_and_torchmetrics():
         100 * accuracy_score(labels, logits.argmax(1)), abs=1e-10
     )
     recall = confusion_matrix(labels, logits.argmax(1), normalize="true").diagonal()
-    np.testing.assert_allclose(class_accuracy(logits, labels), 100 * recall, rtol=1e-12)
+    np.testing.assert_allclose(percent_per_class(logits, labels), 100 * recall, rtol=1e-12)
     theirs = multiclass_accuracy(torch.tensor(logits), torch.tensor(labels), 7, average="none")
-    np.testing.assert_allclose(class_accuracy(logits, labels), 100 * theirs.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(percent_per_class(logits, labels), 100 * theirs.numpy(), rtol=1e-6)
 
 
 def test_of_equal_logits_the_lowest_class_wins():
-    np.testing.assert_array_equal(class_accuracy(np.zeros((2, 2)), np.array([0, 1])), [100, 0])
+    np.testing.assert_array_equal(percent_per_class(np.zeros((2, 2)), np.array([0, 1])), [100, 0])
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_of_equal_logits_the_lowest_class_wins():
 )
 def test_predictions_that_mean_nothing_are_refused(logits, labels, complaint):
     with pytest.raises(ValueError, match=complaint):
-        class_accuracy(np.array(logits, dtype=float), np.array(labels))
+        percent_per_class(np.array(logits, dtype=float), np.array(labels))

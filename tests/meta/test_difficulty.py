@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtail.meta.difficulty_net import (
+from longtail.meta.difficulty import (
     DifficultyNet,
     class_weights,
     difficulty_entropy,
