@@ -71,6 +71,7 @@ class Checkpoints:
                 self.path.replace(self.previous)
             temporary.replace(self.path)
         finally:
+            payload.release()  # it would keep `content` from being freed
             temporary.unlink(missing_ok=True)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:

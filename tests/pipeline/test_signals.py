@@ -285,7 +285,7 @@ def test_dvc_repro_and_exp_run_go_on_after_a_signal(
     assert gone(everyone)
     _, err = process.communicate(timeout=30)
     assert process.returncode > 0
-    assert "stopped: by SIGINT at iteration" in err
+    assert "stopped: by SIGINT " in err  # at an iteration, or before the first
     assert "Traceback" not in err
     assert not (folder / MODELS).exists()
     assert first <= lengthened(folder) < ITERATIONS
