@@ -6,8 +6,6 @@ Each cell is a process of its own, as `--jobs` of the stages starts them, and tr
 `benchmarks.iteration`. On one GPU, training at once pays if it raises the sum at least 1.5 times.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import time

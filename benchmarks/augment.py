@@ -9,8 +9,6 @@ out. torchvision draws its magnitudes by another rule, from the same policy and 
 The two take turns in one process, and the table has the median of each.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Callable

@@ -11,8 +11,6 @@ Simulates tables in which no row differs from the reference: accuracies of `rows
 - found: the share of rows called better if they are better by 2 points (power; no target).
 """
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np

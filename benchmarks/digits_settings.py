@@ -7,8 +7,6 @@ Imbalance 50, three seeds, weights after the last iteration, everything else as 
 not looked at. Heads stand on the cross-entropy features of the same seed.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 from pathlib import Path

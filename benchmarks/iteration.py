@@ -8,8 +8,6 @@ sampling, AutoAugment and Cutout, meta batches, both optimisers. On a GPU each i
 from CUDA graphs (`longtail.training.graphs`), in turns, without the measurements at the end of each epoch.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from statistics import median

@@ -9,8 +9,6 @@ its name. It is started again, and killed again, until it ends; then weights, hi
 are compared. Checkpoints are written after each iteration, or each 30 ms.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import random

@@ -6,8 +6,6 @@ The images are noise (10,302 training and 2,500 meta images of 32x32), everythin
 sampling, AutoAugment and Cutout, ResNet-32, SGD, and the accuracies on the meta set at the epoch's end.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """On what, with what and when something was measured."""
 
-from __future__ import annotations
-
 import os
 import platform
 from datetime import date

@@ -12,8 +12,6 @@ take at the rates that this machine reaches.
 `higher` and TorchOpt come with the extra `benchmarks`: `pip install -c constraints.txt -e '.[benchmarks]'`.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import json

@@ -6,8 +6,6 @@ that differentiate through an inner step by double backward; both get the same m
 optimisers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ In a scratch copy of this repository with the real dvc.yaml. One cell is trained
 stands at the place of every other: models and reports differ in their names alone. `dvc commit` records them.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -6,8 +6,6 @@ The share is that of two trainings on digits-LT, on one thread. A save is: seria
 back, hash, rename; larger networks are saved without a training, with momentum and best weights.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 import time

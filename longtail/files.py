@@ -1,7 +1,5 @@
 """Files that appear whole or not at all, and JSON that is an object or an error of one line."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

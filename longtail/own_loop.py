@@ -1,7 +1,5 @@
 """For your own training loop: methods by name, samplers for a DataLoader, accuracy by shot group."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 

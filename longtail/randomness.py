@@ -4,8 +4,6 @@ No draw depends on an earlier one, so resuming needs no saved RNG state, and nei
 the order of work changes a result.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Accuracy and calibration of the cells of one bundle, from the predictions that their training saved."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """Figures 1-4 with the numbers behind them, and the training curves of all cells for `dvc plots`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from longtail.pipeline import console, options

@@ -1,7 +1,5 @@
 """Gather all images of a benchmark in its pool, and set the test images apart."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

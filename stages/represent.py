@@ -1,7 +1,5 @@
 """Train networks end to end: all seeds of one variant at one imbalance."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """Retrain classifiers on frozen features: every head and seed on one variant at one imbalance."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,14 +1,9 @@
 """Draw the long-tailed training set of one imbalance."""
 
-from __future__ import annotations
-
 from longtail.pipeline import console, options
 
 
-def main(
-    imbalance: options.Imbalance,
-    benchmark: options.Benchmark = "digits-lt",
-) -> None:
+def main(imbalance: options.Imbalance, benchmark: options.Benchmark = "digits-lt") -> None:
     """Write data/<benchmark>/imb<R>/train.parquet: n_c = trunc(n_max R^(-c/(C-1))) images of class c.
 
     Images that are long-tailed already are thinned in this way, with each class's own number as n_max;

@@ -1,7 +1,5 @@
 """Tables 1-5 from the cell reports that the plan names, and the headline table in the terminal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from longtail.pipeline import console, options

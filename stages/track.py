@@ -1,13 +1,9 @@
 """Log tables as MLflow experiments and rows as runs; all of it can be rebuilt from the reports."""
 
-from __future__ import annotations
-
 from longtail.pipeline import console, options
 
 
-def main(
-    benchmark: options.Benchmark = "digits-lt",
-) -> None:
+def main(benchmark: options.Benchmark = "digits-lt") -> None:
     """Log every table's rows, with curves and per-class reports, to MLflow; what is already there stays."""
     from longtail.pipeline.track import track
 

@@ -1,7 +1,5 @@
 """No document names a file, module, command, option, target or variable that is not there."""
 
-from __future__ import annotations
-
 import importlib
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The library in somebody's own training loop: the example, methods by name, DataLoader, shot groups."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What holds for all profiles, manifests and parameters, whichever hypothesis finds."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -73,11 +71,7 @@ def pool_of(contents: list[int], seed: int, keep: bool) -> Pool:
     test = np.arange(len(contents)) >= len(contents) - 6
     source = Source(images, np.arange(len(contents)) % 3, ("a", "b\n", "c"), test, in_file_order=True)
     return draw_pool(
-        source,
-        benchmark="x",
-        data_seed=seed,
-        test_per_class=None,
-        duplicates="keep" if keep else "exclude",
+        source, benchmark="x", data_seed=seed, test_per_class=None, duplicates="keep" if keep else "exclude"
     )
 
 

@@ -1,7 +1,5 @@
 """Draws come from (seed, stream, step), and leave the global state alone."""
 
-from __future__ import annotations
-
 import random
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What is committed under results/ is still understood."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What is loaded cannot run, what is served stays on this machine, and nothing calls out by itself."""
 
-from __future__ import annotations
-
 import ast
 import io
 import os

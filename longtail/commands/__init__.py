@@ -3,8 +3,6 @@
 The function `main` of a file is the subcommand of its name, imported when it is called or listed.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 from pkgutil import iter_modules

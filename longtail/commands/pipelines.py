@@ -4,8 +4,6 @@ Each runs in the repository's folder (`wdir`), so that paths, `params.yaml` and 
 after a change of dvc.yaml, the methods or tables.yaml; a test compares the files with its output.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -29,8 +29,7 @@ def main(
         float | None, typer.Option(min=0, help="Skip trainings that would exceed the budget.")
     ] = None,
     only: Annotated[
-        list[str] | None,
-        typer.Option(help="This variant, or cross_entropy-crt for a head; repeatable."),
+        list[str] | None, typer.Option(help="This variant, or cross_entropy-crt for a head; repeatable.")
     ] = None,
     imbalance: Annotated[list[float] | None, typer.Option(help="Only this one; repeatable.")] = None,
     seed: options.Seeds = None,

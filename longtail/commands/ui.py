@@ -1,7 +1,5 @@
 """`longtail ui`: MLflow's pages of this repository, on this machine only."""
 
-from __future__ import annotations
-
 import os
 import socket
 import sys
@@ -14,9 +12,7 @@ from longtail.pipeline import console, paths
 HOST = "127.0.0.1"
 
 
-def main(
-    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5000,
-) -> None:
+def main(port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5000) -> None:
     """Show the runs: serve MLflow on 127.0.0.1.
 
     If MLFLOW_TRACKING_URI names a server, print its address instead.

@@ -1,7 +1,5 @@
 """Image files of the user's, as the uint8 arrays that a model takes."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Sequence

@@ -8,8 +8,6 @@ part.
 Whether the files are there and can be decoded is asked in `longtail.data.image_roots`.
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 from dataclasses import dataclass, replace

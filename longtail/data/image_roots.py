@@ -4,8 +4,6 @@ First `located` and `check_files`, which only look into folders; then, where the
 which decodes every image.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import posixpath

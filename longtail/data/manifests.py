@@ -1,7 +1,5 @@
 """Manifests: which images of the pool a training set or a meta set holds."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The pool: every image of a benchmark, its class, its content hash, and whether it is a test image."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -285,10 +283,7 @@ def write_table(path: Path, columns: Mapping[str, NDArray[Any]], header: Mapping
 
 
 def read_table(
-    path: Path,
-    kind: str,
-    columns: Mapping[str, pa.DataType],
-    more: Mapping[str, pa.DataType] | None = None,
+    path: Path, kind: str, columns: Mapping[str, pa.DataType], more: Mapping[str, pa.DataType] | None = None
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Columns and header of a table that `write_table` wrote; it may have the columns `more` besides.
 

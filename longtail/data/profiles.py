@@ -1,7 +1,5 @@
 """How many training images each class keeps, and which classes that makes many-, medium- and few-shot."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from fractions import Fraction

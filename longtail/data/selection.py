@@ -11,8 +11,6 @@ their class: held-out sets avoid them, and what a set does take is taken from al
 `in_order` is the other rule, for protocols that go by the order of a data set's own files.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What a source gives, and what it is asked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Export of a trained cell as an ONNX file that takes uint8 images."""
 
-from __future__ import annotations
-
 import json
 import logging
 import warnings

@@ -1,7 +1,5 @@
 """Rebuilding the model of a trained cell from its folder, and predicting with it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

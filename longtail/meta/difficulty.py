@@ -1,7 +1,5 @@
 """D: predicts the difficulty of each class from all accuracies (Sinha & Ohashi, WACV 2023)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

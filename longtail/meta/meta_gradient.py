@@ -10,8 +10,6 @@ gives it for all samples at once. The chain rule then gives the gradient for the
 dL_meta/dtheta = (dw/dtheta)^T dL_meta/dw, the second term of Eq. 10.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ with respect to its input is symmetric, so its backward kernel also computes its
 other operations, so any module works.
 """
 
-from __future__ import annotations
-
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping

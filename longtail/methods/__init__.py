@@ -1,7 +1,5 @@
 """Methods by name, one file each; see `longtail.training.method` for what a method may decide."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

@@ -4,8 +4,6 @@ No settings. The released code of Difficulty-Net exponentiates without subtracti
 overflow; adding log n_c to the logits is the same function and cannot.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -16,8 +16,6 @@ not [B, N]. The release differentiates twice; `longtail.meta.meta_gradient` give
 pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any

@@ -15,8 +15,6 @@ In the release of Difficulty-Net the dynamic tau lacks the factor 2 and the -1, 
 already scaled to sum C. Settings and defaults: `longtail/config/presets/cdb_ce.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

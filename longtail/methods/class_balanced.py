@@ -10,8 +10,6 @@ beta = 0.9 comes close to inverse frequency; here n_c are counts, as published. 
 `longtail/config/presets/class_balanced.py`.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -4,8 +4,6 @@ Class-aware sampling (four images a class in a row), plain cross-entropy. As pub
 re-initialised; the authors of Difficulty-Net start from stage 1's (`classifier: copied`).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

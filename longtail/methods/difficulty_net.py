@@ -13,8 +13,6 @@ not: the weights are rebuilt as a fresh tensor, so theta sees the driver loss al
 `longtail/config/presets/difficulty_net.py`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -12,8 +12,6 @@ code divides a batch's loss by the sum of its weights, which comes to the same f
 are (1 + s alpha_c) z_c + s beta_c, and s has an offset; those of the paper are above.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

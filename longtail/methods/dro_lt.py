@@ -15,8 +15,6 @@ trains the features of a pretrained network below a frozen classifier, and in th
 alone. Here features and classifier train together, and the head cRT retrains the classifier.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -10,8 +10,6 @@ only; the release of Difficulty-Net has a sum of sigmoid losses with one draw a 
 defaults: `longtail/config/presets/eql.py`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

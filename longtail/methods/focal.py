@@ -9,8 +9,6 @@ the code of Difficulty-Net no gradient passes through the factor: `factor_gradie
 defaults: `longtail/config/presets/focal.py`.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -13,8 +13,6 @@ R. The release adds small constants to counts and priors before it divides and t
 class has images and there are none. Settings: `longtail/config/presets/lade.py`.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

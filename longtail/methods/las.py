@@ -8,8 +8,6 @@ scales are trained on frozen features with class-aware sampling. (eps_head, eps_
 the code of the authors of Difficulty-Net (`smoothing_ends`).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

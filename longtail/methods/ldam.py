@@ -12,8 +12,6 @@ effective number of images (`longtail.methods.class_balanced`) from `drw_start` 
 Table 1 does not say whether its LDAM row has DRW. Settings: `longtail/config/presets/ldam.py`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

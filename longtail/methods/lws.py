@@ -3,8 +3,6 @@
 Class-aware sampling (four images a class in a row), plain cross-entropy, s = 1 at first.
 """
 
-from __future__ import annotations
-
 from torch import nn
 
 from longtail.networks.heads import ScaledClassifier

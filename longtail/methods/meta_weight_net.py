@@ -22,8 +22,6 @@ weights, guarding against zero; here the quotient is a softmax of log V, the sam
 guard.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -9,8 +9,6 @@ Minimization", ICLR 2018. One lambda and one permutation a batch, as in their co
 2021), whose alpha on CIFAR is the default. Settings: `longtail/config/presets/mixup.py`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

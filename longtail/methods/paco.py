@@ -15,8 +15,6 @@ Defaults are those of the release for CIFAR-100-LT, whose beta and gamma, both 1
 begins with random vectors and labels; here entries not yet filled take no part.
 """
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -13,8 +13,6 @@ The class-balanced sampling of their release goes through shuffled lists of clas
 Schedule and optimiser are the benchmark's. Settings: `longtail/config/presets/resampling.py`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -16,8 +16,6 @@ fixed number of inputs. The order of images in a batch is arbitrary, and D is no
 Settings, defaults and where they come from: `longtail/config/presets/sample_difficulty_net.py`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

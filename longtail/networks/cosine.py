@@ -1,7 +1,5 @@
 """A classifier of cosines."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Pretrained weights that torchvision publishes, fetched where the user asks for that."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Residual networks for small images (He et al., CVPR 2016, Sec. 4.2)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

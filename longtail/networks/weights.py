@@ -1,7 +1,5 @@
 """Weights in files: safetensors, which hold numbers and nothing that could run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -122,13 +122,7 @@ def _throughput(folders: list[Path]) -> str:
 
 
 def _announce(
-    stage: str,
-    plan: BundlePlan,
-    inputs: CellInputs,
-    cells: int,
-    to_train: int,
-    device: str,
-    workers: int,
+    stage: str, plan: BundlePlan, inputs: CellInputs, cells: int, to_train: int, device: str, workers: int
 ) -> None:
     counts = inputs.train.counts
     trainings = [head.training for head in plan.heads.values()] if plan.heads else [plan.training]

@@ -1,7 +1,5 @@
 """Choosing the device and the number of workers."""
 
-from __future__ import annotations
-
 import os
 import platform
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The balanced meta set, disjoint from training and test images."""
 
-from __future__ import annotations
-
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
 

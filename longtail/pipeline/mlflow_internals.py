@@ -3,8 +3,6 @@
 `tests/pipeline/test_mlflow_internals.py` fails if the installed MLflow has changed any of it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which processes started this one, so that a stage notices when the dvc that waits for it was killed."""
 
-from __future__ import annotations
-
 import os
 
 SHELLS = ("sh", "dash", "bash", "ash", "zsh", "ksh", "fish")

@@ -1,7 +1,5 @@
 """All paths, relative to the folder of dvc.yaml; below data/, models/ and reports/ comes the benchmark."""
 
-from __future__ import annotations
-
 import os
 from contextlib import AbstractContextManager, chdir
 from pathlib import Path

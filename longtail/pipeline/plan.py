@@ -1,7 +1,5 @@
 """From params.yaml to plan files."""
 
-from __future__ import annotations
-
 from longtail.pipeline import console, paths
 
 

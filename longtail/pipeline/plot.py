@@ -1,7 +1,5 @@
 """From cell reports and histories to figures."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

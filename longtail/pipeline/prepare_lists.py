@@ -42,11 +42,7 @@ def prepare_lists(chosen: Benchmark, params: Params, verify: bool) -> None:
     with console.progress("prepare", sum(sizes), "images") as progress:
         hashes = content_hashes(lists, progress.reach)
     pool = listed_pool(
-        lists,
-        hashes,
-        benchmark=chosen.name,
-        data_seed=params.data_seed,
-        image_shape=chosen.image_shape,
+        lists, hashes, benchmark=chosen.name, data_seed=params.data_seed, image_shape=chosen.image_shape
     )
     if len(pool.shared):
         console.say("prepare", duplicates_line(pool, params.duplicates))

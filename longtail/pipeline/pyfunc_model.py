@@ -3,8 +3,6 @@
 Nothing is pickled: the weights are safetensors, and the library lies beside them.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

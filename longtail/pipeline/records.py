@@ -1,7 +1,5 @@
 """What MLflow is told: a run for every row, column and seed of a table, and one for all reports."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """The command that makes a file again, for errors that name none."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A folder of results to keep: reports, histories, tables and figures; not the weights."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from datetime import date

@@ -1,7 +1,5 @@
 """Which code ran here, as tags of an MLflow run."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 

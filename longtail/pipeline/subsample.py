@@ -1,7 +1,5 @@
 """The long-tailed training set of one imbalance."""
 
-from __future__ import annotations
-
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
 

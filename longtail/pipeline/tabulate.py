@@ -1,7 +1,5 @@
 """From cell reports to tables."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

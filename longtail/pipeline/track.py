@@ -105,7 +105,4 @@ def track(benchmark: str) -> None:
         *([f"{logged.mended} completed"] if logged.mended else []),
         f"{total - logged.new - logged.mended} already there",
     ]
-    console.done(
-        "track",
-        f"{total} runs in {len(pages)} experiments: {', '.join(parts)}; `longtail ui`",
-    )
+    console.done("track", f"{total} runs in {len(pages)} experiments: {', '.join(parts)}; `longtail ui`")

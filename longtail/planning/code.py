@@ -1,7 +1,5 @@
 """Which code decides a result: digests of modules, by file."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The length of a training in iterations, from a benchmark's schedule and the user's changes."""
 
-from __future__ import annotations
-
 from longtail.config.benchmarks import Benchmark, Training, scaled
 from longtail.config.params import Params
 from longtail.data.profiles import exponential_profile

@@ -1,7 +1,5 @@
 """From params.yaml to the plans of all cells, evaluations and tables."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from itertools import product

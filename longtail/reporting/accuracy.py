@@ -1,7 +1,5 @@
 """Top-1 accuracy per class and per shot group, and calibration, from saved logits; numpy only."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -54,9 +52,7 @@ def percent_per_class(
 
 
 def group_accuracy(
-    logits: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.integer],
-    groups: Mapping[str, Sequence[int]],
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], groups: Mapping[str, Sequence[int]]
 ) -> dict[str, float | None]:
     """Accuracy in percent over all images ("all") and over those of each group's classes.
 

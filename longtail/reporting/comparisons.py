@@ -1,7 +1,5 @@
 """Differences of two rows, paired by seed: same images, same draws, so what varies with them cancels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

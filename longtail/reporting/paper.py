@@ -4,8 +4,6 @@ The numbers (`paper_numbers.csv`) are those of Sinha and Ohashi, "Difficulty-Net
 Difficulty for Long-Tailed Recognition", WACV 2023: top-1 accuracy in percent, with the printed decimals.
 """
 
-from __future__ import annotations
-
 import csv
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """Reports of cells, and reading those that a plan names."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

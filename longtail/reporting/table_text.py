@@ -1,7 +1,5 @@
 """A table as text: markdown with the conditions below it, and its main columns for a terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from longtail.config.benchmarks import BENCHMARKS

@@ -1,7 +1,5 @@
 """Tables: cell reports in the rows of a layout, next to the paper's numbers."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The folder of a trained cell: its files, its record, and whether it is intact."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -3,8 +3,6 @@
 A file is one line, `longtail checkpoint <sha256 of the rest>`, followed by the output of `torch.save`.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import io

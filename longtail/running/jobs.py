@@ -1,7 +1,5 @@
 """What to train, on which images; without torch, so that mistakes are reported at once."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,11 +39,7 @@ class CellInputs:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Of the three tables."""
-        return {
-            "train": self.train.fingerprint,
-            "meta": self.meta.fingerprint,
-            "pool": self.pool.fingerprint,
-        }
+        return {"train": self.train.fingerprint, "meta": self.meta.fingerprint, "pool": self.pool.fingerprint}
 
 
 @dataclass(frozen=True)

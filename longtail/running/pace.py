@@ -1,7 +1,5 @@
 """Estimates how long trainings take, from measured iterations and the cost of each method."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Setting up a training process: memory reuse, deterministic algorithms."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

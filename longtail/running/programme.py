@@ -1,7 +1,5 @@
 """All trainings of a benchmark, the most important first, and which of them fit a time budget."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Finding NaN and infinity in nested state, by name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -8,8 +8,6 @@ A method declares that this holds with `Method.replayable`.
 There is one graph per batch shape: the last batch of an epoch may be shorter.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

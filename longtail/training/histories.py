@@ -1,7 +1,5 @@
 """What happened in a training, epoch by epoch: no wall time, so equal trainings give equal bytes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field

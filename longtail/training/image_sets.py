@@ -1,7 +1,5 @@
 """The interface between the training loop and labelled images, in memory or in files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol

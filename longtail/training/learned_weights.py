@@ -1,18 +1,11 @@
 """What methods share whose weights come from a network that is trained through a look-ahead step."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from longtail.meta.meta_gradient import (
-    MetaGradient,
-    meta_cross_entropy,
-    weight_gradient,
-    weighted_backward,
-)
+from longtail.meta.meta_gradient import MetaGradient, meta_cross_entropy, weight_gradient, weighted_backward
 from longtail.meta.tangents import Forward
 from longtail.training.method import Batch, Method, StepInfo
 

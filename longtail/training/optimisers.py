@@ -5,8 +5,6 @@ longer than training a small cell; the functional kernels do not. The learning r
 step, since the schedule is a function of the iteration.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

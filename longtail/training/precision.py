@@ -5,8 +5,6 @@ tf32 rounds their operands to 10 bits of mantissa where the GPU supports it. bf1
 the network; parameters, losses and all other computations of a method stay float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

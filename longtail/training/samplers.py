@@ -1,7 +1,5 @@
 """Which images make a batch: a function of (seed, iteration) alone."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Protocol
 

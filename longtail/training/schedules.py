@@ -1,7 +1,5 @@
 """Learning rates as functions of the iteration."""
 
-from __future__ import annotations
-
 import math
 
 from longtail.config.benchmarks import Steps, Training

@@ -1,7 +1,5 @@
 """Whether a training waits for images: images per second of the loader and of the step."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

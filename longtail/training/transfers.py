@@ -1,7 +1,5 @@
 """Transfers from the CPU to the training device."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The benchmark of a training's iteration runs, plain and replayed."""
 
-from __future__ import annotations
-
 import torch
 
 from benchmarks.iteration import milliseconds, report, trainer

@@ -1,7 +1,5 @@
 """The benchmark of the meta step compares ways that compute the same thing."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

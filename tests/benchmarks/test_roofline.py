@@ -1,7 +1,5 @@
 """The benchmark's count of work: operations of products, bytes that operations read and write."""
 
-from __future__ import annotations
-
 import torch
 
 from benchmarks.roofline import Rates, Work, table

@@ -1,7 +1,5 @@
 """Trained cells elsewhere: in ONNX Runtime, and in MLflow without this repository."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """`--help` of every command answers at once, which is to say: it imports nothing that takes time."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The pipelines of the other benchmarks are that of the root, and do not drift from it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A trained cell made again from its folder, and `predict` on image files."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
@@ -108,11 +106,7 @@ BROKEN = {
         lambda folder: shutil.copy(LDAM / "weights.safetensors", PLAIN),
         "weights of another network",
     ),
-    "an older cell": (
-        PLAIN,
-        lambda folder: rewrite(PLAIN / "cell.json", mean="gone"),
-        "mean: missing",
-    ),
+    "an older cell": (PLAIN, lambda folder: rewrite(PLAIN / "cell.json", mean="gone"), "mean: missing"),
     "an unknown method": (
         PLAIN,
         lambda folder: rewrite(PLAIN / "cell.json", method="magic"),
@@ -128,11 +122,7 @@ BROKEN = {
         lambda folder: rewrite(CRT / "cell.json", settings={"start": "last", "colour": 1}),
         "settings.colour",
     ),
-    "features that are gone": (
-        CRT,
-        lambda folder: shutil.rmtree(PLAIN),
-        "a head without its features",
-    ),
+    "features that are gone": (CRT, lambda folder: shutil.rmtree(PLAIN), "a head without its features"),
     "features of another training": (
         CRT,
         lambda folder: rewrite(PLAIN / "cell.json", fingerprint="f" * 64),

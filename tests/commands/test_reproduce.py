@@ -1,7 +1,5 @@
 """`reproduce` as a person runs it, on the digits at a schedule of a few iterations."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

@@ -1,7 +1,5 @@
 """The console command from a wheel, in a folder that is no repository."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

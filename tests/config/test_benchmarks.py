@@ -1,7 +1,5 @@
 """Benchmarks: numbers that follow from others do, and those of the paper are the paper's."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

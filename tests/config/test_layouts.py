@@ -30,7 +30,7 @@ PAPER = {  # the rows that the paper prints, block by block
     },
     4: {
         "ablation": "#1 Focal loss|#2 CDB-CE|#3 MWN|#4 CDB-CE + MWN|#5 Ours w/o L_dr and ML|#6 Ours w/o L_dr|"
-        "#7 Ours w/o relative difficulty|#8 Ours w/o class-level weighting|#9 Ours",
+        "#7 Ours w/o relative difficulty|#8 Ours w/o class-level weighting|#9 Ours"
     },
     5: {
         "lambda sweep": "Ours (lambda=0)|Ours (lambda=0.3)|Ours (lambda=0.6)|Ours (lambda=0.9)|"

@@ -1,7 +1,5 @@
 """params.yaml: what is right is read, what is wrong gets one line with a remedy."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Official lists through the stages: bad ones, and bad images, end in one line before anything is made."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path

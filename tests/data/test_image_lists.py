@@ -1,7 +1,5 @@
 """Official lists: what is read, numbered and refused; the real ones where they are."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

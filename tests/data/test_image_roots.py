@@ -1,7 +1,5 @@
 """The files behind lists: what is missing, what leads out of the root, what cannot be decoded."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
@@ -12,9 +10,7 @@ import pytest
 from PIL import Image
 
 from longtail.data import image_roots
-from longtail.data.image_lists import (
-    LongTailed,
-)
+from longtail.data.image_lists import LongTailed
 from longtail.data.image_roots import BadImage, check_files, located, missing, verify
 from longtail.errors import InputError
 from tests.support.image_trees import SCENES, make_tree, read_lists, refused, write_lists

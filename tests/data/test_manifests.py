@@ -1,7 +1,5 @@
 """Manifests: nested, disjoint, the same bytes every time; anything that does not belong is refused."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Pools: whole or refused, the same bytes every time, the same fingerprint whatever the order of files."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace

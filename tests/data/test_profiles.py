@@ -1,7 +1,5 @@
 """Profiles and shot groups: exact counts, published counts, clear refusals."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import numpy as np

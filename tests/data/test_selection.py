@@ -1,7 +1,5 @@
 """Selection depends on seed, stream and content only; sets are nested, disjoint and free of copies."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 

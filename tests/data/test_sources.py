@@ -1,7 +1,5 @@
 """Sources: the same images from every layout, and nothing that is not what was published."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import shutil

@@ -1,7 +1,5 @@
 """Eqs. 1, 4 and 7 and the entropy of Fig. 3 against their formulas in NumPy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

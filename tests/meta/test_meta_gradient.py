@@ -1,7 +1,5 @@
 """The meta-gradient against double backward, in float64; and what it must leave alone."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Derivatives along a direction, for modules of many kinds, against reverse mode in float64."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Balanced Softmax: Eq. 3 of Ren et al., without overflow; cross-entropy where counts are equal."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

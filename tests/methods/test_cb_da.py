@@ -1,7 +1,5 @@
 """CB-DA against a naive loop (double backward in float64), plain NumPy, and the methods that it contains."""
 
-from __future__ import annotations
-
 import copy
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """CDB-CE: difficulties, powers and weights against NumPy, the loss with the weights in force."""
 
-from __future__ import annotations
-
 import copy
 import math
 from typing import Any
@@ -138,13 +136,7 @@ def test_with_tau_0_or_equal_accuracies_it_is_cross_entropy(difficulty: str, nam
 def test_a_class_without_errors_counts_nothing_unless_its_difficulty_stays_above_0() -> None:
     a = ACCURACIES["none and all"]
     zero = {name: float(method_of(a, difficulty=name).weights()[0]) == 0 for name in FUNCTIONS}
-    assert zero == {
-        "linear": True,
-        "concave": True,
-        "convex": True,
-        "exponential": False,
-        "relative": False,
-    }
+    assert zero == {"linear": True, "concave": True, "convex": True, "exponential": False, "relative": False}
 
 
 @pytest.mark.parametrize("difficulty", FUNCTIONS)

@@ -1,7 +1,5 @@
 """Class-Balanced loss: weights of the effective number, the three losses they weight, the limits of beta."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import numpy as np

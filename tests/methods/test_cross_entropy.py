@@ -1,7 +1,5 @@
 """Cross-entropy: the formula, and the network that it trains."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

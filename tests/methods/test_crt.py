@@ -1,7 +1,5 @@
 """cRT trains W and b anew; everything below stays as it was."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

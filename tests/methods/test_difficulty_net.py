@@ -1,7 +1,5 @@
 """The three-step algorithm against a naive loop: double backward, Adam and SGD by hand, in float64."""
 
-from __future__ import annotations
-
 import copy
 import math
 from functools import cache

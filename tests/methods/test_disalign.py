@@ -1,7 +1,5 @@
 """DisAlign: calibrated logits and re-weighted cross-entropy as published; starts as stage 1."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

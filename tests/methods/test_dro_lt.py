@@ -1,7 +1,5 @@
 """DRO-LT against its formula, class by class; centroids, radii and what an exact resume needs."""
 
-from __future__ import annotations
-
 import copy
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Equalization loss: the published formula for the same draws, and the draws themselves."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

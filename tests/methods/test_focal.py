@@ -1,7 +1,5 @@
 """Focal loss: both published forms, their limits, the factor with and without a gradient."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """LADE: the released formula, Balanced Softmax for alpha = 0, and what follows for its regulariser."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

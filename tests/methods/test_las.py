@@ -1,7 +1,5 @@
 """LAS: the released formula, its table of smoothings, its limits; W, b and s are trained."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

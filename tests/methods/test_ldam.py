@@ -1,7 +1,5 @@
 """LDAM: margins, loss and cosines as published, its limits, and the weights that DRW defers."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

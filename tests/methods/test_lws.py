@@ -1,7 +1,5 @@
 """LWS trains one scale a class and nothing else."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Meta-Weight-Net against a naive loop: double backward, both kinds of SGD by hand, in float64."""
 
-from __future__ import annotations
-
 import copy
 from functools import cache
 from typing import Any

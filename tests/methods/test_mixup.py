@@ -1,7 +1,5 @@
 """Mixup: the published loss on blended images, Beta(alpha, alpha), cross-entropy for alpha = 0."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

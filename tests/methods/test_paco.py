@@ -1,7 +1,5 @@
 """PaCo against its formula, one anchor after the other; its momentum encoder and queue against naive ones."""
 
-from __future__ import annotations
-
 import copy
 import math
 from typing import Any
@@ -20,13 +18,7 @@ from longtail.training.batches import TrainingData
 from longtail.training.method import Batch, Method, StepInfo, Task
 from longtail.training.trainer import Trainer, predict
 from tests.support.losses import COUNTS, MOMENT, log_softmax
-from tests.support.small_training import (
-    CLASSES,
-    META_COUNTS,
-    TRAINING,
-    default_dtype,
-    make_images,
-)
+from tests.support.small_training import CLASSES, META_COUNTS, TRAINING, default_dtype, make_images
 from tests.support.small_training import COUNTS as SMALL_COUNTS
 
 Array = NDArray[Any]

@@ -1,7 +1,5 @@
 """Resampling: class frequencies of Eq. 1, uniform images within a class, batches from (seed, iteration)."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Sample-level Difficulty-Net against a naive loop (double backward, Adam by hand, float64); its batches."""
 
-from __future__ import annotations
-
 import copy
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """A method is four files of one stem: code, documentation, preset, test."""
 
-from __future__ import annotations
-
 import importlib
 
 from longtail.config.presets import METHODS, VARIANTS

@@ -1,7 +1,5 @@
 """tau-normalisation: the published rescaling, its limits, and a tau that the meta set chooses."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

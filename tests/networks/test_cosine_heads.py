@@ -1,7 +1,5 @@
 """Heads on features below a classifier of cosines: their logits, by the plain numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Pretrained weights: fetched only where that is asked for, and only with the published content."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Networks for photographs: torchvision's numbers, the options, and weights from files."""
 
-from __future__ import annotations
-
 import ast
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Networks: size, shapes, initialisation, and that a frozen network stays frozen."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 

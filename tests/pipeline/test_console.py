@@ -1,7 +1,5 @@
 """What a person sees of a stage: one line for an error, plain lines where there is no terminal."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re
@@ -59,8 +57,7 @@ def test_an_input_error_is_one_line_on_stderr_and_exit_code_2(monkeypatch, capsy
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
-    [(give_way, "a worker was killed"), (fill_up, "No space left on device: 'work")],
+    ("command", "told"), [(give_way, "a worker was killed"), (fill_up, "No space left on device: 'work")]
 )
 def test_what_the_machine_fails_in_is_one_line_on_stderr_and_exit_code_3(
     monkeypatch, capsys, command, told: str

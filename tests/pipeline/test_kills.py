@@ -1,7 +1,5 @@
 """Trainings that are really killed, at points drawn from a seed, end in the bytes of undisturbed ones."""
 
-from __future__ import annotations
-
 import sys
 from functools import cache
 from pathlib import Path

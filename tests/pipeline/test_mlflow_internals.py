@@ -1,7 +1,5 @@
 """The parts of MLflow without a public interface are those that the installed version has."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from functools import cache

@@ -1,7 +1,5 @@
 """Errors about files that a stage makes end with the command that makes them again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """SIGTERM and Ctrl-C: saved, left, no orphans, and the same command goes on to the same bytes."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """A run of MLflow by itself: whole after it was cut short, and of a commit that it names."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """MLflow is a guest: locked, away or killed, it changes no result, and `track` brings everything in later."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """How long networks are trained, and with what batches."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

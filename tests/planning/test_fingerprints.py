@@ -1,7 +1,5 @@
 """A fingerprint changes with everything that decides a result, and with nothing else."""
 
-from __future__ import annotations
-
 import ast
 import shutil
 from pathlib import Path

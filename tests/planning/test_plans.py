@@ -1,7 +1,5 @@
 """Plans: what each parameter touches, and files that come back as they were."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from pathlib import Path

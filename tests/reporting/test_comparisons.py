@@ -1,7 +1,5 @@
 """Paired differences, Holm's correction and McNemar's test, against scipy.stats."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -29,11 +29,7 @@ PAPERS_OWN = Path(__file__).parents[3] / "shared" / "paper" / "paper_tables.csv"
 KANG = ShotGroupsPlan(convention="kang", many_above=100, few_below=20)
 
 BENCHMARKS = {1: "cifar100-lt", 2: "imagenet-lt", 3: "places-lt", 4: "cifar100-lt", 5: "cifar100-lt"}
-NETWORKS = {
-    "cifar100-lt": ["resnet32"],
-    "imagenet-lt": ["resnet10", "resnet50"],
-    "places-lt": ["resnet152"],
-}
+NETWORKS = {"cifar100-lt": ["resnet32"], "imagenet-lt": ["resnet10", "resnet50"], "places-lt": ["resnet152"]}
 IMBALANCES = {"cifar100-lt": [10.0, 20.0, 50.0, 100.0, 200.0], "imagenet-lt": [256.0], "places-lt": [996.0]}
 
 

@@ -1,7 +1,5 @@
 """Cells: files that depend on plan, seed and training images, and on nothing else."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from functools import cache

@@ -1,7 +1,5 @@
 """Checkpoints: proven before the last one is given up, and never another cell's."""
 
-from __future__ import annotations
-
 import errno
 import os
 import resource

@@ -1,7 +1,5 @@
 """The deterministic mode: set where trainings run, and no method needs what it refuses."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Every method on the real digits-LT, with its own preset: it learns, small classes too."""
 
-from __future__ import annotations
-
 import copy
 import math
 from functools import cache
@@ -48,11 +46,7 @@ def images() -> tuple[Images, Images, Images]:
     def of(labels: np.ndarray, rows: np.ndarray) -> Images:
         return Images.of(source.images[rows], labels, DIGITS_LT.mean, DIGITS_LT.std, torch.device("cpu"))
 
-    return (
-        of(train.label, train.image),
-        of(meta.label, meta.image),
-        of(pool.label[test], pool.image[test]),
-    )
+    return (of(train.label, train.image), of(meta.label, meta.image), of(pool.label[test], pool.image[test]))
 
 
 @cache

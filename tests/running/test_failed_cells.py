@@ -1,7 +1,5 @@
 """Cells whose numbers go wrong: said with iteration and term, and nobody else stops for them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

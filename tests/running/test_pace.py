@@ -1,7 +1,5 @@
 """What an iteration costs by its method, and the time that is left."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The order of a programme, and what a budget allows of it."""
 
-from __future__ import annotations
-
 import pytest
 
 from longtail.config.benchmarks import CIFAR100_LT, DIGITS_LT
@@ -73,8 +71,7 @@ def test_a_head_brings_the_features_that_it_stands_on() -> None:
 
 def test_without_the_paper_s_imbalances_the_largest_is_first() -> None:
     found = plan_bundles(
-        DIGITS_LT,
-        Params.model_validate({"lambda": 0.3, "imbalances": {"digits-lt": [20, 50]}, "seeds": [4]}),
+        DIGITS_LT, Params.model_validate({"lambda": 0.3, "imbalances": {"digits-lt": [20, 50]}, "seeds": [4]})
     )
     order = [step.name.partition("-")[0] for step in programme(found, select_cells(found, (), (), ()), {})]
     assert order == sorted(order, reverse=True)

@@ -1,7 +1,5 @@
 """Exact resume: every method and head, also in mid-epoch, through a real file, to the same bytes."""
 
-from __future__ import annotations
-
 import copy
 from functools import cache
 from pathlib import Path

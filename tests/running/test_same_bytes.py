@@ -1,7 +1,5 @@
 """Same seed, same bytes: also with two threads, which give other bytes than one does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 `bad_inputs.py` has the table.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 from collections.abc import Iterator

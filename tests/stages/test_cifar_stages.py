@@ -1,7 +1,5 @@
 """CIFAR in the stages: the same bytes from any source, official test images, duplicates, other splits."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

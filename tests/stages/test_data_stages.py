@@ -1,7 +1,5 @@
 """prepare, subsample and extract_meta as a person runs them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

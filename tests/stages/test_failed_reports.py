@@ -1,7 +1,5 @@
 """Cells whose training failed: marked in tables, left out of figures, runs with status FAILED in MLflow."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

@@ -1,7 +1,5 @@
 """No image that a training sees, or chooses by, is one that it is tested on; each report has the proof."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

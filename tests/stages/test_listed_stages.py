@@ -1,7 +1,5 @@
 """ImageNet-LT and Places-LT through the stages, from `plan` to the tables, on lists of small JPEGs."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

@@ -1,7 +1,5 @@
 """A person's own images: found, checked and decoded; split and thinned; the pipeline's stages on them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Your own images in the stages: how they are split and thinned, and what is refused."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,9 +101,7 @@ def here(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_stages_split_own_images_and_say_how(
-    here: Path,
-) -> None:
+def test_the_stages_split_own_images_and_say_how(here: Path) -> None:
     prepared = run_stage(here, "prepare", *OWN_WORDS)
     assert prepared.code == 0
     lines = [line.split(maxsplit=1)[1] for line in prepared.stdout.splitlines()]

@@ -28,11 +28,7 @@ IMBALANCES = {
     "places-lt": [996],
     "own": [1],
 }
-TINY = {
-    "imbalances": IMBALANCES,
-    "seeds": [1],
-    "schedule": {"fraction": 0.12, "precision": "float32"},
-}
+TINY = {"imbalances": IMBALANCES, "seeds": [1], "schedule": {"fraction": 0.12, "precision": "float32"}}
 
 # a few of the rows: the others would only take time
 FOLLOWS_LAMBDA = ["difficulty_net", "difficulty_net_absolute"]
@@ -220,10 +216,7 @@ AFFECTED = {
         {"schedule": {"fraction": 0.12, "precision": "bf16"}},
         trained(VARIANTS, RETRAINED),
     ),
-    "shot_groups": (
-        {"shot_groups": "mislas"},
-        {"evaluate@10"} | LAST,
-    ),
+    "shot_groups": ({"shot_groups": "mislas"}, {"evaluate@10"} | LAST),
     "data_seed": (
         {"data_seed": 1},
         {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),

@@ -1,7 +1,5 @@
 """`plan`, `represent` and `retrain` as a person runs them, without DVC."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

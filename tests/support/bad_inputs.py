@@ -1,7 +1,5 @@
 """What can be wrong with the files and words that a stage is given: damages, and where they are tried."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import struct

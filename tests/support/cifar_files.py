@@ -1,7 +1,5 @@
 """Small made-up data sets in the layouts of the CIFAR files."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

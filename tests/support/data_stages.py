@@ -1,7 +1,5 @@
 """What the tests of the stages that make data sets share."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1]\n"

@@ -1,7 +1,5 @@
 """What the tests of retrained heads have in common: a network trained for a moment, and heads on it."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 
@@ -16,14 +14,7 @@ from longtail.networks.heads import WithHead
 from longtail.training.batches import TrainingData
 from longtail.training.method import StepInfo, Task
 from longtail.training.trainer import Trainer, class_accuracy, predict
-from tests.support.small_training import (
-    CLASSES,
-    COUNTS,
-    TRAINING,
-    default_dtype,
-    make_images,
-    make_trainer,
-)
+from tests.support.small_training import CLASSES, COUNTS, TRAINING, default_dtype, make_images, make_trainer
 
 RATE = 0.1
 """Of the first 30 iterations; a tenth afterwards."""

@@ -1,7 +1,5 @@
 """Made-up lists of four classes, and small trees of the images that they name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Made-up benchmarks of four classes on small JPEG trees: few rows in tables, few layers in networks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Logits on which losses are compared with their formulas, and those formulas' common part."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Real servers of MLflow, on this machine."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

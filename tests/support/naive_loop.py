@@ -1,7 +1,5 @@
 """Trainings that look one step ahead, the naive way: what the tests of such methods compare with."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 

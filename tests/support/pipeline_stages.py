@@ -1,7 +1,5 @@
 """What DVC would run after a change, by `dvc.yaml` and plan files: as `dvc status` says it, without DVC."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 from pathlib import Path

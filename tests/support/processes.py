@@ -1,7 +1,5 @@
 """Processes below one that a test started, by /proc."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A folder like the one that trainings leave, with made-up but seeded predictions and histories."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Trainings of a second on made-up images: four classes, the smallest with one image."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """A stage or command in a test: in this process, or in one of its own where signals or imports matter."""
 
-from __future__ import annotations
-
 import importlib
 import io
 import os

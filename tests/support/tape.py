@@ -1,7 +1,5 @@
 """A CUDA graph's stand-in on the CPU: operations and the places of their results, taken down once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Cells of a few iterations on the real digits, in the folders where the pipeline puts them."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Augmentation: image by image the same as a slow reference, each image with its own draw."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

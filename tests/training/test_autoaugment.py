@@ -1,7 +1,5 @@
 """AutoAugment on a batch: each operation and the whole policy, image by image what torchvision makes."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable

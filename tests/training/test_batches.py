@@ -1,7 +1,5 @@
 """Batches of images in memory: made one by one or many at once, and never by asking the device."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -4,8 +4,6 @@ There a number that is read is an error, and so is a tensor that was left on the
 what a GPU would wait for, or complain of, on a machine that has none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Images that stay files: each batch is a function of (seed, iteration), whoever decodes it and when."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import signal

@@ -3,8 +3,6 @@
 Learning rates are powers of two, by which numbers and tensors of float32 multiply alike.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

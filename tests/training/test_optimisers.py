@@ -1,7 +1,5 @@
 """The optimisers are torch.optim's, without the import of torch.compile's machinery."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """Numbers of bits: what each precision changes, and that float32 is float32."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

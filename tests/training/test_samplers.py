@@ -1,7 +1,5 @@
 """Samplers: what a pass holds, and that a batch depends on (seed, iteration) alone."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """Learning rates: the paper's numbers, the cosine's values."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

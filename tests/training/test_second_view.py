@@ -1,7 +1,5 @@
 """The second view: image by image torchvision's operations, within a grey level."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torchvision.transforms.functional as reference

@@ -1,7 +1,5 @@
 """The training loop: resumable to the byte, repeatable, honest about divergence."""
 
-from __future__ import annotations
-
 import copy
 import io
 import math

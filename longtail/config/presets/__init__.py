@@ -1,7 +1,5 @@
 """The settings of every method; importing this costs no torch."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from pkgutil import iter_modules
 

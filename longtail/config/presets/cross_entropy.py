@@ -3,8 +3,5 @@
 from longtail.config.presets.preset import Preset
 
 PRESET = Preset(
-    name="cross_entropy",
-    stage="represent",
-    summary="plain cross-entropy",
-    variants={"cross_entropy": {}},
+    name="cross_entropy", stage="represent", summary="plain cross-entropy", variants={"cross_entropy": {}}
 )

@@ -20,9 +20,6 @@ PRESET = Preset(
     stage="represent",
     summary="Balanced Softmax with a regulariser that ties each logit to a density ratio",
     settings=Settings,
-    benchmarks={
-        "imagenet-lt": {"alpha": 0.05, "kappa": 0.5},
-        "places-lt": {"alpha": 0.005, "kappa": 0.1},
-    },
+    benchmarks={"imagenet-lt": {"alpha": 0.05, "kappa": 0.5}, "places-lt": {"alpha": 0.005, "kappa": 0.1}},
     variants={"lade": {}},
 )

@@ -1,7 +1,5 @@
 """Presets: the settings of a method, and its named variants."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ official test part, which images that is. Your own images (`own`) are found firs
 `longtail.data.sources.own`.
 """
 
-from __future__ import annotations
-
 from longtail.data.source import Reader, Source
 from longtail.data.sources.cifar import CIFAR10, CIFAR100
 from longtail.data.sources.digits import Digits

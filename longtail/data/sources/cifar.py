@@ -5,8 +5,6 @@ original Python archive (or the folder that it unpacks to), or from parquet file
 `uoft-cs/cifar10` and `uoft-cs/cifar100`. All of them hold the same pixels.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The handwritten digits that scikit-learn ships."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The images of official lists: they stay files, and a pool says where each lies and what is in it."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor

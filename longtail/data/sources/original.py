@@ -1,7 +1,5 @@
 """The pickles of the original CIFAR archives, read without letting them run anything."""
 
-from __future__ import annotations
-
 import io
 import pickle
 from typing import Any

@@ -5,8 +5,6 @@ antialiasing, and the centre is cut out. Classes stand by descending number of i
 by name, so that class 0 is the largest, as in the other benchmarks.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections import Counter
@@ -235,9 +233,7 @@ def _in_list(where: Path) -> Pairs:
     twice = [_within(path, Path(os.path.normpath(root))) for path, count in counts.items() if count > 1]
     if twice:
         raise InputError(
-            where,
-            f"{len(twice)} paths are listed twice: {and_more(twice, SHOWN)}",
-            "keep one row of each",
+            where, f"{len(twice)} paths are listed twice: {and_more(twice, SHOWN)}", "keep one row of each"
         )
     return pairs
 

@@ -1,7 +1,5 @@
 """Labelled images in parquet files: a column `img`, struct(bytes, path) with PNG bytes, and one of labels."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The training curves of all cells, as rows of numbers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The style of all figures: fonts, colour-blind safe colours, reproducible bytes."""
 
-from __future__ import annotations
-
 import csv
 import io
 import textwrap

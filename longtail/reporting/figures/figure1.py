@@ -1,7 +1,5 @@
 """Figure 1: accuracy against imbalance, over all, many-, medium- and few-shot classes."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figure 2: the difficulty predicted for each class, classes sorted by increasing accuracy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

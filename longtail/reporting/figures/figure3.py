@@ -1,7 +1,5 @@
 """Figure 3: entropy of the predicted difficulties during training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from longtail.config.layouts import FigureLayout

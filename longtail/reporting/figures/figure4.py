@@ -1,7 +1,5 @@
 """Figure 4: normalised weights of one many-, one medium- and one few-shot class during training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

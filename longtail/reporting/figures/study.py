@@ -1,7 +1,5 @@
 """What figures are drawn from: the plan, the reports and the histories of its cells."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -10,8 +10,6 @@ AutoAugment takes ten points over the unsigned range, draws a sign, and counts t
 The operations themselves are torchvision's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache

@@ -5,8 +5,6 @@ generator and the place in the batch only, not on the images or the device. What
 on its row alone: batches that are augmented together come out as they would one by one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -11,8 +11,6 @@ Whatever is worked out from the magnitudes is worked out on the CPU, so that eve
 numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -10,8 +10,6 @@ uniform in .1 to 2 pixels, its kernel 13 wide; PaCo's code blurs with Pillow, wh
 boxes.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Labelled images that stay files: decoded for each batch, while the batches before it train."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

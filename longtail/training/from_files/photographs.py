@@ -5,8 +5,6 @@ saturation in a random order (the transform of Difficulty-Net's code for ImageNe
 RandAugment). Test and meta images: the shorter side to 256 for a network of 224 pixels, the centre cut out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any
