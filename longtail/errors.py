@@ -59,6 +59,11 @@ def and_more(names: Sequence[object], most: int, separator: str = ", ") -> str:
     return first if len(names) <= most else f"{first} and {len(names) - most} more"
 
 
+def flat(error: BaseException) -> str:
+    """What `error` says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 

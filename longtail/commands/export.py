@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from longtail.commands.predict import checked_weights
-from longtail.errors import InputError
+from longtail.errors import InputError, flat
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
 
@@ -105,7 +105,7 @@ def _log(predictor: Predictor, artifacts: dict[str, Path], experiment: str, stor
     try:
         return _logged(predictor, artifacts, experiment, store)
     except MlflowException as error:
-        raise InputError(where, " ".join(str(error).split())[:200], AGAIN) from None
+        raise InputError(where, flat(error)[:200], AGAIN) from None
 
 
 def _logged(predictor: Predictor, artifacts: dict[str, Path], experiment: str, store: str) -> str:

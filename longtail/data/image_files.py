@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longtail.errors import InputError
+from longtail.errors import InputError, flat
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 """What is decoded; PIL knows more, some of them by starting other programs."""
@@ -95,7 +95,7 @@ def decode(path: Path, mode: Literal["L", "RGB"], content: bytes | None = None) 
     except Image.UnidentifiedImageError:
         raise InputError(path, f"not an image in {', '.join(FORMATS)}, or damaged") from None
     except Exception as error:  # decoders fail in many ways
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = flat(error)
         raise InputError(path, f"damaged, or not readable ({reason})") from None
 
 

@@ -16,14 +16,14 @@ from longtail.data.pools import (
     check_fingerprint,
     check_labels,
     content_fingerprint,
-    read_table,
-    write_table,
+    read_columns,
+    write_columns,
 )
 from longtail.data.selection import in_order, remaining, select
 from longtail.errors import InputError
+from longtail.parquet_files import schema_of
 
-COLUMNS = {"image": pa.int64(), "label": pa.int64(), "hash": pa.string()}
-STAGES = {"train": "subsample", "meta": "extract_meta"}
+SCHEMA = schema_of(image=pa.int64(), label=pa.int64(), hash=pa.string())
 
 Kind = Literal["train", "meta"]
 
@@ -122,8 +122,8 @@ def _of_pool(pool: Pool, rows: NDArray[np.int64], kind: Kind, imbalance: float) 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write `manifest` to `path`, whole or not at all; the same manifest gives the same bytes."""
-    columns = {name: getattr(manifest, name) for name in COLUMNS}
-    write_table(path, columns, {**manifest.header(), "fingerprint": manifest.fingerprint})
+    columns = {name: getattr(manifest, name) for name in SCHEMA.names}
+    write_columns(path, columns, {**manifest.header(), "fingerprint": manifest.fingerprint})
 
 
 def read_manifest(path: Path, kind: Kind, pool: Pool, imbalance: float) -> Manifest:
@@ -131,7 +131,7 @@ def read_manifest(path: Path, kind: Kind, pool: Pool, imbalance: float) -> Manif
 
     Raises InputError naming the file, what it has, what is expected, and the command that makes it again.
     """
-    columns, header = read_table(path, kind, COLUMNS)
+    columns, header = read_columns(path, kind, SCHEMA)
     try:
         manifest = Manifest(
             kind=kind,

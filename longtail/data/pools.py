@@ -10,21 +10,17 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from longtail.data.selection import select
 from longtail.data.source import Source
-from longtail.errors import InputError, shown
-from longtail.files import atomic_path
+from longtail.errors import InputError, flat, shown
+from longtail.parquet_files import read_parquet, schema_of, write_parquet
 
-COLUMNS = {"image": pa.int64(), "label": pa.int64(), "split": pa.string(), "hash": pa.string()}
-FILE_COLUMNS = {"path": pa.string()}
+SCHEMA = schema_of(image=pa.int64(), label=pa.int64(), split=pa.string(), hash=pa.string())
+FILE_SCHEMA = schema_of(path=pa.string())
 """What a pool of files has besides."""
 SPLITS = ("source", "val", "test")
-METADATA_KEY = b"longtail"
-MOST_ROWS = 50_000_000
-"""Of a table; a small file can say that it holds more than fit in memory."""
 
 Duplicates = Literal["exclude", "keep"]
 Split = Literal["content", "file_order"]
@@ -81,7 +77,7 @@ class Pool:
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns of its file."""
         paths = {} if self.path is None else {"path": self.path}
-        return {**{name: getattr(self, name) for name in COLUMNS}, **paths}
+        return {**{name: getattr(self, name) for name in SCHEMA.names}, **paths}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -201,12 +197,12 @@ def arranged(pool: Pool, images: NDArray[np.uint8]) -> tuple[Pool, NDArray[np.ui
 
 def write_pool(path: Path, pool: Pool) -> None:
     """Write `pool` to `path`, whole or not at all; the same pool gives the same bytes."""
-    write_table(path, pool.columns, {**pool.header(), "fingerprint": pool.fingerprint})
+    write_columns(path, pool.columns, {**pool.header(), "fingerprint": pool.fingerprint})
 
 
 def read_pool(path: Path) -> Pool:
     """Read and check a pool. Raises InputError naming the file, what is wrong with it, and the remedy."""
-    columns, header = read_table(path, "pool", COLUMNS, FILE_COLUMNS)
+    columns, header = read_columns(path, "pool", SCHEMA, FILE_SCHEMA)
     try:
         pool = Pool(
             benchmark=header["benchmark"],
@@ -243,7 +239,7 @@ def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
     try:
         images = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError, MemoryError) as error:
-        raise InputError(path, f"not an array, or a truncated one ({_flat(error)})") from None
+        raise InputError(path, f"not an array, or a truncated one ({flat(error)})") from None
     last = int(pool.image.max())
     fits = (
         isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == pool.image_shape
@@ -274,50 +270,20 @@ def content_fingerprint(header: Mapping[str, Any], columns: Mapping[str, NDArray
     return digest.hexdigest()
 
 
-def write_table(path: Path, columns: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
-    """Write columns as parquet with `header` as JSON in the metadata, whole or not at all."""
-    metadata = {METADATA_KEY: json.dumps(header, sort_keys=True).encode()}
-    table = pa.table({name: pa.array(values.tolist()) for name, values in columns.items()})
-    with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+def write_columns(path: Path, columns: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+    """Write columns with `header`, whole or not at all."""
+    write_parquet(path, pa.table({name: values.tolist() for name, values in columns.items()}), header)
 
 
-def read_table(
-    path: Path, kind: str, columns: Mapping[str, pa.DataType], more: Mapping[str, pa.DataType] | None = None
+def read_columns(
+    path: Path, kind: str, schema: pa.Schema, more: pa.Schema | None = None
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Columns and header of a table that `write_table` wrote; it may have the columns `more` besides.
-
-    Raises InputError unless it is a `kind`.
-    """
-    if not path.is_file():
-        raise InputError(path, "no such file")
+    """Columns and header of a file that `write_columns` wrote. Raises InputError, see `read_parquet`."""
+    table, header = read_parquet(path, kind, schema, more)
     try:
-        with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows > MOST_ROWS:
-                raise InputError(path, f"{file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}")
-            table = file.read()
-    except (pa.ArrowException, OSError) as error:
-        size = path.stat().st_size
-        problem = f"not parquet, or truncated ({size} bytes: {_flat(error)})"
-        raise InputError(path, problem) from None
-    try:
-        header = json.loads((table.schema.metadata or {})[METADATA_KEY])
-        found = header["kind"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise InputError(path, f"does not say what it is, expected a {kind} table") from None
-    if found != kind:
-        raise InputError(path, f"a {found} table, expected a {kind} table")
-    columns = {**columns, **{name: data for name, data in (more or {}).items() if name in table.column_names}}
-    types = ", ".join(f"{field.name} {field.type}" for field in table.schema)
-    wanted = ", ".join(f"{name} {column}" for name, column in columns.items())
-    if types != wanted:
-        raise InputError(path, f"columns {types}, expected {wanted}")
-    if not table.num_rows or any(column.null_count for column in table.columns):
-        raise InputError(path, "no rows, or some without a value")
-    try:
-        return {name: np.array(table.column(name).to_pylist()) for name in columns}, header
+        return {name: np.array(table[name].to_pylist()) for name in table.column_names}, header
     except UnicodeDecodeError as error:
-        raise InputError(path, f"text that is not UTF-8 ({_flat(error)})") from None
+        raise InputError(path, f"text that is not UTF-8 ({flat(error)})") from None
 
 
 def check_labels(path: Path, label: NDArray[np.int64], class_names: tuple[str, ...]) -> None:
@@ -339,10 +305,6 @@ def check_fingerprint(path: Path, found: Mapping[str, Any], own: Mapping[str, An
     if found != own:
         says, has = str(found.get("fingerprint"))[:12], own["fingerprint"][:12]
         raise InputError(path, f"fingerprint {says}, its content has {has}: it was changed")
-
-
-def _flat(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 SHOWN = 3

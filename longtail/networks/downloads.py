@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from longtail.errors import InputError
+from longtail.errors import InputError, flat
 
 FILES = {"resnet152": "resnet152-394f9c45.pth"}
 """By the name of torchvision's model: its first weights for ImageNet. What stands before `.pth` begins the
@@ -41,7 +41,7 @@ def _fetch(url: str, path: Path, published: str) -> None:
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=published, progress=False)
     except (OSError, RuntimeError) as error:  # no network, or another content than published
-        reason = " ".join(str(error).split())[:200]
+        reason = flat(error)[:200]
         raise InputError(
             url, f"not fetched ({reason})", "fetch it by other means, and give the file, not `download`"
         ) from None

@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from longtail.errors import InputError
+from longtail.errors import InputError, flat
 
 SHOWN = 200
 """Characters of a reason; that of wrong names lists all of them."""
@@ -34,5 +34,5 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = flat(error)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

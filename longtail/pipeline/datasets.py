@@ -1,15 +1,17 @@
 """The data sets of a benchmark, rebuilt if they are not what params.yaml asks for."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from longtail.config.benchmarks import Benchmark
+from longtail.config.params import Params
+from longtail.data.manifests import read_manifest
+from longtail.data.pools import read_pool
+from longtail.errors import InputError
 from longtail.pipeline import paths
-
-if TYPE_CHECKING:
-    from longtail.config.benchmarks import Benchmark
-    from longtail.config.params import Params
+from longtail.pipeline.extract_meta import extract_meta
+from longtail.pipeline.plan import plan
+from longtail.pipeline.prepare import prepare
+from longtail.pipeline.subsample import subsample
 
 
 def is_current(benchmark: Benchmark, params: Params) -> bool:
@@ -17,9 +19,6 @@ def is_current(benchmark: Benchmark, params: Params) -> bool:
 
     The user's own images may have changed under the same names: they are always read again.
     """
-    from longtail.data.pools import read_pool
-    from longtail.errors import InputError
-
     if benchmark.source == "own" or not paths.images(benchmark.name).is_file():
         return False
     try:
@@ -33,11 +32,6 @@ def is_current(benchmark: Benchmark, params: Params) -> bool:
 
 def make(benchmark: Benchmark, params: Params, imbalances: Iterable[float]) -> None:
     """Run `plan`, `prepare` if its outputs are missing or stale, `subsample` and `extract_meta`."""
-    from longtail.pipeline.extract_meta import extract_meta
-    from longtail.pipeline.plan import plan
-    from longtail.pipeline.prepare import prepare
-    from longtail.pipeline.subsample import subsample
-
     plan(benchmark.name)
     if not is_current(benchmark, params):
         prepare(benchmark.name)
@@ -48,10 +42,6 @@ def make(benchmark: Benchmark, params: Params, imbalances: Iterable[float]) -> N
 
 def fingerprints(benchmark: str, imbalance: float) -> dict[str, str]:
     """The fingerprints of training set, meta set and pool; empty if one is missing or damaged."""
-    from longtail.data.manifests import read_manifest
-    from longtail.data.pools import read_pool
-    from longtail.errors import InputError
-
     try:
         pool = read_pool(paths.pool(benchmark))
         train = read_manifest(paths.train_manifest(benchmark, imbalance), "train", pool, imbalance)

@@ -1,25 +1,16 @@
 """From predictions to the reports of cells."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from longtail.files import write_json
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
-
-if TYPE_CHECKING:
-    from longtail.planning.plans import Cell
-    from longtail.reporting.reports import CellReport, FailedReport
+from longtail.planning.plans import Cell, check_code, read_evaluation
+from longtail.reporting.evaluation import report_on
+from longtail.reporting.reports import CellReport, FailedReport
 
 
 @remedies("run `dvc repro`")
 def evaluate(benchmark: str, imbalance: float, bundle: str | None = None) -> None:
     """Write the reports of all cells at one imbalance, or of one bundle there. Raises InputError."""
-    from longtail.planning.plans import check_code, read_evaluation
-    from longtail.reporting.evaluation import report_on
-    from longtail.reporting.reports import FailedReport
-
     plan_path = paths.evaluation_plan(benchmark, imbalance)
     plan = read_evaluation(plan_path)
     check_code(plan_path, plan.code)

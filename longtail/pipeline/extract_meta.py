@@ -1,5 +1,8 @@
 """The balanced meta set, disjoint from training and test images."""
 
+from longtail.config.params import read_params
+from longtail.data.manifests import check_disjoint, draw_meta, read_manifest, write_manifest
+from longtail.data.pools import read_pool
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
 
@@ -7,13 +10,8 @@ from longtail.pipeline.remedies import remedies
 @remedies()
 def extract_meta(benchmark: str, imbalance: float) -> None:
     """Write data/<benchmark>/imb<R>/meta.parquet. Raises InputError if it shares an image with the others."""
-    from longtail.config.params import read_params
-
     params = read_params()
     chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
-
-    from longtail.data.manifests import check_disjoint, draw_meta, read_manifest, write_manifest
-    from longtail.data.pools import read_pool
 
     pool = read_pool(paths.pool(benchmark))
     train = read_manifest(paths.train_manifest(benchmark, imbalance), "train", pool, imbalance)

@@ -1,17 +1,17 @@
 """Finished trainings in the work folder: checking them, and copying them to the places of their cells."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from longtail.errors import InputError, and_more
 from longtail.files import move_whole, own_temporary, remove_leftovers
 from longtail.pipeline import console, paths
+from longtail.pipeline.evaluate import write_report
 from longtail.pipeline.remedies import remedies
 from longtail.planning.fingerprints import differences, recipe
+from longtail.planning.plans import BundlePlan, Cell, PlannedTraining, ShotGroupsPlan
+from longtail.reporting.evaluation import report_on
 from longtail.running.cell_folders import (
     FAILED,
     Failure,
@@ -21,10 +21,8 @@ from longtail.running.cell_folders import (
     read_fingerprint_facts,
     write_cell_record,
 )
-
-if TYPE_CHECKING:
-    from longtail.planning.plans import BundlePlan, Cell, PlannedTraining, ShotGroupsPlan
-    from longtail.running.jobs import CellInputs, Job
+from longtail.running.jobs import CellInputs, Job
+from longtail.training.histories import read_history
 
 
 def is_sound(fingerprint: str) -> bool:
@@ -40,8 +38,6 @@ def training_seconds(folder: Path) -> float:
 
 def meta_accuracy(folder: Path) -> float:
     """The meta accuracy of the last epoch, 0..1, of the cell in `folder`."""
-    from longtail.training.histories import read_history
-
     return read_history(folder / "history.parquet")["meta_accuracy"][-1].as_py()
 
 
@@ -103,9 +99,6 @@ def publish(plan: BundlePlan, cell: Cell, finished: Path) -> None:
 @remedies("run `dvc repro`")
 def publish_and_report(plan: BundlePlan, cell: Cell, finished: Path, groups: ShotGroupsPlan) -> None:
     """`publish`, and write the report of the cell."""
-    from longtail.pipeline.evaluate import write_report
-    from longtail.reporting.evaluation import report_on
-
     publish(plan, cell, finished)
     folder = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
     write_report(cell, report_on(folder, cell, groups))

@@ -1,19 +1,21 @@
 """What a training reads: images, pretrained weights, features."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from longtail.config.benchmarks import Benchmark
+from longtail.config.params import DOWNLOAD, Params, read_params
+from longtail.data.image_roots import check_paths
+from longtail.data.manifests import read_manifest
+from longtail.data.pools import Pool, read_images, read_pool
 from longtail.errors import InputError
+from longtail.networks.downloads import fetch_weights
 from longtail.pipeline import paths
-
-if TYPE_CHECKING:
-    from longtail.config.benchmarks import Benchmark
-    from longtail.config.params import Params
-    from longtail.data.pools import Pool
-    from longtail.planning.plans import BundlePlan, PlannedTraining
-    from longtail.running.jobs import CellInputs, Job
+from longtail.pipeline.finished import differences_line
+from longtail.planning.fingerprints import fingerprint, fingerprint_facts
+from longtail.planning.planner import weights_digest
+from longtail.planning.plans import BundlePlan, PlannedTraining
+from longtail.running.cell_folders import read_cell, read_failure
+from longtail.running.jobs import CellInputs, Job
 
 
 def find_root(pool: Pool) -> Path:
@@ -21,9 +23,6 @@ def find_root(pool: Pool) -> Path:
 
     It is not part of a plan: the place of the images changes no result, as their content is checked.
     """
-    from longtail.config.params import read_params
-    from longtail.data.image_roots import check_paths
-
     root = read_params().image_root(pool.benchmark)
     assert pool.path is not None
     check_paths(root, pool.path.tolist())
@@ -32,11 +31,8 @@ def find_root(pool: Pool) -> Path:
 
 def with_weights(params: Params, chosen: Benchmark) -> Params:
     """`params` with a file instead of `download`, fetched if needed. Raises InputError."""
-    from longtail.config.params import DOWNLOAD
-
     if not chosen.pretrained or params.weights.get(chosen.name) != DOWNLOAD:
         return params
-    from longtail.networks.downloads import fetch_weights
 
     path = fetch_weights(chosen.networks[0], paths.downloads())
     return params.model_copy(update={"weights": {**params.weights, chosen.name: str(path)}})
@@ -44,9 +40,6 @@ def with_weights(params: Params, chosen: Benchmark) -> Params:
 
 def find_weights(plan: BundlePlan) -> Path | None:
     """The weights that the plan's backbone starts from; None: there are none. Raises InputError."""
-    from longtail.config.params import read_params
-    from longtail.planning.planner import weights_digest
-
     if plan.pretrained is None or plan.stage == "retrain":
         return None
     params = read_params()
@@ -61,10 +54,6 @@ def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInput
 
     Pool and images come from `beside`, the inputs of another imbalance, if given.
     """
-    from longtail.data.manifests import read_manifest
-    from longtail.data.pools import read_images, read_pool
-    from longtail.running.jobs import CellInputs
-
     pool = beside.pool if beside else read_pool(paths.pool(plan.benchmark))
     if beside:
         images = beside.images
@@ -89,11 +78,6 @@ def make_job(step: PlannedTraining, inputs: CellInputs, weights: Path | None = N
 
     Raises InputError if the features of a head are not the planned ones.
     """
-    from longtail.pipeline.finished import differences_line
-    from longtail.planning.fingerprints import fingerprint, fingerprint_facts
-    from longtail.running.cell_folders import read_cell, read_failure
-    from longtail.running.jobs import Job
-
     plan, cell = step.plan, step.cell
     features = None
     if cell.head is not None:

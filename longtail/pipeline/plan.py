@@ -1,15 +1,14 @@
 """From params.yaml to plan files."""
 
+from longtail.config.params import read_params
 from longtail.pipeline import console, paths
+from longtail.pipeline.inputs import with_weights
+from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
+from longtail.planning.plans import write_plan
 
 
 def plan(benchmark: str) -> None:
     """Write data/<benchmark>/plan: what decides each cell, and the cells of the tables. Raises InputError."""
-    from longtail.config.params import read_params
-    from longtail.pipeline.inputs import with_weights
-    from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
-    from longtail.planning.plans import write_plan
-
     params = read_params()
     chosen = params.benchmark(benchmark)
     params = with_weights(params, chosen)

@@ -3,8 +3,16 @@
 from functools import partial
 from pathlib import Path
 
+from longtail.config.layouts import read_layouts
+from longtail.files import atomic_path
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
+from longtail.planning.plans import read_tables_plan
+from longtail.reporting import figures
+from longtail.reporting.figures.curves import curves_rows
+from longtail.reporting.figures.drawing import csv_text
+from longtail.reporting.figures.study import missing_cells
+from longtail.reporting.reports import read_reports
 
 
 @remedies("run `dvc repro`")
@@ -13,15 +21,6 @@ def plot(benchmark: str, incomplete: bool = False, results: Path = Path()) -> No
 
     `incomplete`: leave out cells that are missing or of another plan, and figures that need them.
     """
-    from longtail.config.layouts import read_layouts
-    from longtail.files import atomic_path
-    from longtail.planning.plans import read_tables_plan
-    from longtail.reporting import figures
-    from longtail.reporting.figures.curves import curves_rows
-    from longtail.reporting.figures.drawing import csv_text
-    from longtail.reporting.figures.study import missing_cells
-    from longtail.reporting.reports import read_reports
-
     with paths.within(results):
         plan = read_tables_plan(paths.tables_plan(benchmark))
         layouts = read_layouts().of(benchmark).figures

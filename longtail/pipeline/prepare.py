@@ -1,39 +1,31 @@
 """The pool of a benchmark: all its images, the test images set apart."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from longtail.config.benchmarks import Benchmark
+from longtail.config.params import DOWNLOAD, Params, read_params
+from longtail.data.manifests import tail_rows
+from longtail.data.pools import Pool, arranged, draw_pool, duplicates_line, without_duplicates, write_pool
+from longtail.data.sources import SOURCES
+from longtail.data.sources.own import WANTED, OwnImages, check_classes, find_own
 from longtail.errors import InputError, shown
+from longtail.files import atomic_path
 from longtail.pipeline import console, paths
-
-if TYPE_CHECKING:
-    from longtail.config.benchmarks import Benchmark
-    from longtail.config.params import Params
-    from longtail.data.pools import Pool
-    from longtail.data.sources.own import OwnImages
+from longtail.pipeline.prepare_lists import prepare_lists
+from longtail.reporting.accuracy import shot_groups
 
 
 def prepare(benchmark: str, verify: bool = False) -> None:
     """Write data/<benchmark>/pool.parquet and, unless images stay files, images.npy. Raises InputError."""
-    from longtail.config.params import read_params
-
     params = read_params()
     chosen = params.benchmark(benchmark)
     if chosen.source == "listed":
-        from longtail.pipeline.prepare_lists import prepare_lists
-
         prepare_lists(chosen, params, verify)
         return
     if verify:
         raise InputError("--verify", f"all images of {benchmark} are always decoded", "leave it out")
-
-    import numpy as np
-
-    from longtail.data.pools import arranged, draw_pool, duplicates_line, without_duplicates, write_pool
-    from longtail.data.sources import SOURCES
-    from longtail.files import atomic_path
 
     if chosen.source == "own":
         reader = _find_own(chosen, params)
@@ -108,9 +100,6 @@ def _origin(benchmark: str, images: dict[str, str], bundled: bool) -> str | None
 
 def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
     """The user's images: where they are, and that every class has enough. Raises InputError."""
-    from longtail.config.params import DOWNLOAD
-    from longtail.data.sources.own import WANTED, find_own
-
     where = params.images.get(chosen.name)
     if where in (None, DOWNLOAD):
         found = "missing" if where is None else f"found {DOWNLOAD}, which your images do not have"
@@ -132,12 +121,6 @@ def _show_tail(pool: Pool, chosen: Benchmark, params: Params) -> None:
 
     A class can be too small only now, where images that stand twice were left out.
     """
-    import numpy as np
-
-    from longtail.data.manifests import tail_rows
-    from longtail.data.sources.own import check_classes
-    from longtail.reporting.accuracy import shot_groups
-
     meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
     classes = len(pool.class_names)
     test, source = (np.bincount(pool.label[pool.rows(s)], minlength=classes) for s in ("test", "source"))

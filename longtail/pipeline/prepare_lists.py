@@ -1,25 +1,19 @@
 """The pool of official lists, whose images stay files."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from longtail.errors import shown
+from longtail.config.benchmarks import Benchmark
+from longtail.config.params import Params
+from longtail.data.image_roots import verify
+from longtail.data.pools import duplicates_line, without_duplicates, write_pool
+from longtail.data.sources.listed import check_decoded, content_hashes, find_listed, listed_pool
+from longtail.errors import InputError, shown
 from longtail.pipeline import console, paths
-
-if TYPE_CHECKING:
-    from longtail.config.benchmarks import Benchmark
-    from longtail.config.params import Params
 
 
 def prepare_lists(chosen: Benchmark, params: Params, verify: bool) -> None:
     """Write data/<benchmark>/pool.parquet. Raises InputError if an image is missing or cannot be used."""
-    from longtail.data.pools import duplicates_line, without_duplicates, write_pool
-    from longtail.data.sources.listed import content_hashes, find_listed, listed_pool
-    from longtail.errors import InputError
-
     assert chosen.totals is not None
     root = params.image_root(chosen.name)
     folder = params.list_folder(chosen.name)
@@ -55,9 +49,6 @@ def prepare_lists(chosen: Benchmark, params: Params, verify: bool) -> None:
 
 def _verify(files: list[Path], root: Path) -> None:
     """Decode all images. Raises InputError with the number of bad ones and the first five."""
-    from longtail.data.image_roots import verify
-    from longtail.data.sources.listed import check_decoded
-
     with console.progress("prepare", len(files), "images decoded") as progress:
         bad = verify(files, os.cpu_count() or 1, progress.reach)
     check_decoded(root, bad, len(files))

@@ -16,7 +16,7 @@ from longtail.pipeline.tracking import Record, digest
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.reports import CellReport, FailedReport
 from longtail.reporting.tables import fill, select
-from longtail.training.histories import SCALARS, read_fingerprint, read_history
+from longtail.training.histories import SCALARS, read_history
 
 REMEDY = "run `dvc repro`"
 TAG_LIMIT = 8000
@@ -25,9 +25,7 @@ TAG_LIMIT = 8000
 
 def read_curves(path: Path, report: CellReport) -> dict[str, list[tuple[int, float]]]:
     """The scalars of a history by iteration, without what is no number. Raises InputError."""
-    table = read_history(path)
-    if read_fingerprint(path, table) != report.fingerprint:
-        raise InputError(path, "not of the training that the report is of", REMEDY)
+    table = read_history(path, report.fingerprint)
     steps = table["iteration"].to_pylist()
     return {
         name: [

@@ -6,7 +6,13 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+from longtail.files import write_text
 from longtail.pipeline import paths
+from longtail.pipeline.plot import plot
+from longtail.pipeline.tabulate import tabulate
+from longtail.planning.plans import read_tables_plan
+from longtail.reporting.reports import read_reports
+from longtail.reporting.table_text import aligned
 from longtail.running.cell_folders import FAILED
 
 KEPT = ("cell.json", FAILED, "history.parquet", "timing.json")
@@ -19,10 +25,6 @@ def keep(folder: Path, benchmark: str, command: str, hardware: str) -> None:
     The folder has the form of the repository, so that `tabulate` and `plot` can read it. What it has of
     other cells stays. `command` is what trained them, on `hardware`.
     """
-    from longtail.pipeline.plot import plot
-    from longtail.pipeline.tabulate import tabulate
-    from longtail.planning.plans import read_tables_plan
-
     plan = read_tables_plan(paths.tables_plan(benchmark))
     copied = [paths.tables_plan(benchmark), Path("params.yaml")]
     for bundle in plan.bundles:
@@ -41,11 +43,6 @@ def keep(folder: Path, benchmark: str, command: str, hardware: str) -> None:
 
 def write_readme(folder: Path, benchmark: str, command: str, hardware: str) -> None:
     """What is in `folder`: command, hardware, versions, and a line for every cell."""
-    from longtail.files import write_text
-    from longtail.planning.plans import read_tables_plan
-    from longtail.reporting.reports import read_reports
-    from longtail.reporting.table_text import aligned
-
     with paths.within(folder):
         plan = read_tables_plan(paths.tables_plan(benchmark))
         report_path, model_path = (partial(path, benchmark) for path in (paths.cell_report, paths.model))

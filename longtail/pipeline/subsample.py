@@ -1,5 +1,12 @@
 """The long-tailed training set of one imbalance."""
 
+import numpy as np
+
+from longtail.config.params import read_params
+from longtail.data.manifests import draw_train, tail_rows, write_manifest
+from longtail.data.pools import read_pool
+from longtail.data.profiles import exponential_profile, natural_profile
+from longtail.errors import InputError
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
 
@@ -7,18 +14,9 @@ from longtail.pipeline.remedies import remedies
 @remedies()
 def subsample(benchmark: str, imbalance: float) -> None:
     """Write data/<benchmark>/imb<R>/train.parquet. Raises InputError if a class has too few images."""
-    from longtail.config.params import read_params
-
     params = read_params()
     chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
     chosen.check_imbalance(imbalance)
-
-    import numpy as np
-
-    from longtail.data.manifests import draw_train, tail_rows, write_manifest
-    from longtail.data.pools import read_pool
-    from longtail.data.profiles import exponential_profile, natural_profile
-    from longtail.errors import InputError
 
     pool = read_pool(paths.pool(benchmark))
     classes = len(pool.class_names)

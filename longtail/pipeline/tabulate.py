@@ -3,8 +3,14 @@
 from functools import partial
 from pathlib import Path
 
+from longtail.config.layouts import read_layouts
+from longtail.files import write_json, write_text
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
+from longtail.planning.plans import read_tables_plan
+from longtail.reporting import tables
+from longtail.reporting.reports import read_reports
+from longtail.reporting.table_text import headline, markdown
 
 
 @remedies("run `dvc repro`")
@@ -13,13 +19,6 @@ def tabulate(benchmark: str, incomplete: bool = False, results: Path = Path()) -
 
     `incomplete`: leave out cells that are missing or of another plan.
     """
-    from longtail.config.layouts import read_layouts
-    from longtail.files import write_json, write_text
-    from longtail.planning.plans import read_tables_plan
-    from longtail.reporting import tables
-    from longtail.reporting.reports import read_reports
-    from longtail.reporting.table_text import headline, markdown
-
     with paths.within(results):
         plan = read_tables_plan(paths.tables_plan(benchmark))
         layouts = read_layouts().of(benchmark).tables

@@ -1,17 +1,16 @@
 """Tables as MLflow experiments: which runs there should be, and logging those that are missing."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
+from longtail.config.layouts import read_layouts
 from longtail.pipeline import console, paths
+from longtail.pipeline.records import cell_records, reports_record, table_records
 from longtail.pipeline.remedies import remedies
 from longtail.pipeline.revision import code_tags
-
-if TYPE_CHECKING:
-    from longtail.pipeline.tracking import Record, Tracker
+from longtail.pipeline.tracking import Record, Tracker, database, locked, patiently, server
+from longtail.planning.plans import read_tables_plan
+from longtail.reporting.reports import read_reports
 
 PAGE = """{title}. One run per row, column and seed; `acc_...` and `ece` are percent on the test images.
 
@@ -65,12 +64,6 @@ def log_missing(tracker: Tracker, pages: dict[str, Page], logged: Logged) -> Non
 @remedies("run `dvc repro`")
 def track(benchmark: str) -> None:
     """Log every table's rows, with curves and per-class reports, to MLflow, unless they are already there."""
-    from longtail.config.layouts import read_layouts
-    from longtail.pipeline.records import cell_records, reports_record, table_records
-    from longtail.pipeline.tracking import Tracker, database, locked, patiently, server
-    from longtail.planning.plans import read_tables_plan
-    from longtail.reporting.reports import read_reports
-
     plan = read_tables_plan(paths.tables_plan(benchmark))
     layouts = read_layouts().of(benchmark)
     reports, failures = read_reports(

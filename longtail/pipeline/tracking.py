@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from longtail.errors import InputError
+from longtail.errors import InputError, flat
 from longtail.files import atomic_path
 from longtail.pipeline.mlflow_internals import VIEW_TAG, create_store, results_page, view_state
 
@@ -197,7 +197,7 @@ def patiently(place: str, action: Callable[[], T], on_wait: Callable[[str], None
         try:
             return action()
         except (MlflowException, sqlite3.OperationalError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = flat(error)[:200]
             if not is_temporary(error) or time.monotonic() >= end:
                 raise InputError(place, reason, remedy) from None
             if pause == 0.25:
@@ -238,7 +238,7 @@ class Tracker:
         except MlflowException as error:
             if is_temporary(error):
                 raise
-            reason = " ".join(str(error).split())
+            reason = flat(error)
             raise InputError(
                 database(root), reason, f"`mlflow db upgrade {store_uri(root)}`, or {REMEDY}"
             ) from None

@@ -1,25 +1,32 @@
 """The report of a cell, from what its training left in its folder."""
 
-from __future__ import annotations
-
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
+import pyarrow as pa
+from pydantic import ValidationError
 
-    from longtail.planning.plans import Cell, ShotGroupsPlan
-    from longtail.reporting.reports import CellReport, FailedReport
-    from longtail.running.cell_record import CellRecord
+from longtail.data.manifests import set_digest
+from longtail.errors import InputError, flat, found_value, one_line
+from longtail.parquet_files import read_parquet, schema_of
+from longtail.planning.plans import Cell, ShotGroupsPlan
+from longtail.reporting.accuracy import (
+    check_predictions,
+    expected_calibration_error,
+    group_accuracy,
+    percent_per_class,
+    shot_groups,
+)
+from longtail.reporting.reports import CellReport, FailedReport, Scores, ShotGroups
+from longtail.running.cell_folders import FAILED, read_cell, sums
+from longtail.running.cell_record import CellRecord
 
 PREDICTIONS = "predictions.parquet"
 
 
 def read_record(folder: Path, name: str) -> CellRecord:
     """The record of the cell called `name`. Raises InputError."""
-    from longtail.errors import InputError, found_value
-    from longtail.running.cell_folders import read_cell
-
     record = read_cell(folder)
     if record.cell != name:
         raise InputError(folder / "cell.json", f"is of cell {found_value(record.cell)}, not '{name}'")
@@ -34,29 +41,15 @@ def read_predictions(
     Raises InputError if they are not those of the training `fingerprint`, or of the test `images`; see
     `longtail.data.manifests.set_digest`.
     """
-    import json
-
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from longtail.data.manifests import set_digest
-    from longtail.errors import InputError
-    from longtail.reporting.accuracy import check_predictions
-
-    if not path.is_file():
-        raise InputError(path, "no such file, the test images are not predicted")
-    try:
-        table = pq.ParquetFile(path).read()
-        found = json.loads(table.schema.metadata[b"longtail"])["fingerprint"]
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
-        raise InputError(path, "truncated or not a file of predictions") from None
+    matrix = pa.list_(pa.float32())
+    schema = schema_of(
+        image=pa.int64(), label=pa.int64(), hash=pa.string(), logits=matrix, logits_selected=matrix
+    )
+    table, header = read_parquet(path, "predictions", schema)
+    found = str(header.get("fingerprint"))
     if found != fingerprint:
         raise InputError(path, f"of training {found[:12]}, its cell.json says {fingerprint[:12]}")
-    missing = {"hash", "label", "logits", "logits_selected"} - set(table.column_names)
-    if missing:
-        raise InputError(path, f"no column '{min(missing)}'")
-    predicted = set_digest(str(content) for content in table["hash"].to_pylist())
+    predicted = set_digest(table["hash"].to_pylist())
     if predicted != images:
         raise InputError(
             path,
@@ -66,42 +59,28 @@ def read_predictions(
     logits = {}
     try:
         # DLPack, for pyarrow's own to_numpy imports pandas; it refuses nulls
-        labels = np.from_dlpack(table["label"].combine_chunks()).astype(np.int64, casting="safe")
+        labels = np.from_dlpack(table["label"].combine_chunks()).astype(np.int64)
         for name in ("logits", "logits_selected"):
             column = table[name].combine_chunks()
-            if not pa.types.is_list(column.type):
-                raise ValueError(f"{name} is of type {column.type}, not a list for each image")
             lengths = np.from_dlpack(column.value_lengths())
             wrong = lengths[lengths != classes]
             if len(wrong):
                 raise ValueError(f"{wrong[0]} {name} for an image, not one for each of {classes} classes")
-            logits[name] = np.from_dlpack(column.flatten()).astype(np.float32).reshape(-1, classes)
+            logits[name] = np.from_dlpack(column.flatten()).reshape(-1, classes)
             check_predictions(logits[name], labels)
     except (ValueError, TypeError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(path, reason) from None
+        raise InputError(path, flat(error)) from None
     return labels, logits
 
 
 def check_unchanged(folder: Path, record: CellRecord) -> None:
     """Raise InputError unless the predictions in `folder` are, to the byte, those that the training left."""
-    from longtail.errors import InputError
-    from longtail.running.cell_folders import sums
-
     if sums(folder, [PREDICTIONS]).get(PREDICTIONS) != record.files.get(PREDICTIONS):
         raise InputError(folder / PREDICTIONS, "changed since its training wrote it (sha256)")
 
 
 def report_failure(folder: Path, cell: Cell) -> FailedReport | None:
     """The report of a cell whose training failed; None if it did not. Raises InputError."""
-    import json
-
-    from pydantic import ValidationError
-
-    from longtail.errors import InputError, one_line
-    from longtail.reporting.reports import FailedReport
-    from longtail.running.cell_folders import FAILED
-
     path = folder / FAILED
     if not path.is_file():
         return None
@@ -129,18 +108,6 @@ def report_on(folder: Path, cell: Cell, groups: ShotGroupsPlan) -> CellReport | 
 
 def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport:
     """The report of the cell called `name`, trained in `folder`. Raises InputError."""
-    import numpy as np
-    from pydantic import ValidationError
-
-    from longtail.errors import InputError, one_line
-    from longtail.reporting.accuracy import (
-        expected_calibration_error,
-        group_accuracy,
-        percent_per_class,
-        shot_groups,
-    )
-    from longtail.reporting.reports import CellReport, Scores, ShotGroups
-
     record = read_record(folder, name)
     labels, logits = read_predictions(
         folder / PREDICTIONS, len(record.counts), record.fingerprint, record.disjoint.test.sha256

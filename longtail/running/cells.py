@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save
 from torch import nn
@@ -24,6 +22,7 @@ from longtail.networks import build_network
 from longtail.networks.heads import WithHead
 from longtail.networks.imagenet import load_backbone
 from longtail.networks.weights import load_weights
+from longtail.parquet_files import write_parquet
 from longtail.running.cell_folders import WEIGHTS_FILES, read_cell, sums, write_cell_record
 from longtail.running.cell_record import CellRecord
 from longtail.running.checkpoints import Checkpoints, SaveRhythm
@@ -197,9 +196,7 @@ def write_cell(
             for name, values in logits.items()
         },
     }
-    table = pa.table(columns).replace_schema_metadata({"longtail": json.dumps(metadata, sort_keys=True)})
-    with atomic_path(directory / "predictions.parquet") as temporary:
-        pq.write_table(table, temporary)
+    write_parquet(directory / "predictions.parquet", pa.table(columns), metadata)
     rates = trainer.data.throughput.rates(trainer.data.train.decoding_rate)
     recorded = None if trainer.replays is None else trainer.replays.told
     write_json(directory / "timing.json", {"seconds": trainer.seconds, **rates, "recorded": recorded})

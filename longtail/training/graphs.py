@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longtail.errors import flat
 from longtail.training.method import Batch, StepInfo
 from longtail.training.optimisers import SGD
 
@@ -114,7 +115,7 @@ class Replays:
             try:
                 self.replays[shapes] = _Replay(self.iterate, self.record, batch, meta, info.optimiser)
             except RuntimeError as error:
-                self.refusal = " ".join(str(error).split())
+                self.refusal = flat(error)
         if shapes in self.replays:
             return self.replays[shapes](batch, meta, info.learning_rate)
         self.plain[shapes] += 1

@@ -1,6 +1,5 @@
 """What happened in a training, epoch by epoch: no wall time, so equal trainings give equal bytes."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -9,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from longtail.errors import InputError
-from longtail.files import atomic_path
+from longtail.parquet_files import read_parquet, write_parquet
 
 SCALARS = (
     "lr",
@@ -57,34 +55,23 @@ class History:
 
     def write(self, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write as parquet; `metadata` (fingerprint, cell) goes into the schema."""
-        schema = SCHEMA.with_metadata({"longtail": json.dumps(metadata, sort_keys=True)})
-        with atomic_path(path) as temporary:
-            pq.write_table(pa.Table.from_pylist(self.rows, schema=schema), temporary)
+        write_parquet(path, pa.Table.from_pylist(self.rows, schema=SCHEMA), metadata)
 
 
-def read_history(path: Path) -> pa.Table:
-    """The history as a table. Raises InputError if it is missing, broken or of another form."""
-    if not path.is_file():
-        raise InputError(path, "no such history")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(path, f"not readable ({' '.join(str(error).split())})") from None
-    if not table.schema.equals(SCHEMA):
-        raise InputError(path, f"has columns {', '.join(table.schema.names)}, not a history's")
+def read_history(path: Path, fingerprint: str | None = None) -> pa.Table:
+    """The history at `path`.
+
+    Raises InputError if it is missing, broken, of another form or not of the training `fingerprint`.
+    """
+    table, header = read_parquet(path, "history", SCHEMA)
+    found = str(header.get("fingerprint"))
+    if fingerprint not in (None, found):
+        raise InputError(path, f"of training {found[:12]}, its report says {fingerprint[:12]}")
     steps = table["iteration"].to_pylist()
-    if not steps or None in steps or any(later <= step for step, later in pairwise(steps)):
+    if None in steps or any(later <= step for step, later in pairwise(steps)):
         raise InputError(path, "iterations that are missing or do not rise")
     for name in SCALARS:
         wrong = [row for row, value in enumerate(table[name].to_pylist()) if value in (inf, -inf)]
         if wrong:
             raise InputError(path, f"{name} is infinite in row {wrong[0]}")
     return table
-
-
-def read_fingerprint(path: Path, table: pa.Table) -> str:
-    """The fingerprint of the training of the history `table`, read from `path`. Raises InputError."""
-    try:
-        return str(json.loads((table.schema.metadata or {})[b"longtail"])["fingerprint"])
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise InputError(path, "no fingerprint in it") from None

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from longtail.commands.reproduce import train_all
 from longtail.config.benchmarks import DIGITS_LT
 from longtail.config.params import read_params
 from longtail.pipeline import datasets, paths
 from longtail.pipeline.finished import is_sound
 from longtail.pipeline.inputs import read_all
+from longtail.pipeline.reproduce import train_all
 from longtail.planning.planner import plan_bundles, plan_shot_groups
 from longtail.running.programme import Budget, Step, programme, select_cells
 from tests.support.stage_runs import Result, run_stage, start_python

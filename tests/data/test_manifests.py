@@ -22,10 +22,11 @@ from longtail.data.manifests import (
     tail_rows,
     write_manifest,
 )
-from longtail.data.pools import METADATA_KEY, Pool, draw_pool
+from longtail.data.pools import Pool, draw_pool
 from longtail.data.profiles import exponential_profile
 from longtail.data.sources import Source
 from longtail.errors import InputError
+from longtail.parquet_files import HEADER
 
 PER_CLASS, TEST, META = 40, 6, 4
 
@@ -130,7 +131,7 @@ def rewritten(**changes: Any) -> Callable[[Path], None]:
 
 
 def relabelled(path: Path, metadata: bytes) -> None:
-    pq.write_table(pq.read_table(path).replace_schema_metadata({METADATA_KEY: metadata}), path)
+    pq.write_table(pq.read_table(path).replace_schema_metadata({HEADER: metadata}), path)
 
 
 def other_image(path: Path) -> None:

@@ -13,18 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtail.data.pools import (
-    METADATA_KEY,
-    Pool,
-    arranged,
-    draw_pool,
-    image_hash,
-    read_images,
-    read_pool,
-    write_pool,
-)
+from longtail.data.pools import Pool, arranged, draw_pool, image_hash, read_images, read_pool, write_pool
 from longtail.data.sources import Source
 from longtail.errors import InputError
+from longtail.parquet_files import HEADER
 
 
 def source(values: list[int], labels: list[int]) -> Source:
@@ -200,16 +192,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another format": (lambda path: path.write_text("image,label\n" * 9), "not parquet, or truncated"),
     "a column gone": (lambda path: without(path, "split"), "columns image int64, label int64, hash string"),
     "no metadata": (lambda path: relabelled(path, None), "does not say what it is"),
-    "odd metadata": (lambda path: relabelled(path, {METADATA_KEY: b"[]"}), "does not say what it is"),
+    "odd metadata": (lambda path: relabelled(path, {HEADER: b"[]"}), "does not say what it is"),
     "poor metadata": (
-        lambda path: relabelled(path, {METADATA_KEY: b'{"kind": "pool"}'}),
+        lambda path: relabelled(path, {HEADER: b'{"kind": "pool"}'}),
         "its metadata is not that of a pool",
     ),
     "a manifest": (
-        lambda path: relabelled(path, {METADATA_KEY: b'{"kind": "meta"}'}),
+        lambda path: relabelled(path, {HEADER: b'{"kind": "meta"}'}),
         "a meta table, expected a pool table",
     ),
-    "no value": (lambda path: edited(path, "label", 3, None), "some without a value"),
+    "no value": (lambda path: edited(path, "label", 3, None), "rows without a value for label"),
     "label too high": (lambda path: edited(path, "label", 3, 3), "label 3, expected 0 to 2"),
     "label below 0": (lambda path: edited(path, "label", 3, -1), "label -1, expected 0 to 2"),
     "odd split": (lambda path: edited(path, "split", 3, "validation"), "split 'validation'"),

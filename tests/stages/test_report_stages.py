@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -35,7 +36,8 @@ def change_json(path: Path, **values) -> None:
 
 def change_table(path: Path, name: str, values) -> None:
     table = pq.read_table(path)
-    pq.write_table(table.set_column(table.column_names.index(name), name, [values]), path)
+    column = pa.array(list(values), table.schema.field(name).type)
+    pq.write_table(table.set_column(table.column_names.index(name), name, column), path)
 
 
 def check_refusal(result: Result, *words: str) -> None:
@@ -126,11 +128,11 @@ BREAKS = {
         lambda f: (f / MODEL / "predictions.parquet").unlink(),
         "predictions.parquet: no such",
     ),
-    "truncated": (truncate, "predictions.parquet: truncated"),
+    "truncated": (truncate, "predictions.parquet: not parquet, or truncated"),
     "label out of range": (label_out_of_range, "label 10 in row 450 is not in 0..9"),
     "short logits": (short_logits, "9 logits for an image"),
     "diverged": (diverged, "row 499 are not finite"),
-    "no column": (no_logits, "no column 'logits'"),
+    "no column": (no_logits, "hash string, logits_selected list"),
     "no cell": (lambda f: (f / MODEL / "cell.json").unlink(), "cell.json: no such cell"),
     "damaged cell": (lambda f: (f / MODEL / "cell.json").write_text("{"), "damaged"),
     "other cell": (

@@ -18,7 +18,7 @@ from longtail.config.params import DOWNLOAD
 from longtail.data.source import Reach, Source
 from longtail.data.sources import parquet
 from longtail.data.sources.original import unpickled
-from longtail.errors import InputError
+from longtail.errors import InputError, flat
 
 SHAPE = (32, 32, 3)
 PARTS = ("train", "test")
@@ -171,7 +171,7 @@ class Cifar:
         try:
             download_url(self.url, folder, filename=self.archive, md5=self.md5)
         except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
+            reason = flat(error)
             raise InputError(
                 self.url,
                 f"could not be fetched into {folder} ({reason})",

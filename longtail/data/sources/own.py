@@ -24,7 +24,7 @@ from PIL import Image
 from longtail.data.image_files import FORMATS, MAX_PIXELS, SUFFIXES, eight_bits, fitted
 from longtail.data.pools import share_sizes
 from longtail.data.source import Reach, Source
-from longtail.errors import InputError, and_more, shown
+from longtail.errors import InputError, and_more, flat, shown
 
 SHOWN = 5
 """How many faulty files, rows or classes are named."""
@@ -254,7 +254,7 @@ def _columns(where: Path) -> list[tuple[object, object]]:
             raise KeyError("one of them is missing")
         return list(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True))
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = flat(error)
         raise InputError(where, f"not a list with the columns path and label ({reason})", "fix it") from None
 
 
@@ -286,7 +286,7 @@ def _decoded(path: Path, side: int) -> NDArray[np.uint8] | str:
     except Image.UnidentifiedImageError:
         return f"not {', '.join(FORMATS)}, or damaged"
     except Exception as error:  # decoders fail in many ways
-        return " ".join(str(error).split()) or type(error).__name__
+        return flat(error)
 
 
 def squared(image: Image.Image, side: int) -> Image.Image:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngImageFile
 
-from longtail.errors import InputError
+from longtail.errors import InputError, flat
 
 ROWS = 1000
 """Images decoded between two reports of progress."""
@@ -43,7 +43,7 @@ def _opened(path: Path, label: str) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(path, f"not parquet, or truncated ({_flat(error)})", REMEDY) from None
+        raise InputError(path, f"not parquet, or truncated ({flat(error)})", REMEDY) from None
     schema = file.schema_arrow
     wanted = {"img.bytes": pa.types.is_binary, label: pa.types.is_integer}
     found = {field.name: field.type for field in schema}
@@ -77,7 +77,7 @@ def _blocks(
                 yield pixels, labels.to_numpy().astype(np.int64)
                 first += len(contents)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(path, f"damaged after row {first} ({_flat(error)})", REMEDY) from None
+            raise InputError(path, f"damaged after row {first} ({flat(error)})", REMEDY) from None
 
 
 def _decoded(content: bytes | None, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
@@ -89,12 +89,8 @@ def _decoded(content: bytes | None, shape: tuple[int, ...], where: str) -> NDArr
         if (image.mode, image.size) == ("RGB", (width, height)):  # known before anything is decoded
             return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(where, f"not a PNG image, or a truncated one ({_flat(error)})", REMEDY) from None
+        raise InputError(where, f"not a PNG image, or a truncated one ({flat(error)})", REMEDY) from None
     size = "x".join(map(str, image.size))
     raise InputError(
         where, f"an image {image.mode} {size}, expected RGB {width}x{height}", "give the right data set"
     )
-
-
-def _flat(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from longtail.config.layouts import FigureLayout, Row
-from longtail.errors import InputError
+from longtail.errors import InputError, flat
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.reports import CellReport
 from longtail.reporting.tables import select
-from longtail.training.histories import read_fingerprint, read_history
+from longtail.training.histories import read_history
 
 Array = npt.NDArray[np.float64]
 
@@ -35,10 +35,7 @@ class Course:
 
 def read_course(path: Path, report: CellReport) -> Course:
     """The history of the cell of `report`. Raises InputError if it is missing, damaged or another's."""
-    table = read_history(path)
-    found = read_fingerprint(path, table)
-    if found != report.fingerprint:
-        raise InputError(path, f"of training {found[:12]}, its report says {report.fingerprint[:12]}")
+    table = read_history(path, report.fingerprint)
     try:
         return Course(
             report=report,
@@ -47,7 +44,7 @@ def read_course(path: Path, report: CellReport) -> Course:
             per_class={name: matrix(table[name].to_pylist(), len(report.counts)) for name in PER_CLASS},
         )
     except (ValueError, TypeError) as error:
-        raise InputError(path, " ".join(str(error).split())) from None
+        raise InputError(path, flat(error)) from None
 
 
 def matrix(rows: Sequence[Sequence[float] | None], classes: int) -> Array:

@@ -1,0 +1,173 @@
+"""Training a benchmark's cells without DVC, the most important first, until a time budget runs out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from longtail.config.params import read_params
+from longtail.pipeline import console, datasets, paths
+from longtail.pipeline.devices import check_device, choose_device, decoder_count, device_name, worker_count
+from longtail.pipeline.finished import (
+    fail_head,
+    is_sound,
+    meta_accuracy,
+    publish_and_report,
+    training_seconds,
+)
+from longtail.pipeline.inputs import find_weights, make_job, read_all, with_weights
+from longtail.pipeline.plot import plot
+from longtail.pipeline.remedies import remedies
+from longtail.pipeline.results import keep
+from longtail.pipeline.scheduler import train
+from longtail.pipeline.tabulate import tabulate
+from longtail.pipeline.workers import Workers
+from longtail.planning.planner import plan_bundles, plan_shot_groups
+from longtail.planning.plans import ShotGroupsPlan
+from longtail.running.cell_folders import Failure, read_cell, read_failure
+from longtail.running.jobs import CellInputs
+from longtail.running.pace import Pace
+from longtail.running.programme import Budget, Step, programme, select_cells
+
+RESERVE = 15.0
+"""Seconds kept for tables and figures."""
+
+
+@remedies("run `dvc repro`")
+def reproduce(
+    benchmark: str,
+    budget_minutes: float | None,
+    only: list[str] | None,
+    imbalance: list[float] | None,
+    seed: list[int] | None,
+    device: str,
+    jobs: int,
+    dry_run: bool,
+    results: Path | None,
+) -> None:
+    """Train the chosen cells, then make tables and figures, as the command `reproduce` says."""
+    budget = Budget(budget_minutes, reserve=RESERVE)
+    check_device(device)
+    params = read_params()
+    chosen = params.benchmark(benchmark)
+    params = with_weights(params, chosen)
+    plans = plan_bundles(chosen, params)
+    cells = select_cells(plans, only or [], imbalance or [], seed or [])
+    imbalances = list(dict.fromkeys(cell.imbalance for _, cell in cells))
+    if not dry_run:
+        datasets.make(chosen, params, imbalances)
+    known = not dry_run or datasets.is_current(chosen, params)
+    manifests = {r: datasets.fingerprints(benchmark, r) if known else {} for r in imbalances}
+    steps = programme(plans, cells, manifests)
+    if dry_run:
+        show(steps)
+        return
+    groups = plan_shot_groups(chosen, params)
+    for step in steps:
+        if paths.finished(step.fingerprint).is_dir():
+            publish_step(step, groups)
+    waiting = [step for step in steps if not paths.finished(step.fingerprint).is_dir()]
+    trainings = console.counted(len(steps), "training")
+    console.say("reproduce", f"{benchmark}: {trainings}, {len(waiting)} to do; {budget}")
+    device = choose_device(device)
+    if waiting:
+        inputs = read_all(plans, imbalances)
+        saved = train_all(steps, inputs, groups, device, jobs, budget)
+        if saved:
+            names = ", ".join(step.name for step in saved)
+            console.say("reproduce", f"budget used up; checkpointed: {names}")
+    finish(benchmark, steps, device_name(device), results)
+
+
+def train_all(
+    steps: list[Step],
+    inputs: dict[float, CellInputs],
+    groups: ShotGroupsPlan,
+    device: str,
+    jobs: int,
+    budget: Budget,
+) -> list[Step]:
+    """Train and publish the unfinished `steps`; return what the budget left unfinished."""
+    pace, sound = Pace(), {step.fingerprint for step in steps if is_sound(step.fingerprint)}
+    for step in steps:
+        finished = paths.finished(step.fingerprint)
+        if step.fingerprint in sound and read_cell(finished).device == device:
+            pace.measure(step, training_seconds(finished))
+    failures = {step.fingerprint: read_failure(paths.finished(step.fingerprint)) for step in steps}
+    waiting = []
+    for step in steps:
+        below = failures.get(step.features or "")
+        if below is not None and not paths.finished(step.fingerprint).is_dir():
+            fail_head(step, below)
+            publish_step(step, groups)
+        elif not paths.finished(step.fingerprint).is_dir():
+            waiting.append(step)
+    workers = worker_count(jobs, device, len(waiting))
+    changes = {"device": device, "decoders": decoder_count(device, workers)}
+
+    def ended(step: Step, failure: Failure | None) -> str:
+        publish_step(step, groups)
+        if failure is not None:
+            return f"{step.name} FAILED: {failure.reason}"
+        sound.add(step.fingerprint)
+        finished = paths.finished(step.fingerprint)
+        return (
+            f"{step.name}: {training_seconds(finished) / 60:.1f} min, meta accuracy "
+            f"{100 * meta_accuracy(finished):.1f} %; {len(sound)} of {len(steps)} trainings; {budget}"
+        )
+
+    return train(
+        "reproduce",
+        waiting,
+        lambda step: replace(make_job(step, inputs[step.cell.imbalance], find_weights(step.plan)), **changes),
+        Workers(workers, len(waiting), device, {step.method for step in waiting}, inputs),
+        ended=ended,
+        sound=frozenset(sound),
+        budget=budget,
+        pace=pace,
+    )
+
+
+def publish_step(step: Step, groups: ShotGroupsPlan) -> None:
+    """Copy a finished training to the places of its cells, and write their reports."""
+    for plan, cell in step.cells:
+        publish_and_report(plan, cell, paths.finished(step.fingerprint), groups)
+
+
+def show(steps: list[Step]) -> None:
+    """Print all trainings and their state."""
+    for number, step in enumerate(steps, start=1):
+        others = [cell.name for _, cell in step.cells[1:]]
+        begun = "begun" if paths.checkpoint(step.fingerprint).is_file() else "open"
+        state = "finished" if paths.finished(step.fingerprint).is_dir() else begun
+        same = f" = {', '.join(others)}" if others else ""
+        print(f"{number:>4}  {state:<8}  {step.training.iterations:>6} iterations  {step.name}{same}")
+    finished = sum(paths.finished(step.fingerprint).is_dir() for step in steps)
+    console.done("reproduce", f"{finished} of {len(steps)} trainings are finished; nothing was changed")
+
+
+def finish(benchmark: str, steps: list[Step], hardware: str, results: Path | None) -> None:
+    """Make tables and figures of the finished trainings, and print the summary."""
+    command = f"longtail {shlex.join(sys.argv[1:])}"
+    ended = [step for step in steps if paths.finished(step.fingerprint).is_dir()]
+    failed = {
+        step.name: failure for step in ended if (failure := read_failure(paths.finished(step.fingerprint)))
+    }
+    sound = [step for step in ended if step.name not in failed]
+    if ended:
+        tabulate(benchmark, incomplete=True)
+        plot(benchmark, incomplete=True)
+        if results is not None:
+            keep(results, benchmark, command, hardware)
+    for name, failure in failed.items():
+        console.say("reproduce", f"{name} FAILED: {failure.reason}")
+    seconds = sum(training_seconds(paths.finished(step.fingerprint)) for step in sound)
+    cells = [sum(len(step.cells) for step in part) for part in (sound, steps)]
+    console.done(
+        "reproduce",
+        f"{cells[0]} of {cells[1]} cells finished, {seconds / 60:.1f} minutes of training on {hardware}"
+        + (f"; {len(failed)} FAILED" if failed else "")
+        + ("" if len(sound) + len(failed) == len(steps) else "; re-run the same command to resume"),
+    )
