@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from longtail.commands.predict import checked_weights
 from longtail.errors import InputError, flat
-from longtail.pipeline import console, paths
+from longtail.pipeline import console, options, paths
 from longtail.pipeline.remedies import remedies
 
 if TYPE_CHECKING:
-    from longtail.inference.predictors import Predictor, Weights
+    from longtail.inference.predictors import Predictor
+    from longtail.running.cell_folders import Weights
 
 COLUMNS = ("params.`benchmark`", "params.`imbalance`", "params.`variant`", "params.`seed`")
 PAGE = "Trained cells as models of MLflow (longtail export --mlflow)."
@@ -54,7 +54,7 @@ def _announce(predictor: Predictor) -> None:
     )
 
 
-def copy_cell(folder: Path, weights: str, target: Path) -> Path:
+def copy_cell(folder: Path, weights: Weights, target: Path) -> Path:
     """Copy the record and one set of weights of the cell in `folder` to `target`."""
     from longtail.running.cell_folders import WEIGHTS_FILES
 
@@ -168,15 +168,12 @@ def main(
     mlflow: Annotated[
         bool, typer.Option("--mlflow", help="Log a pyfunc model to MLflow, as `stages.track` does.")
     ] = False,
-    weights: Annotated[
-        str, typer.Option(help="last, or selected: best on the meta set of all epochs.")
-    ] = "last",
+    weights: options.Weights = "last",
 ) -> None:
     """Export a trained cell to ONNX or MLflow."""
-    chosen = checked_weights(weights)
     if onnx is None and not mlflow:
         raise InputError("export", "nothing to export to", "give --onnx FILE, --mlflow, or both")
     if onnx is not None:
-        write_onnx(model, chosen, onnx)
+        write_onnx(model, weights, onnx)
     if mlflow:
-        log_model(model, chosen)
+        log_model(model, weights)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from longtail.errors import InputError, shown
-from longtail.pipeline import console
+from longtail.pipeline import console, options
 from longtail.pipeline.devices import choose_device
 from longtail.pipeline.remedies import remedies
 
@@ -17,17 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from longtail.inference.predictors import Predictor, Weights
+    from longtail.inference.predictors import Predictor
 
 BATCH = 64
 """Images per batch."""
-
-
-def checked_weights(name: str) -> Weights:
-    """`name`, if it names weights. Raises InputError."""
-    if name not in ("last", "selected"):
-        raise InputError(f"--weights {name}", "no such weights", "valid: last, selected")
-    return name
 
 
 class Reading:
@@ -105,26 +98,22 @@ def main(
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.", metavar="IMAGE")],
     model: Annotated[Path, typer.Option(help="The folder of a trained cell, models/.../seed1.")],
     top: Annotated[int, typer.Option(help="How many classes to give for each image.", min=1)] = 3,
-    weights: Annotated[
-        str, typer.Option(help="last, or selected: best on the meta set of all epochs.")
-    ] = "last",
+    weights: options.Weights = "last",
     csv: Annotated[Path | None, typer.Option(help="Write path, rank, class, probability here too.")] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Go on past images that cannot be read.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: options.Device = "auto",
 ) -> None:
     """Classify image files with a trained cell."""
-    chosen = checked_weights(weights)
     if csv is not None and csv.is_dir():
         raise InputError(f"--csv {csv}", "a folder", "give a file")
     from longtail.data.image_files import find_images
-    from longtail.errors import shown
 
     found = find_images(images)
     from longtail.inference.predictors import load_predictor
 
-    predictor = load_predictor(model, chosen, choose_device(device))
+    predictor = load_predictor(model, weights, choose_device(device))
     _announce(predictor, len(found.files), len(found.links))
     names = predictor.class_names
     reading = Reading(found.files, predictor.image_shape, skip_bad)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,12 +15,10 @@ from longtail.networks import NETWORKS, build_network
 from longtail.networks.heads import WithHead
 from longtail.networks.weights import load_weights
 from longtail.planning.plans import represented
-from longtail.running.cell_folders import WEIGHTS_FILES, read_cell
+from longtail.running.cell_folders import WEIGHTS_FILES, Weights, read_cell
 from longtail.running.cell_record import CellRecord
 from longtail.training.method import Method, Task
 from longtail.training.trainer import predict
-
-Weights = Literal["last", "selected"]
 
 
 def read_record(folder: Path) -> CellRecord:

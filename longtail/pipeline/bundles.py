@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from longtail.errors import InputError
 from longtail.pipeline import console, paths
-from longtail.pipeline.devices import check_device, choose_device, decoder_count, worker_count
+from longtail.pipeline.devices import choose_device, decoder_count, worker_count
 from longtail.pipeline.finished import check_finished, fail_head, meta_accuracy, publish
 from longtail.pipeline.inputs import find_weights, make_job, read_inputs
 from longtail.pipeline.remedies import remedies
@@ -36,7 +36,6 @@ def run_bundle(
     A cell whose fingerprint any experiment of this repository has finished comes from the work folder; a
     training that was interrupted resumes from its checkpoint.
     """
-    check_device(device)
     path = paths.plan(benchmark, imbalance, bundle)
     plan = read_bundle(path)
     if plan.stage != stage:

@@ -99,7 +99,7 @@ def _message(error: Exception) -> str:
         return (
             f"{where}{error.strerror or error}; see that it may be read and written, and that there is space"
         )
-    text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    text = " ".join(error.format_message().split()).replace("Value error, ", "")  # type: ignore[attr-defined]
     return f"{text.removesuffix('.')}; --help lists what is valid"
 
 

@@ -7,15 +7,8 @@ from pathlib import Path
 from longtail.errors import InputError
 
 
-def check_device(wanted: str) -> None:
-    """Raise InputError unless `wanted` names a device; does not import torch."""
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {wanted}", "not a device", "valid: auto, cpu, cuda")
-
-
 def choose_device(wanted: str) -> str:
     """`cpu` or `cuda`; `auto` prefers a GPU. Raises InputError if `wanted` is not available."""
-    check_device(wanted)
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():

@@ -1,18 +1,19 @@
 """Options that several stages and commands share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 Benchmark = Annotated[str, typer.Option(help="Which benchmark.")]
 Imbalance = Annotated[float, typer.Argument(help="n_max / n_min of the training set.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")]
 Jobs = Annotated[
     int,
     typer.Option(min=0, help="Trainings at once; 0: one on a GPU, else one a core, or two if that is all."),
 ]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; repeatable.")]
+Weights = Annotated[Literal["last", "selected"], typer.Option(help="selected: those best on the meta set.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Leave out missing or stale cells, and say so.")]
 Results = Annotated[
     Path, typer.Option(help="A folder made by `longtail reproduce --results`, instead of this one.")

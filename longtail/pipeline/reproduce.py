@@ -9,7 +9,7 @@ from pathlib import Path
 
 from longtail.config.params import read_params
 from longtail.pipeline import console, datasets, paths
-from longtail.pipeline.devices import check_device, choose_device, decoder_count, device_name, worker_count
+from longtail.pipeline.devices import choose_device, decoder_count, device_name, worker_count
 from longtail.pipeline.finished import (
     fail_head,
     is_sound,
@@ -49,7 +49,6 @@ def reproduce(
 ) -> None:
     """Train the chosen cells, then make tables and figures, as the command `reproduce` says."""
     budget = Budget(budget_minutes, reserve=RESERVE)
-    check_device(device)
     params = read_params()
     chosen = params.benchmark(benchmark)
     params = with_weights(params, chosen)

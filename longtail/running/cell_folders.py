@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -12,7 +12,8 @@ from longtail.errors import InputError, one_line
 from longtail.files import read_object, write_json
 from longtail.running.cell_record import CellRecord
 
-WEIGHTS_FILES = {"last": "weights.safetensors", "selected": "selected.safetensors"}
+Weights = Literal["last", "selected"]
+WEIGHTS_FILES: dict[Weights, str] = {"last": "weights.safetensors", "selected": "selected.safetensors"}
 """The file of each set of weights in the folder of a cell."""
 
 RESULTS = (*WEIGHTS_FILES.values(), "history.parquet", "predictions.parquet")

@@ -211,7 +211,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(PARAMS)
     for words, complaint in (
         (("--only", "crossentropy"), "did you mean 'cross_entropy'?"),
-        (("--device", "tpu"), "--device tpu: not a device"),
+        (("--device", "tpu"), "'--device': 'tpu' is not one of"),
         (("--imbalance", "20"), "--imbalance 20: not planned"),
     ):
         done = reproduce(tmp_path, "--benchmark", "digits-lt", *words)

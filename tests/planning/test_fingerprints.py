@@ -276,6 +276,7 @@ NOT_CODE = {
     "running/": "hands images, states and results on",
     "errors.py": "messages",
     "files.py": "writes and reads files",
+    "parquet_files.py": "writes and reads files",
 }
 """Rooms that a training imports, and why they do not decide it."""
 

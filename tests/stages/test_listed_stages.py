@@ -116,7 +116,7 @@ def test_table_2_has_both_networks_beside_the_papers_numbers(
             line for line in csv.DictReader(file) if line["weights"] == "last" and line["split"] == "all"
         ]
     assert {(line["row"], line["network"]) for line in lines} >= {("BALMS", name) for name in NETWORKS}
-    assert all(line["seeds"] == "1" for line in lines)
+    assert [line for line in lines if line["seeds"] != "1"] == []
     metrics = json.loads((root / "reports" / "imagenet-lt" / "metrics.json").read_text())
     assert "resnet50-difficulty_net+las" in json.dumps(metrics)
     curves = (root / "reports" / "imagenet-lt" / "curves.csv").read_text()

@@ -150,7 +150,7 @@ WRONG = {
     "another imbalance": (("represent", "7", "cross_entropy"), lambda folder: None, "no such plan"),
     "no such seed": ((*REPRESENT, "--seed", "9"), lambda folder: None, "--seed 9: not planned"),
     "a head's bundle": ((*REPRESENT[:2], "cross_entropy-heads"), lambda folder: None, "stages.retrain"),
-    "no such device": ((*REPRESENT, "--device", "tpu"), lambda folder: None, "--device tpu: not a device"),
+    "no such device": ((*REPRESENT, "--device", "tpu"), lambda folder: None, "'tpu' is not one of"),
     "truncated manifest": (REPRESENT, spoil_manifest, "train.parquet: not parquet, or truncated"),
     "meta set of another pool": (REPRESENT, spoil_seed, "meta.parquet: belongs to pool"),
     "changed code": (

@@ -279,7 +279,7 @@ CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
     ("evaluate 7", nothing, ("imb7/evaluation.json: no such plan",)),
     ("evaluate 50 ../x", nothing, ("bundle '../x': not planned",)),
     (f"{PREDICT} --top 0", nothing, ("--top",)),
-    (f"{PREDICT} --device gpu", nothing, ("--device gpu: not a device",)),
+    (f"{PREDICT} --device gpu", nothing, ("'gpu' is not one of",)),
     (f"{PREDICT} --csv /proc/x.csv", nothing, ("--csv /proc/x.csv",)),
     (f"predict /dev/zero --model {MODEL}", nothing, ("/dev/zero: not a file",)),
     (f"predict {PHOTO} --model nothing", nothing, ("nothing/cell.json: no such cell",)),
@@ -371,7 +371,7 @@ CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
     (EVALUATE, column(PREDICTIONS, "image", 1), (PREDICTIONS, "changed since its training wrote it")),
     (EVALUATE, keys(CELL, files=None), (CELL, "files: found None")),
     (EVALUATE, column(PREDICTIONS, "hash", "0" * 64), (PREDICTIONS, "the training never saw the test set")),
-    (EVALUATE, column(PREDICTIONS, "hash", None), (PREDICTIONS, "the training never saw the test set")),
+    (EVALUATE, column(PREDICTIONS, "hash", None), (PREDICTIONS, "rows without a value for hash")),
     (
         EVALUATE,
         keys(CELL, disjoint={"test": {"images": 1, "sha256": "0" * 64}}),

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longtail.config import benchmarks, layouts
+from longtail.config import benchmarks
 from longtail.config.benchmarks import IMAGENET_LT, PLACES_LT, Benchmark, ShotThresholds, Totals
 from longtail.config.layouts import Layouts, Row, RowGroup, read_layouts
 from longtail.networks import imagenet
+from longtail.pipeline import plot, tabulate, track
 from longtail.planning import planner
+from longtail.running import programme
 from tests.support.image_trees import TRAIN, write_lists
 
 TOTALS = Totals("Four-LT", 19, 16, 8, classes=4, largest=9, smallest=2)
@@ -63,8 +65,8 @@ def put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
         if table.benchmarks[0] in ROWS
     ]
     made = Layouts(tables=tables, figures=found.figures)
-    monkeypatch.setattr(layouts, "read_layouts", lambda: made)
-    monkeypatch.setattr(planner, "read_layouts", lambda: made)
+    for reader in (planner, programme, tabulate, plot, track):
+        monkeypatch.setattr(reader, "read_layouts", lambda: made)
 
 
 def write_tree(root: Path) -> None:
