@@ -1,4 +1,4 @@
-"""Image files of the user's, as the uint8 arrays that a model takes."""
+"""The user's image files, as the uint8 arrays that a model takes."""
 
 import os
 import warnings
@@ -15,13 +15,13 @@ from PIL import Image
 from longtail.errors import InputError, flat
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-"""What is decoded; PIL knows more, some of them by starting other programs."""
+"""The formats that are decoded; PIL knows more, and starts other programs for some."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-"""What counts as an image within a folder, in upper case too."""
+"""Suffixes of images in a folder, in either case."""
 
 MAX_PIXELS = 80_000_000
-"""Of one image; below the number from which PIL itself warns of decompression bombs."""
+"""Per image; below the number at which PIL warns of decompression bombs."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Found:
 
 
 def find_images(given: Sequence[Path]) -> Found:
-    """Files as they are given, and those of `SUFFIXES` anywhere below folders, sorted.
+    """The given files, and all files with `SUFFIXES` below the given folders, sorted.
 
     Below a folder no symbolic link is followed: it could lead out, and what it leads to within the folder is
     found without it. Raises InputError for a folder without an image, or one that cannot be read.
@@ -81,10 +81,10 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint
 
 
 def decode(path: Path, mode: Literal["L", "RGB"], content: bytes | None = None) -> Image.Image:
-    """The image in the file `path`, or in what was read from it, in this mode of PIL's. Raises InputError."""
+    """The image in the file `path`, or in its `content`, in this PIL mode. Raises InputError."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL's, of bombs and of odd metadata
+            warnings.simplefilter("ignore")  # PIL warns of bombs and odd metadata
             with Image.open(path if content is None else BytesIO(content), formats=FORMATS) as image:
                 if image.height * image.width > MAX_PIXELS:
                     raise Image.DecompressionBombError
@@ -100,7 +100,7 @@ def decode(path: Path, mode: Literal["L", "RGB"], content: bytes | None = None) 
 
 
 def fitted(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The largest part in the middle of `image` with these proportions, resized (bilinear, antialiased)."""
+    """The largest central crop of `image` with these proportions, resized (bilinear, antialiased)."""
     wide = min(image.width, image.height * width / height)
     high = min(image.height, image.width * height / width)
     left, top = (image.width - wide) / 2, (image.height - high) / 2
@@ -109,7 +109,7 @@ def fitted(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit greyscale as its upper eight bits; PIL's own conversion cuts everything off above 255."""
+    """The upper eight bits of 16-bit greyscale; PIL's own conversion clips at 255."""
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))

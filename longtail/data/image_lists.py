@@ -1,11 +1,11 @@
 """Long-tailed sets given by official lists of files: ImageNet-LT and Places-LT.
 
 Z. Liu et al., "Large-Scale Long-Tailed Recognition in an Open World", CVPR 2019. Each set (train, val, test)
-is a text file with one `relative/path label` a line. The paths count from a root, which holds the images.
+is a text file with one `relative/path label` per line, relative to the root of the images.
 The val list names images of the training part of ImageNet or Places, the test list the official validation
 part.
 
-Whether the files are there and can be decoded is asked in `longtail.data.image_roots`.
+`longtail.data.image_roots` checks that the files exist and can be decoded.
 """
 
 import posixpath
@@ -34,7 +34,7 @@ class ImageList:
 
     @property
     def files(self) -> list[Path]:
-        """Where the images are, [N]."""
+        """Paths of the images, [N]."""
         return [self.root / path for path in self.path]
 
 
@@ -43,7 +43,7 @@ class LongTailed:
     """The three sets under one numbering of the classes, by descending training count.
 
     Class c of `train`, `val` and `test` has the label `original_label[c]` in the lists, and counts[c]
-    training images. `flat_val`: the test images lie in `val/` itself, without a folder a class, and their
+    training images. `flat_val`: the test images are in `val/` itself, not in class folders, and their
     paths are those; see `longtail.data.image_roots.located`.
     """
 
@@ -66,9 +66,9 @@ class LongTailed:
 
 
 def read_list(path: Path, root: Path) -> ImageList:
-    """Read a list of images below `root`; the images themselves are not looked at.
+    """Read a list of images below `root`, but not the images.
 
-    A path may hold blanks: the label is what follows the last one. Raises InputError naming file and line for
+    A path may contain spaces: the label follows the last one. Raises InputError naming file and line for
     a line without a label, a label that is no integer from 0, a path that is absolute or climbs, or a path
     that was there before.
     """
@@ -115,7 +115,7 @@ def _parsed(line: str) -> tuple[str, int]:
 
 
 def _quoted(text: str) -> str:
-    """The beginning of a text as a piece of one line."""
+    """The beginning of a text, for use in a one-line message."""
     return repr(text if len(text) <= 100 else f"{text[:100]}…")
 
 

@@ -1,7 +1,6 @@
 """The images that lists name: whether they are below the root, and whether they can be decoded.
 
-First `located` and `check_files`, which only look into folders; then, where the user asks for it, `verify`,
-which decodes every image.
+`located` and `check_files` only list folders; `verify`, if the user asks for it, decodes every image.
 """
 
 import multiprocessing
@@ -58,9 +57,9 @@ def located(lists: LongTailed) -> LongTailed:
 
 
 def missing(root: Path, paths: Iterable[str]) -> list[str]:
-    """Those of `paths`, in their order, that are no files below `root`.
+    """The `paths`, in order, that are not files below `root`.
 
-    Each folder is listed once; files are not asked for one by one. Raises InputError for a symbolic link on
+    Each folder is listed once; files are not checked one by one. Raises InputError for a symbolic link on
     the way to a file that leaves the root, and for a folder that cannot be listed.
     """
     asked = list(paths)
@@ -82,7 +81,7 @@ def _real(path: Path) -> Path:
 
 
 def _entries(root: Path, folder: str) -> tuple[dict[str, bool], set[str]]:
-    """Files of a folder below `root`, with whether they are symbolic links, and the folders in it."""
+    """A folder's files below `root`, each with whether it is a symbolic link, and its subfolders."""
     place = root / folder
     if not _real(place).is_relative_to(_real(root)):
         raise InputError(place, "a symbolic link leads it out of the root", "copy the folder")
@@ -127,9 +126,9 @@ def verify(
 ) -> list[BadImage]:
     """Decode every image in `workers` processes; the bad ones, in the order of `files`.
 
-    `reach` is told how many are done. Bad are empty and truncated files, what is no image, and images of too
-    many pixels (`longtail.data.image_files`). An image whose decoding ends its process is named like the
-    others. Processes are spawned: a script that calls this needs the usual guard of its main module.
+    `reach` is called with the number done. Bad are empty and truncated files, files that are not images, and
+    images of too many pixels (`longtail.data.image_files`). An image that kills the process decoding it is
+    named too. Processes are spawned: a script that calls this needs the usual guard of its main module.
     """
     bad: list[BadImage] = []
     suspects: list[Path] = []
@@ -151,14 +150,14 @@ def verify(
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    # not forked: the process that asks may have threads of torch's
+    # not forked: the calling process may have torch's threads
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pool.submit(os.getpid).result()  # a process that cannot start at all is no image's fault
+        pool.submit(os.getpid).result()  # if a process cannot even start, no image is to blame
         yield pool
 
 
 def _decoded(files: Sequence[Path], workers: int) -> Iterator[tuple[Chunk, list[BadImage] | None]]:
-    """Chunks of `files` with their bad images; None for those under way when a process died."""
+    """Chunks of `files` with their bad images; None for chunks in progress when a process died."""
     left = deque(list(files[start : start + CHUNK]) for start in range(0, len(files), CHUNK))
     while left:
         running: dict[Future[list[BadImage]], Chunk] = {}

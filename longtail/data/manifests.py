@@ -70,13 +70,13 @@ class Manifest:
 
 
 def tail_rows(pool: Pool, meta_per_class: int) -> NDArray[np.int64]:
-    """Rows of `pool` from which training sets are drawn: the source without the meta set."""
+    """The rows of `pool` that training sets are drawn from: the source without the meta set."""
     source = pool.rows("source")
     return source[remaining(pool.hash[source], pool.hash[_meta_rows(pool, meta_per_class)])]
 
 
 def draw_train(pool: Pool, imbalance: float, counts: Sequence[int], meta_per_class: int) -> Manifest:
-    """The training set with counts[c] images of class c; that of a higher imbalance lies inside it.
+    """The training set with counts[c] images of class c; the one at a higher imbalance is a subset.
 
     Raises InputError if the pool has too few images of a class.
     """
@@ -106,7 +106,7 @@ def _drawn(pool: Pool, rows: NDArray[np.int64], counts: Sequence[int], kind: Kin
 
 
 def _of_pool(pool: Pool, rows: NDArray[np.int64], kind: Kind, imbalance: float) -> Manifest:
-    rows = np.sort(rows)  # the pool's order is that of manifests
+    rows = np.sort(rows)  # manifests keep the pool's order
     return Manifest(
         kind=kind,
         benchmark=pool.benchmark,
@@ -189,7 +189,7 @@ def check_disjoint(
 
 
 def set_digest(hashes: Iterable[str]) -> str:
-    """Hex sha256 of a set of images, given by their content hashes: sorted, one a line."""
+    """Hex sha256 of a set of images, given by their content hashes: sorted, one per line."""
     return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
@@ -199,7 +199,7 @@ def disjoint_proof(
     """How many images each set has, the hash of its content hashes, and how many test images they share.
 
     `shared` counts contents of training or meta set that are test images as well: 0 unless `duplicates: keep`
-    allowed them. Anyone can compute the rest again: see `set_digest`. Raises InputError as `check_disjoint`.
+    allowed them. The rest can be recomputed, see `set_digest`. Raises InputError as `check_disjoint`.
     """
     check_disjoint(train, meta, test, shared)
     proof: dict[str, Any] = {

@@ -19,7 +19,7 @@ from longtail.parquet_files import read_parquet, schema_of, write_parquet
 
 SCHEMA = schema_of(image=pa.int64(), label=pa.int64(), split=pa.string(), hash=pa.string())
 FILE_SCHEMA = schema_of(path=pa.string())
-"""What a pool of files has besides."""
+"""The extra column of a pool of files."""
 SPLITS = ("source", "val", "test")
 
 Duplicates = Literal["exclude", "keep"]
@@ -34,9 +34,9 @@ class Pool:
     see `image_hash`. `image_shape` is (H, W, channels). `test_per_class` is None if the test set is the
     data set's official one, or a share of each class.
 
-    Where images stay files, `path` [N] says where below the root, with `/`; `image` is a number, `hash` the
-    sha256 of the file's bytes, and `image_shape` what a network gets. Official lists name a val set besides:
-    its images have the split 'val', and the meta set is drawn from them instead of from the source.
+    Where images are read from files, `path` [N] is relative to the root, with `/`; `image` is a number,
+    `hash` the sha256 of the file's bytes, and `image_shape` what a network gets. Official lists also have a
+    val set: its images have the split 'val', and the meta set is drawn from them instead of from the source.
 
     `duplicates`: with 'exclude' no content is both in 'source' and in 'test', with 'keep' some may be.
     `drawn_by`: how meta and training sets are drawn, by image content or in the order of the data set's own
@@ -86,7 +86,7 @@ class Pool:
         return content_fingerprint(self.header(), columns)
 
     def files(self, root: Path, images: NDArray[np.int64]) -> tuple[list[Path], list[str]]:
-        """Where these images lie, and the hash of each, where images stay files."""
+        """Path and hash of these images, where images are read from files."""
         assert self.path is not None, "images of this pool are in an array"
         row_of = dict(zip(self.image.tolist(), range(len(self.image)), strict=True))
         rows = [row_of[image] for image in images.tolist()]
@@ -127,7 +127,7 @@ def draw_pool(
     duplicates: Duplicates = "exclude",
     drawn_by: Split = "content",
 ) -> Pool:
-    """Part the images of `source` in test set and source; `Pool.image` is an image's row in `source`.
+    """Split the images of `source` into test set and source; `Pool.image` is an image's row in `source`.
 
     The test set is the official one, or, where there is none, `test_per_class` images of every class or
     `test_share` of them (see `share_sizes`). Raises InputError if a class is too small.
@@ -171,10 +171,7 @@ def _of_rows(pool: Pool, rows: NDArray[Any]) -> Pool:
 
 
 def share_sizes(sizes: Iterable[int], share: float) -> list[int]:
-    """How many test images each class gives, of its number of images: `share` of them, rounded, at least 1.
-
-    A half is rounded to the even number.
-    """
+    """Test images per class, from its number of images: a `share`, rounded half to even, at least 1."""
     return [max(1, round(share * int(size))) for size in sizes]
 
 
@@ -187,8 +184,8 @@ def without_duplicates(pool: Pool) -> Pool:
 def arranged(pool: Pool, images: NDArray[np.uint8]) -> tuple[Pool, NDArray[np.uint8]]:
     """Pool and images to store.
 
-    Where sets are drawn by content, images stand in the order of the pool: both are then the same whichever
-    source they came from. Otherwise all of them stay in the order of the files.
+    Where sets are drawn by content, images are in pool order, so both are the same for every source.
+    Otherwise they stay in file order.
     """
     if pool.drawn_by == "file_order":
         return pool, images
@@ -232,7 +229,7 @@ def read_pool(path: Path) -> Pool:
 def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
     """The decoded images, uint8 [N, H, W, channels], `pool.image` pointing at its rows.
 
-    Raises InputError unless every image of the pool is there and has the content that its hash says.
+    Raises InputError unless every image of the pool is there and has the content of its hash.
     """
     if not path.is_file():
         raise InputError(path, "no such file")
@@ -301,7 +298,7 @@ def check_labels(path: Path, label: NDArray[np.int64], class_names: tuple[str, .
 
 
 def check_fingerprint(path: Path, found: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Raise InputError unless the header in the file is the one that its content gives."""
+    """Raise InputError unless the file's header matches its content."""
     if found != own:
         says, has = str(found.get("fingerprint"))[:12], own["fingerprint"][:12]
         raise InputError(path, f"fingerprint {says}, its content has {has}: it was changed")

@@ -1,4 +1,4 @@
-"""How many training images each class keeps, and which classes that makes many-, medium- and few-shot."""
+"""How many training images each class keeps."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ def exponential_profile(n_max: int, imbalance: float, classes: int) -> list[int]
     """Training images of each class: n_c = trunc(n_max R^(-c/(C-1))), class 0 the largest.
 
     Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019. R = `imbalance` is
-    n_max / n_min before truncation, C = `classes`; a single class keeps n_max. Truncation is that of the
-    exact value, R taken as the decimal that the user wrote: n_max = R = 49 ends with 1 image, where floats
-    find 0.9999999999999999 and leave none.
+    n_max / n_min before truncation, C = `classes`; a single class keeps n_max. The exact
+    value is truncated, with R as the decimal that the user wrote: n_max = R = 49 ends with 1 image, where
+    floats give 0.9999999999999999 and so none.
 
     Raises InputError if `imbalance` or `n_max` is below 1, or if a class would be left without an image.
     """
@@ -21,7 +21,7 @@ def exponential_profile(n_max: int, imbalance: float, classes: int) -> list[int]
         raise InputError(f"imbalance {imbalance:.12g}", "it is n_max / n_min", "give a number of 1 or more")
     if n_max < 1:
         raise InputError(f"n_max {n_max}", "the largest class needs an image", "give 1 or more")
-    # plain numbers: those of NumPy would overflow in the exact comparison
+    # Python numbers: NumPy's would overflow in the exact comparison
     counts = [_count(int(n_max), float(imbalance), c, classes - 1) for c in range(classes)]
     if 0 in counts:
         raise InputError(
@@ -33,7 +33,7 @@ def exponential_profile(n_max: int, imbalance: float, classes: int) -> list[int]
 
 
 def natural_profile(left: Sequence[int], imbalance: float, names: Sequence[str]) -> list[int]:
-    """Training images of each class [C] where classes have a long tail of their own, `left[c]` images of c.
+    """Training images of each class [C] where the data already has a long tail, with `left[c]` images of c.
 
     n_c = trunc(left_c R^(-r_c/(C-1))), r_c = 0..C-1 the rank of class c by descending `left`, the lower
     index first among equals. R = `imbalance` thins the tail further; 1 leaves it as it is. Truncation as in
@@ -69,7 +69,7 @@ def _count(n_max: int, imbalance: float, c: int, last: int) -> int:
     nearest = round(value)
     if abs(value - nearest) > 1e-9 * max(value, 1.0):
         return int(value)
-    # the float is too near an integer to tell its side: n <= n_max R^(-c/last), asked in integers
+    # too near an integer for floats to decide: compare n <= n_max R^(-c/last) in integers
     ratio = Fraction(repr(imbalance))
     fits = nearest**last * ratio.numerator**c <= n_max**last * ratio.denominator**c
     return nearest if fits else nearest - 1

@@ -1,14 +1,14 @@
 """Which images a set holds: decided by a hash of (seed, stream, image content), not by file order.
 
-The sets are then the same whichever source the images came from, and nested: of two sets drawn from the
-same images with the same seed and stream, the one with fewer images a class lies inside the other. Each
-purpose ('test', 'meta', 'train') has a stream of its own, so that a larger meta set changes the training
-set only where it takes its images.
+So the sets are the same for every source of the images, and nested: of two sets drawn from the same images
+with the same seed and stream, the one with fewer images per class is a subset of the other. Each purpose
+('test', 'meta', 'train') has its own stream, so a larger meta set changes the training set only where it
+takes images from it.
 
-Data sets hold byte-identical images, sometimes under two labels. They count as images, but rank last in
-their class: held-out sets avoid them, and what a set does take is taken from all later ones (`remaining`).
+Data sets contain byte-identical images, sometimes with two labels. Copies rank last in their class, so
+held-out sets avoid them, and a content that one set takes is removed from all later ones (`remaining`).
 
-`in_order` is the other rule, for protocols that go by the order of a data set's own files.
+`in_order` is the other rule, for protocols that follow the order of a data set's files.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def select(
 def in_order(
     place: NDArray[np.int64], labels: NDArray[np.int64], counts: Sequence[int], *, stream: str
 ) -> NDArray[np.int64]:
-    """As `select`, by ascending `place` [N] instead of the hash: no seed, and no regard for copies."""
+    """As `select`, by ascending `place` [N] instead of the hash: no seed, and copies do not rank last."""
     _check_sizes(labels, counts, stream)
     return _first(np.lexsort((place, labels)), labels, counts)
 

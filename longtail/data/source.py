@@ -1,4 +1,4 @@
-"""What a source gives, and what it is asked."""
+"""What a source of images provides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Reach = Callable[[int], object]
-"""Told how many images are read."""
+"""Called with the number of images read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +17,8 @@ class Source:
     """The images of a data set: uint8 [N, H, W, channels], labels [N] in 0..C-1, and C names.
 
     `test` [N] says which images are the official test part; None: there is none, a test set is drawn.
-    `in_file_order`: the images stand as the data set's original files have them. Otherwise their order
-    means nothing.
+    `in_file_order`: the images are in the order of the data set's original files. Otherwise their
+    order means nothing.
     """
 
     images: NDArray[np.uint8]
@@ -29,11 +29,11 @@ class Source:
 
 
 class Reader(Protocol):
-    """What reads a source."""
+    """Reads a source."""
 
     @property
     def bundled(self) -> bool:
-        """Whether the images come with what is installed; otherwise the user says where they are."""
+        """Whether the images come with an installed package; otherwise the user gives their location."""
         ...
 
     @property

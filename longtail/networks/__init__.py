@@ -1,6 +1,6 @@
 """Networks by name. Each has `features(x) -> [B, F]`, a `classifier`, and their composition.
 
-Importing this costs no torch.
+Importing this does not import torch.
 """
 
 from __future__ import annotations

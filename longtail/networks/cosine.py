@@ -1,4 +1,4 @@
-"""A classifier of cosines."""
+"""Cosine classifier."""
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,8 @@ def class_logits(features: Tensor, weight: Tensor, bias: Tensor | None, cosine: 
 class CosineClassifier(nn.Linear):
     """Logits scale * cos(angle between the feature and the class vector), without a bias.
 
-    Class vectors start with length 1, as in the release of LDAM (Cao et al., NeurIPS 2019). Their lengths do
-    not change the logits, but the shorter a vector, the further one step turns it.
+    Class vectors start with length 1, as in the release of LDAM (Cao et al., NeurIPS 2019). Lengths do not
+    change the logits, but a step turns a shorter vector further.
     """
 
     def __init__(self, features: int, classes: int, scale: float) -> None:

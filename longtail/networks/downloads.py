@@ -1,4 +1,4 @@
-"""Pretrained weights that torchvision publishes, fetched where the user asks for that."""
+"""Pretrained weights published by torchvision, downloaded only if the user asks."""
 
 import hashlib
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 from longtail.errors import InputError, flat
 
 FILES = {"resnet152": "resnet152-394f9c45.pth"}
-"""By the name of torchvision's model: its first weights for ImageNet. What stands before `.pth` begins the
-SHA-256 of the content."""
+"""By the name of torchvision's model: its first weights for ImageNet. The part before `.pth` is the start
+of the content's SHA-256."""
 
 
 def fetch_weights(model: str, folder: Path) -> Path:
-    """The file of a model's weights in `folder`, fetched where it is not there. Raises InputError.
+    """The file of a model's weights in `folder`, downloaded if it is missing. Raises InputError.
 
-    The content is checked against the published beginning of its hash, before the file takes its name and
-    each time that it is asked for.
+    The content is checked against the published start of its hash, before the file gets its name and on every
+    call.
     """
     path = folder / FILES[model]
     published = path.stem.rpartition("-")[2]
@@ -28,7 +28,7 @@ def fetch_weights(model: str, folder: Path) -> Path:
 
 
 def address(model: str) -> str:
-    """Where torchvision says that the weights are."""
+    """The address of the weights, from torchvision."""
     from torchvision.models import get_model_weights
 
     return get_model_weights(model)["IMAGENET1K_V1"].url
@@ -40,7 +40,7 @@ def _fetch(url: str, path: Path, published: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=published, progress=False)
-    except (OSError, RuntimeError) as error:  # no network, or another content than published
+    except (OSError, RuntimeError) as error:  # no network, or not the published content
         reason = flat(error)[:200]
         raise InputError(
             url, f"not fetched ({reason})", "fetch it by other means, and give the file, not `download`"

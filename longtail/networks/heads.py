@@ -9,16 +9,16 @@ from longtail.networks.cosine import CosineClassifier, class_logits
 
 
 class FixedClassifier(nn.Module):
-    """Stage 1's classifier, linear or of cosines: copies of W and b (or of W alone), which stay as they are.
+    """Stage 1's classifier, linear or cosine: copies of W and b (or of W alone), which stay fixed.
 
-    What the heads have in common; `logits` is what stage 1 made of the features.
+    Base of the heads; `logits` are those of stage 1.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
 
     def __init__(self, classifier: nn.Linear, trained: bool = False) -> None:
-        """`trained`: W and b move after all."""
+        """`trained`: W and b are trained after all."""
         super().__init__()
         self.cosine = classifier.scale if isinstance(classifier, CosineClassifier) else None
         for name in ("weight", "bias"):
@@ -37,9 +37,9 @@ class FixedClassifier(nn.Module):
 
 
 class ScaledClassifier(FixedClassifier):
-    """A classifier with one scale a class, (W h + b) * s, s = 1 at first (authors' code).
+    """A classifier with one scale per class, (W h + b) * s, s = 1 at first (authors' code).
 
-    Above a classifier of cosines, scale * cos * s.
+    On a cosine classifier, scale * cos * s.
     """
 
     def __init__(self, classifier: nn.Linear, train_classifier: bool, train_scale: bool) -> None:
@@ -79,7 +79,7 @@ class WithHead(nn.Module):
         return self
 
     def features(self, images: Tensor) -> Tensor:
-        """What the head gets, [B, F], of images [B, channels, H, W]."""
+        """The head's input, [B, F], for images [B, channels, H, W]."""
         return self.network.features(images)  # type: ignore[operator]
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Residual networks for photographs of 224x224 (He et al., CVPR 2016), on torchvision's.
+"""Residual networks for 224x224 photographs (He et al., CVPR 2016), built on torchvision.
 
-The layers, and the Kaiming-normal (fan out) start of the convolutions, are torchvision's: a network without
-options gives the numbers of torchvision's model with the same weights. ResNet-10, which torchvision lacks,
-has one basic block a stage. Options, after the code of Difficulty-Net: a cosine classifier of scale 30; and,
-for Places, a new bottleneck in place of the last one of a trained ResNet-152, with that classifier.
+Layers and the Kaiming-normal (fan out) initialisation of the convolutions are torchvision's: without options,
+a network gives the outputs of torchvision's model with the same weights. ResNet-10, which torchvision lacks,
+has one basic block per stage. Options, after the code of Difficulty-Net: a cosine classifier of scale 30;
+and, for Places, that classifier and a new last bottleneck on a trained ResNet-152.
 
 Weights come from a file (`load_backbone`); nothing is downloaded.
 """
@@ -32,11 +32,11 @@ STAGES: dict[str, tuple[Literal["BasicBlock", "Bottleneck"], list[int]]] = {
 
 
 class ImageNetwork(nn.Module):
-    """A backbone, perhaps a new block, global average pooling, and a linear or cosine classifier.
+    """A backbone, optionally a new block, global average pooling, and a linear or cosine classifier.
 
     `backbone` has the layers of torchvision's ResNet under their names there, from `conv1` to `layer4`.
-    `new_block` is None, or a bottleneck that takes the place of the last block of `layer4`, which the
-    backbone then lacks. The three are apart because Places-LT trains the backbone at another learning rate
+    `new_block` is None, or a bottleneck that replaces the last block of `layer4`, which the backbone then
+    lacks. The three are separate because Places-LT trains the backbone at another learning rate
     (0.001) than `new_block` and `classifier` (0.01).
     """
 
@@ -44,7 +44,7 @@ class ImageNetwork(nn.Module):
         """`depth` is one of `STAGES`; `new_block` needs bottlenecks."""
         super().__init__()
         self.frozen = False
-        # here, not above: this import takes seconds, and most trainings need none of it
+        # here, not above: this import takes seconds, and most trainings do not need it
         from torchvision.models import resnet
 
         block, blocks = STAGES[depth]
@@ -63,7 +63,7 @@ class ImageNetwork(nn.Module):
         )
 
     def freeze_backbone(self) -> None:
-        """Leave the backbone as it is from here on, the statistics of its BatchNorm included."""
+        """Freeze the backbone from here on, including its BatchNorm statistics."""
         self.frozen = True
         self.backbone.requires_grad_(False).eval()
 
@@ -104,10 +104,9 @@ def resnet152(classes: int) -> ImageNetwork:
 def load_backbone(network: ImageNetwork, path: Path) -> None:
     """Set the backbone to the weights in a file: safetensors, or a state dict that torch saved.
 
-    The names are torchvision's. Its classifier, and a last block that the network has a new one for, are
-    passed over; anything else must be there and fit exactly. Files of old versions of torch may lack the
-    numbers of batches that BatchNorm counted. No code in a file is run. Raises InputError, and then the
-    network is unchanged.
+    The names are torchvision's. Its classifier, and the last block if the network has a new one, are
+    ignored; everything else must be there and fit exactly. Files of old torch versions may lack BatchNorm's
+    batch counts. No code in a file is run. Raises InputError, and then leaves the network unchanged.
     """
     found = _read_weights(path)
     passed = ["fc"]

@@ -1,4 +1,4 @@
-"""Weights in files: safetensors, which hold numbers and nothing that could run."""
+"""Weights in safetensors files, which contain numbers and no code."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from torch import nn
 from longtail.errors import InputError, flat
 
 SHOWN = 200
-"""Characters of a reason; that of wrong names lists all of them."""
+"""Characters of a reason; torch's lists all wrong names."""
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Put the weights in `path` into `model`.
 
-    Raises InputError if the file is missing or damaged, its names or shapes are those of another network,
+    Raises InputError if the file is missing or damaged, its names or shapes do not fit the network,
     or a weight is not finite.
     """
     if not path.is_file():
@@ -26,7 +26,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         model.load_state_dict(state)
     except (SafetensorError, OSError) as error:
         raise InputError(path, f"truncated, or no safetensors ({_short(error)})") from None
-    except RuntimeError as error:  # names or shapes that are not those of this network
+    except RuntimeError as error:  # names or shapes of another network
         raise InputError(path, f"weights of another network ({_short(error)})") from None
     wrong = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if wrong:

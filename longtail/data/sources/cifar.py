@@ -1,8 +1,8 @@
-"""CIFAR-10 and CIFAR-100, from whichever files are there.
+"""CIFAR-10 and CIFAR-100, from the original archive or parquet files.
 
 A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. The images are read from the
 original Python archive (or the folder that it unpacks to), or from parquet files in the layout of the public
-`uoft-cs/cifar10` and `uoft-cs/cifar100`. All of them hold the same pixels.
+`uoft-cs/cifar10` and `uoft-cs/cifar100`. All have the same pixels.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class Cifar:
     url: str
     md5: str
     folder: str
-    """What the archive unpacks to."""
+    """The folder that the archive unpacks to."""
     files: Mapping[str, Mapping[str, str]]
     """MD5 by file name, in the order of the images, of 'train' and 'test'."""
     pickled_label: str

@@ -12,8 +12,8 @@ from longtail.data.source import Reach, Source
 class Digits:
     """The 1,797 handwritten digits (8x8, one channel) that scikit-learn ships; no download.
 
-    E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998 (its test part). Ink of
-    0..16 becomes 0..255, different values staying different.
+    E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998 (its test part). Pixel
+    values 0..16 are scaled to 0..255; distinct values stay distinct.
     """
 
     bundled: bool = True

@@ -1,4 +1,4 @@
-"""The images of official lists: they stay files, and a pool says where each lies and what is in it."""
+"""The images of official lists, read from their files: a pool has each one's path and hash."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from longtail.data.source import Reach
 from longtail.errors import InputError, shown
 
 SHOWN = 5
-"""How many bad images are named."""
+"""How many bad images an error names."""
 SPLITS = ("source", "val", "test")
 """Of the train, val and test list, in a pool."""
 
@@ -33,7 +33,7 @@ def find_listed(folder: Path, root: Path, totals: Totals) -> LongTailed:
 
 
 def class_names(lists: LongTailed) -> tuple[str, ...]:
-    """C names: the folder of the training images, where each class has one of its own; or its label."""
+    """C names: the training folder, if each class has its own, else the label."""
     folders: list[set[str]] = [set() for _ in lists.counts]
     for path, label in zip(lists.train.path, lists.train.label.tolist(), strict=True):
         folders[label].add(path.rpartition("/")[0].removeprefix("train/"))
@@ -47,7 +47,7 @@ def content_hashes(lists: LongTailed, reach: Reach) -> NDArray[np.str_]:
     """Hex sha256 of the bytes of each file, train, val and test one after the other. Raises InputError."""
     files = [file for part in lists.sets for file in part.files]
     hashes: list[str] = []
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:  # reading and hashing both leave Python
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:  # reading and hashing release the GIL
         for file, content in zip(files, pool.map(_content, files), strict=True):
             if content is None:
                 pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""The pickles of the original CIFAR archives, read without letting them run anything."""
+"""The pickles of the original CIFAR archives, read without running any code in them."""
 
 import io
 import pickle
@@ -11,7 +11,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
-"""All that an array of numbers pickled by NumPy 1 is made of, whatever NumPy reads it."""
+"""The names in a numeric array pickled by NumPy 1, whichever NumPy reads it."""
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,8 +1,8 @@
 """Your own images: a folder of class folders, or a list of files with their classes.
 
 Every image becomes a square of one size, uint8 RGB: its shorter side is resized to that size, bilinear with
-antialiasing, and the centre is cut out. Classes stand by descending number of images, those of equal number
-by name, so that class 0 is the largest, as in the other benchmarks.
+antialiasing, and the centre is cropped. Classes are sorted by descending number of images, ties by name, so
+class 0 is the largest, as in the other benchmarks.
 """
 
 import os
@@ -27,17 +27,17 @@ from longtail.data.source import Reach, Source
 from longtail.errors import InputError, and_more, flat, shown
 
 SHOWN = 5
-"""How many faulty files, rows or classes are named."""
+"""How many faulty files, rows or classes an error names."""
 
 LARGEST = 8 * 10**9
-"""Bytes of the array of all images; `prepare` holds it twice."""
+"""Bytes of the array of all images; `prepare` needs it twice."""
 
 WANTED = "give a folder of class folders, or a .csv or .parquet list with the columns path and label"
 
 
 @dataclass(frozen=True)
 class OwnImages:
-    """The files of the user's images with their classes; nothing is decoded yet.
+    """The user's image files with their classes; nothing is decoded yet.
 
     `root`: the folder, or that of the list. `files` [N] lie in it; `label` [N] is in 0..C-1. `others`: files
     in the class folders that are no images by their names.
@@ -48,7 +48,7 @@ class OwnImages:
     label: NDArray[np.int64]
     class_names: tuple[str, ...]
     side: int
-    """Of the squares that the images become, in pixels."""
+    """Pixels of a side of the square that each image becomes."""
     others: int = 0
     bundled: bool = False
 
@@ -86,7 +86,7 @@ class OwnImages:
         executor = ThreadPoolExecutor(os.cpu_count())
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # PIL's, of bombs and of odd metadata
+                warnings.simplefilter("ignore")  # PIL warns of bombs and odd metadata
                 decoded = executor.map(partial(_decoded, side=self.side), self.files)
                 for row, (path, image) in enumerate(zip(self.files, decoded, strict=True)):
                     if isinstance(image, str):
@@ -184,7 +184,7 @@ def _in_folders(root: Path) -> tuple[Pairs, int]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """All files below `folder`, and what links to folders there are."""
+    """All files below `folder`, and the links to folders in it."""
 
     def refuse(error: OSError) -> None:
         raise InputError(str(error.filename), error.strerror, "make it readable") from None
