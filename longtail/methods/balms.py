@@ -43,10 +43,10 @@ def initial_logits(counts: Tensor, kappa: float) -> Tensor:
 
 
 class MetaSampler:
-    """B images an iteration, with replacement; an epoch is as long as one pass over the images."""
+    """B images per iteration, with replacement; an epoch is as long as one pass over the images."""
 
     def __init__(self, labels: Tensor, batch_size: int, seed: int, logits: Tensor) -> None:
-        """`labels` int64 [N] on the CPU; `logits` u [C], read again at each draw."""
+        """`labels` int64 [N] on the CPU; `logits` u [C], read at each draw."""
         self.labels, self.batch_size, self.seed, self.logits = labels, batch_size, seed, logits
         self.batches_per_epoch = -(-labels.numel() // batch_size)
         self._noise = lru_cache(maxsize=1)(self._make_noise)
@@ -54,7 +54,7 @@ class MetaSampler:
     def _make_noise(self, iteration: int) -> tuple[Tensor, Tensor, Tensor]:
         """g [B, N], its largest value and its log-sum-exp over each class, [B, C]; float64.
 
-        (Its largest values decide, and float32 draws are coarse there.)
+        (Its largest values decide the draw, and float32 is coarse there.)
         """
         shape = (self.batch_size, self.labels.numel())
         draws = generator(self.seed, "gumbel", iteration)
@@ -136,7 +136,7 @@ class BALMS(BalancedSoftmax):
         return {"train_loss": losses.detach().mean(), **scalars}
 
     def weights(self) -> Tensor | None:
-        """rho / mean rho, [C]: how often an image is drawn, beside the average class."""
+        """rho / mean rho, [C]: how often an image is drawn, relative to the average class."""
         rho = torch.sigmoid(self.logits.detach())
         return rho / rho.mean() if self.settings.meta_sampler else None
 
@@ -145,7 +145,7 @@ class BALMS(BalancedSoftmax):
         return {"logits": self.logits.detach(), "optimiser": self.optimiser.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         self.logits.detach().copy_(state["logits"])
         self.optimiser.load_state(state["optimiser"])
 

@@ -51,7 +51,7 @@ class CBDA(Method):
         self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """Steps 1 and 2, and the gradient of step 3; before `start`, that of plain cross-entropy."""
-        if self.deciding:  # at each step, in a loop that never calls `start_epoch`
+        if self.deciding:  # every step, in a loop that never calls `start_epoch`
             self.adapting = info.progress >= self.settings.start
             self.deciding = not self.knows_epochs
         if not self.adapting:
@@ -80,11 +80,11 @@ class CBDA(Method):
         return self.class_weights if self.adapting else torch.ones_like(self.class_weights)
 
     def state(self) -> dict[str, Any]:
-        """Where the training stands."""
+        """The training's progress."""
         return {"adapting": self.adapting, "deciding": self.deciding, "knows_epochs": self.knows_epochs}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         self.adapting = state["adapting"]
         self.deciding, self.knows_epochs = state["deciding"], state["knows_epochs"]
 

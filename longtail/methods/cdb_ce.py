@@ -6,8 +6,8 @@ Saptarshi Sinha et al., "Class-Wise Difficulty-Balanced Loss for Solving Class-I
 accuracies on the meta set, measured after each epoch; at first they are 0, so all weights are 1. tau is
 a number, or dynamic: tau = 2 / (1 + exp(-b)), b = max a / (min a + 0.01) - 1.
 
-Beside 1 - a (`difficulty: linear`) there are the functions of Difficulty-Net's Figure 1, which compares
-four decreasing ones but names this one alone: 1 - a^2, (1 - a)^2 and exp(-a) are this project's choice.
+Difficulty-Net's Figure 1 compares 1 - a (`difficulty: linear`) with three other decreasing functions that
+it does not name: 1 - a^2, (1 - a)^2 and exp(-a) are this project's choice.
 `relative` is 1 - a_c / sum_k a_k, our reading of row #5 of Table 4 ("Ours w/o L_dr and ML"): the
 difficulties are relative, as Difficulty-Net's, but nothing is learned.
 
@@ -29,7 +29,7 @@ from longtail.training.method import Method, StepInfo, Task
 def relative_difficulty(accuracy: Tensor) -> Tensor:
     """1 - a_c / sum a, [C], of accuracies [C]; all 1 where all accuracies are 0."""
     total = accuracy.sum()
-    # an exact guard: a floor under the sum would keep a class of difficulty 0 above it, much so for tau < 1
+    # exact: a floor under the sum would lift a class of difficulty 0, strongly so for tau < 1
     return 1 - accuracy / torch.where(total > 0, total, 1.0)
 
 
@@ -52,7 +52,7 @@ def dynamic_tau(accuracy: Tensor) -> Tensor:
 def difficulty_weights(difficulty: Tensor, tau: float | Tensor) -> Tensor:
     """w_c = C d_c^tau / sum d^tau, [C], of difficulties [C] >= 0; all 1 where no class is difficult."""
     peak = difficulty.max()
-    # in units of the largest, no power overflows and not all vanish
+    # relative to the largest: no power overflows and not all underflow
     scaled = torch.where(peak > 0, difficulty / peak, 1.0)
     powers = scaled**tau
     return powers * (powers.numel() / powers.sum())
@@ -77,7 +77,7 @@ class CDBCE(Method):
         return self.class_weights.to(logits.dtype)[labels] * losses
 
     def refresh(self, accuracy: Tensor) -> None:
-        """Take in the accuracies [C] on the meta set."""
+        """Receive the accuracies [C] on the meta set."""
         self.accuracy.copy_(accuracy)
         self.difficulties.copy_(DIFFICULTIES[self.settings.difficulty](self.accuracy))
         tau = dynamic_tau(self.accuracy) if self.settings.tau == "dynamic" else self.settings.tau
@@ -92,11 +92,11 @@ class CDBCE(Method):
         return self.class_weights
 
     def state(self) -> dict[str, Any]:
-        """The accuracies, from which all else follows."""
+        """The accuracies, which determine everything else."""
         return {"accuracy": self.accuracy.clone()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         self.refresh(state["accuracy"])
 
 

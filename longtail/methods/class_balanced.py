@@ -46,7 +46,7 @@ class ClassBalanced(Method):
         self.class_weights = effective_number_weights(task.counts, self.settings.beta).to(task.device)
 
     def adapt(self, network: nn.Module) -> nn.Module:
-        """`network`; for losses of sigmoids with other first biases."""
+        """`network`, with other initial biases for sigmoid losses."""
         return network if self.settings.loss == "softmax" else with_prior_biases(network)
 
     def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:

@@ -1,7 +1,6 @@
 """Cross-entropy: -log softmax(z)_y, averaged over the batch.
 
-No settings. The paper's Table 1 has no such row; it is here as the control that every other method is
-read against.
+No settings. The paper's Table 1 has no such row; it is the control for all other methods.
 """
 
 from longtail.training.method import Method

@@ -6,9 +6,9 @@
 
 Dvir Samuel and Gal Chechik, "Distributional Robustness Loss for Long-tail Learning", ICCV 2021. h are the
 features below the classifier. The softmax runs over the images of the batch. mu_c is the mean feature of the
-class over all training images, without augmentation and with the network in evaluation mode, made again at
+class over all training images, without augmentation and with the network in evaluation mode, recomputed at
 the start of each epoch and constant within it. eps_c, the radius within which the true centroid may lie, is
-learned by the main optimiser, from 1 on.
+learned by the main optimiser, starting at 1.
 
 T = 0.07 and weight 1 (a sum) are the released code's; the paper mixes the two losses with a weight. That code
 trains the features of a pretrained network below a frozen classifier, and in the last epochs the classifier
@@ -88,12 +88,12 @@ class DROLT(Method):
         return {"train_loss": loss.detach()}
 
     def state(self) -> dict[str, Any]:
-        """The radii, and the centroids of the epoch that has begun."""
+        """The radii, and the centroids of the current epoch."""
         return {"radii": self.radii.detach(), "centroids": self.centroids}
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         self.radii.copy_(state["radii"])
         self.centroids = state["centroids"].to(self.radii.device)
 

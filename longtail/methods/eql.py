@@ -3,10 +3,10 @@
     l_i = -log( e^{z_y} / sum_k w_k e^{z_k} ),   w_k = 1 - b 1[n_k/N < threshold] (k != y)
     b ~ Bernoulli(gamma)
 
-Jingru Tan et al., "Equalization Loss for Long-Tailed Object Recognition". A rare class takes no part in
-the denominator of another class's image, with probability gamma. The publication does not settle whether
-b is drawn for every element, image or batch: `draw` says it. Its repository holds the detection form
-only; the release of Difficulty-Net has a sum of sigmoid losses with one draw a batch. Settings and
+Jingru Tan et al., "Equalization Loss for Long-Tailed Object Recognition". A rare class takes no part in the
+denominator of another class's image, with probability gamma. The publication does not settle whether b is
+drawn for every element, image or batch: the setting `draw` decides. Its repository has only the detection
+form; the release of Difficulty-Net has a sum of sigmoid losses with one draw per batch. Settings and
 defaults: `longtail/config/presets/eql.py`.
 """
 
@@ -25,7 +25,7 @@ from longtail.training.transfers import to_device
 def equalization_losses(logits: Tensor, labels: Tensor, spared: Tensor) -> Tensor:
     """Losses [B] of logits [B, C], labels [B] and bool `spared` [B, C]: what leaves the denominators.
 
-    The own class stays in its denominator, spared or not.
+    An image's own class always stays in its denominator.
     """
     left_out = spared & ~F.one_hot(labels, logits.shape[1]).bool()
     return F.cross_entropy(logits.masked_fill(left_out, -torch.inf), labels, reduction="none")

@@ -1,4 +1,4 @@
-"""Focal loss (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017): known images count less.
+"""Focal loss (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017): easy images count less.
 
     softmax   l_i = (1 - p_y)^gamma (-log p_y)
     sigmoid   l_i = sum_c (1 - q_c)^gamma (-log q_c),  q_c = sigmoid(z_c) for c = y, 1 - sigmoid(z_c) else
@@ -48,8 +48,8 @@ def sigmoid_focal_losses(
 def with_prior_biases(network: nn.Module) -> nn.Module:
     """`network` with the classifier's biases at -log(C - 1): every sigmoid starts near 1/C.
 
-    From 1/2 the C - 1 sigmoids of foreign classes would rule the first steps (Cui et al.'s code). A
-    classifier of cosines has no biases, and stays as it is.
+    Starting at 1/2, the C - 1 sigmoids of other classes would dominate the first steps (Cui et al.'s code). A
+    cosine classifier has no biases and is unchanged.
     """
     classifier = network.classifier
     assert isinstance(classifier, nn.Linear)

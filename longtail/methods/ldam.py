@@ -88,7 +88,7 @@ class LDAM(Method):
         return {"weights": self.in_force}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         self.in_force = state["weights"].to(self.in_force)
 
 

@@ -142,7 +142,7 @@ class PaCo(Method):
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         for name, module in (("projection", self.projection), ("encoder", self.encoder)):
             for key, value in module.named_parameters():
                 value.copy_(state[name][key])

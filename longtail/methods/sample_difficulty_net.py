@@ -96,7 +96,7 @@ class SampleDifficultyNet(LearnedWeights):
         return {"net": self.net.state_dict(), "optimiser": self.optimiser.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state(state["optimiser"])
 

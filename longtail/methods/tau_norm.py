@@ -2,11 +2,11 @@
 
     z_c = w_c . h / ||w_c||^tau
 
-Classes with many images get long class vectors; dividing by a power of the length takes that away. w is
-stage 1's and the bias is dropped. Nothing is trained: tau comes from a grid, 0 to 2 in steps of 0.1, by
-accuracy on the meta set, the smallest of equally good ones. The paper searches tau between 0 and 1, its
-code from 0 to 2; there a row of zeros would give NaN, here it stays zero. Of a classifier of cosines h is the
-feature at the length of its scale, so that tau = 1 gives stage 1's logits.
+Classes with many images get long class vectors; dividing by a power of the length takes that away. w is stage
+1's and the bias is dropped. Nothing is trained: tau comes from a grid, 0 to 2 in steps of 0.1, by accuracy on
+the meta set, the smallest of equally good ones. The paper searches tau between 0 and 1, its code from 0 to 2;
+there a row of zeros would give NaN, here it stays zero. For a cosine classifier, h is the feature scaled to
+the classifier's scale, so that tau = 1 gives stage 1's logits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The batches of one cell; and images that are held in memory, on the device."""
+"""The batches of one cell, and image sets in device memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from longtail.training.transfers import to_device
 PART = 1024
 """Images of a part of `Images.batches`."""
 AHEAD = 32
-"""Iterations whose batches are made at once on a GPU, for which one batch is little work."""
+"""Iterations whose batches are made together on a GPU, since one batch is too little work."""
 
 
 def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -50,7 +50,7 @@ class Images:
     """Of each channel, on the scale 0..1."""
     _expected: list[View] = field(default_factory=list, repr=False)
     _made: dict[tuple[int, str, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
-    """Views that were made before they were asked for, by their keys."""
+    """Views made in advance, by key."""
 
     @classmethod
     def of(
@@ -81,7 +81,7 @@ class Images:
         return normalised(self.raw, self.mean, self.std)
 
     def view(self, view: View) -> tuple[Tensor, Tensor]:
-        """The images, as the network takes them, and their labels; made together with those expected."""
+        """The network inputs and their labels, made together with the expected views."""
         if view.key not in self._made:
             together = [other for other in self._expected if other.stream == view.stream]
             self._expected[:] = [other for other in self._expected if other.stream != view.stream]
@@ -120,7 +120,7 @@ Kind = TypeVar("Kind", bound=ImageSet)
 class TrainingData(Generic[Kind]):
     """Training and meta batches of one cell, each a function of (seed, iteration).
 
-    (Where a method brings a sampler of its own, also of the state of that method.)
+    (If a method has its own sampler, also of that method's state.)
     """
 
     def __init__(self, train: Kind, meta: Kind, training: Training, method: Method, seed: int) -> None:
@@ -128,7 +128,7 @@ class TrainingData(Generic[Kind]):
         self.two_views, self.draws_ahead = method.uses_second_view, method.draws_ahead
         self.throughput = Throughput()
         self._told: dict[str, int] = {}
-        """The first iteration of which nothing was expected yet, by stream."""
+        """The first iteration not yet announced, by stream."""
         labels = train.labels.cpu()
         self.sampler = method.sampler(training.sampler, labels, training.batch_size)
         self.meta_from_training = method.meta_from_training
@@ -142,7 +142,7 @@ class TrainingData(Generic[Kind]):
 
     @property
     def batches_per_epoch(self) -> int:
-        """Iterations from one refresh of the accuracies to the next."""
+        """Iterations between refreshes of the accuracies."""
         return self.sampler.batches_per_epoch
 
     def train_batch(self, iteration: int) -> Batch:
@@ -177,7 +177,7 @@ class TrainingData(Generic[Kind]):
         return View(self.meta_sampler.batch(iteration), augment, self.seed, "meta_augment", iteration)
 
     def _later(self, source: ImageSet, iteration: int, stream: str) -> range:
-        """The iterations after this one whose batches can be begun now, each named once."""
+        """The iterations after this one whose batches can start now, each named once."""
         first = max(iteration + 1, self._told.get(stream, 0))
         end = min(iteration + 1 + source.ahead, self.training.iterations)
         self._told[stream] = max(first, end)

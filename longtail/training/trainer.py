@@ -25,7 +25,7 @@ from longtail.training.schedules import learning_rate
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor | ImageSet) -> Tensor:
-    """Logits [N, C] of images [N, channels, H, W] in evaluation mode; the model's mode is put back."""
+    """Logits [N, C] of images [N, channels, H, W] in evaluation mode; the model's mode is restored."""
     was_training = model.training
     model.eval()
     parts = images.split(PART) if isinstance(images, Tensor) else images.batches()
@@ -47,19 +47,19 @@ def copied(model: nn.Module) -> dict[str, Tensor]:
 
 
 class Trainer:
-    """One training, from its first iteration to its last, or from a saved state on.
+    """One training, from its first iteration or a saved state to its last.
 
     After each epoch (and the last iteration) the accuracies on the meta set are measured, the method is
     told, a row is added to the history, and the weights are kept if their mean accuracy is the best.
 
-    Numbers that are not finite are looked for at the end of each epoch; with `careful` after each step, which
-    finds the first iteration and the term where they began, and makes a GPU wait.
+    Non-finite numbers are looked for at the end of each epoch. With `careful`, every step is checked, which
+    finds the first bad iteration and term but makes a GPU wait.
     """
 
     def __init__(
         self, model: nn.Module, method: Method, data: TrainingData[Any], training: Training, classes: int
     ) -> None:
-        # the order in which images come, and the faster one for convolutions on a CPU and on tensor cores
+        # the layout of the images, and faster for convolutions on CPUs and tensor cores
         self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method, self.data = method, data
         self.training = training
@@ -81,7 +81,7 @@ class Trainer:
         self.iteration = 0
         self.seconds = 0.0
         self.sums: dict[str, Tensor] = {}
-        """Of the scalars of each step since the epoch began."""
+        """Scalars of each step since the epoch began."""
         self.history = History()
         self.selected: dict[str, Tensor] = {}
         self.selected_iteration = -1
@@ -100,10 +100,10 @@ class Trainer:
                 after_epoch(self)
 
     def iterations(self) -> Iterator[None]:
-        """Train to the end, with a pause after each iteration, at which `state` is whole.
+        """Train to the end, yielding after each iteration, when `state` is complete.
 
-        The pause after an epoch's last iteration comes after the measurements. Raises DivergedError where
-        numbers are not finite.
+        The last iteration of an epoch yields after the measurements. Raises DivergedError if numbers are
+        not finite.
         """
         while self.iteration < self.training.iterations:
             yield from self._epoch()
@@ -130,9 +130,9 @@ class Trainer:
                 start = time.monotonic()
         waiting = time.monotonic()
         means = {name: float(value) / (last - first) for name, value in self.sums.items()}
-        self.data.throughput.looping += time.monotonic() - waiting  # by now a GPU has done all of it
+        self.data.throughput.looping += time.monotonic() - waiting  # by now a GPU has finished
         logits = predict(self.model, self.data.meta)
-        # after the last step only the logits tell, and NaN would count as a prediction of class 0
+        # after the last step only the logits show it, and argmax takes NaN for class 0
         self._refuse({**means, "largest logit": float(logits.abs().max())})
         if last == self.training.iterations:
             self.check_finite()
@@ -149,9 +149,8 @@ class Trainer:
     def check_finite(self) -> None:
         """Raise DivergedError unless all state for the next iteration is finite.
 
-        A gradient that is not finite spoils momentum and weights for good, so this finds it later as well. It
-        takes some time, and is for the moments at which a state is kept; after each epoch losses and logits
-        tell soon enough.
+        A non-finite gradient spoils momentum and weights for good, so it is found later too. This check is
+        slow, and meant for when a state is saved; after an epoch, losses and logits are enough.
         """
         carried = {"model": self.model.state_dict(), "optimiser": self.optimiser.state()}
         self._refuse(not_finite(tensors_of({**carried, "method": self.method.state(), "sums": self.sums})))
@@ -175,19 +174,19 @@ class Trainer:
 
     def _step(self) -> dict[str, Tensor]:
         rate: float | Tensor = self._rate(self.iteration)
-        if self.replays is not None:  # also where it is not replayed: the same arithmetic, the same bytes
+        if self.replays is not None:  # even without replay: same arithmetic, same bytes
             rate = torch.full((), rate, device=self.data.train.labels.device)
         batch = self.data.train_batch(self.iteration)
         meta = self.data.meta_batch(self.iteration) if self.method.uses_meta_batch else None
         info = StepInfo(self.iteration, self.training.iterations, rate, self.optimiser)
-        # a careful one looks at gradients, which a replay leaves where nobody finds them
+        # a careful training reads gradients, which a replay does not leave in `.grad`
         iterate = self._iterate if self.replays is None or self.careful else self.replays
         scalars = iterate(batch, meta, info)
         self.iteration += 1
         return scalars
 
     def _iterate(self, batch: Batch, meta: Batch | None, info: StepInfo) -> dict[str, Tensor]:
-        """One step of all that is trained."""
+        """One training step."""
         self.optimiser.zero_grad()
         scalars = self.method.backward(self.model, batch, meta, info)
         self.optimiser.step(info.learning_rate)
@@ -226,7 +225,7 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore what `state` returned."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state(state["optimiser"])
         self.method.load_state(state["method"])

@@ -1,1 +1,1 @@
-"""Augmentations of uint8 batches; every draw is made beforehand, image by image."""
+"""Augmentations of uint8 batches; all random draws are made beforehand, per image."""

@@ -36,7 +36,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "Equalize": (0, 0),
     "Invert": (0, 0),
 }
-"""Lowest and highest magnitude: columns a row, share of the side, degrees, factor, bits, grey level."""
+"""Lowest and highest magnitude: shear, share of the side, degrees, factor, bits, grey level."""
 
 SubPolicy = tuple[tuple[str, float, int], tuple[str, float, int]]
 
@@ -70,10 +70,10 @@ CIFAR10_POLICY: tuple[SubPolicy, ...] = (
 """Sub-policies: (operation, probability, index of the magnitude), twice."""
 
 NOTHING = len(OPERATIONS)
-"""The code of an operation that is not applied; those that are have their place in `OPERATIONS`."""
+"""The code of an operation that is not applied; the others are an index into `OPERATIONS`."""
 
 DRAWS = 5
-"""Uniform draws an image: the sub-policy, two for whether to apply, two magnitudes."""
+"""Uniform draws per image: the sub-policy, two for whether to apply, two magnitudes."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ def _tables(policy: tuple[SubPolicy, ...]) -> tuple[Tensor, Tensor, Tensor, Tens
 
 
 def apply(images: Tensor, choices: Choices, operations: Mapping[str, Operation] = OPERATIONS) -> Tensor:
-    """Images uint8 [B, 3, H, W] after all of their operations; the images given stay as they are.
+    """Images uint8 [B, 3, H, W] after all their operations; the input is not changed.
 
-    Each operation works on the images that it hits, which lie side by side in an order of their own.
+    Each operation gets the images it applies to as one contiguous batch.
     """
-    places = torch.arange(len(images))  # where each image lies in `images`
+    places = torch.arange(len(images))  # the position of each image in `images`
     for codes, magnitudes in zip(choices.operations, choices.magnitudes, strict=True):
         order = codes.argsort()
         sizes = codes.bincount(minlength=NOTHING + 1).tolist()

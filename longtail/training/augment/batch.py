@@ -1,8 +1,8 @@
 """Augmentation of batches, one draw per image.
 
-All draws of a batch are made at once on the CPU, a row of numbers for each image, so that they depend on the
-generator and the place in the batch only, not on the images or the device. What is made of an image depends
-on its row alone: batches that are augmented together come out as they would one by one.
+All draws of a batch are made at once on the CPU, one row of numbers per image, so they depend only on the
+generator and the position in the batch, not on the images or the device. The result for an image depends only
+on its row: batches augmented together equal batches augmented one by one.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ HOLE = 16
 
 @dataclass(frozen=True)
 class Augment:
-    """One kind of augmentation, in its two halves."""
+    """One kind of augmentation: draws, and their application."""
 
     draw: Callable[[int, torch.Generator], Tensor]
     """Numbers [B, draws of an image] for B images, on the CPU."""
     apply: Callable[[Tensor, Tensor], Tensor]
-    """Images [B, channels, H, W] on any device and such numbers to new images of the same kind."""
+    """New images from images [B, channels, H, W] on any device and these numbers."""
 
     def __call__(self, images: Tensor, draws: torch.Generator) -> Tensor:
         """Both."""
@@ -69,7 +69,7 @@ def _cifar(images: Tensor, numbers: Tensor) -> Tensor:
 
 
 crop_flip = Augment(uniform(3), lambda images, numbers: _crop(images, numbers, zeros=4))
-"""Padded by four zeros on each side, cropped to their size, flipped half the time: LDAM's and MiSLAS'.
+"""Zero-padded by four pixels, cropped at random to their size, flipped half the time, as in LDAM and MiSLAS.
 
 Zero is black in uint8 images only.
 """
@@ -122,7 +122,7 @@ def _reflect(places: Tensor, side: int, reflected: int) -> Tensor:
 def _cutout(images: Tensor, numbers: Tensor) -> Tensor:
     """A square of `HOLE` pixels, clipped to the image, filled with the mean of the image's values.
 
-    The mean over pixels and channels is rounded down, as the released code's assignment to integers does. The
+    The mean over pixels and channels is rounded down, as in the released code, which assigns to integers. The
     square begins anywhere from half of it outside to the last place but one at which all of it is inside.
     """
     channels, height, width = images.shape[1:]

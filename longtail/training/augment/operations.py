@@ -3,12 +3,11 @@
 Each follows torchvision's function of the same name on uint8 tensors (`torchvision.transforms.functional`,
 with the arguments that `torchvision.transforms.AutoAugment` gives it), to the grey level: the same float32
 arithmetic in the same order, or integers. Geometric operations take the nearest pixel and fill with zero,
-and shears keep the top left corner, as AutoAugment does by default. Two float32 computations of a source
-position that lies half way between two pixels may round it to different ones.
+and shears keep the top left corner, as AutoAugment does by default. A source position
+half way between two pixels may round either way between two float32 computations.
 
 Images are uint8 [B, 3, H, W] on any device, magnitudes float64 [B] on the CPU; results are new tensors.
-Whatever is worked out from the magnitudes is worked out on the CPU, so that every device reads the same
-numbers.
+Everything derived from the magnitudes is computed on the CPU, so every device gets the same numbers.
 """
 
 from collections.abc import Callable
@@ -25,13 +24,13 @@ RED, GREEN, BLUE = 0.2989, 0.587, 0.114  # shares of the grey image
 
 
 def _per_image(values: Tensor, images: Tensor) -> Tensor:
-    """One number an image, float32 [B, 1, 1, 1] on the images' device."""
+    """One number per image, float32 [B, 1, 1, 1] on the images' device."""
     return to_device(values.float(), images.device).view(-1, 1, 1, 1)
 
 
 def _grey_levels(values: Tensor) -> Tensor:
     """Real numbers as uint8: clipped to 0..255, then rounded down."""
-    # by way of int16, several times faster on a CPU than straight from float32
+    # via int16: several times faster on a CPU than directly from float32
     return values.clamp_(0, 255).to(torch.int16).to(torch.uint8)
 
 
@@ -53,7 +52,7 @@ def brightness(images: Tensor, factors: Tensor) -> Tensor:
 
 def contrast(images: Tensor, factors: Tensor) -> Tensor:
     """Blended with the mean of the grey image."""
-    # a sum of whole numbers is exact in any order, a mean taken by the device need not be
+    # a sum of integers is exact in any order; a device's mean need not be
     mean = _grey(images).sum(dim=(1, 2, 3), keepdim=True) / (images.shape[2] * images.shape[3])
     return _blend(images, mean, factors)
 
@@ -64,13 +63,13 @@ def colour(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, factors: Tensor) -> Tensor:
-    """Blended with a smoothed image: 3x3, the centre counted five times; the border stays as it is."""
+    """Blended with a smoothed image: 3x3, the centre weighted five times; the border is unchanged."""
     if min(images.shape[2:]) < 3:
         return images.clone()
     smooth = images.float()
     across = smooth[..., :-2] + smooth[..., 1:-1] + smooth[..., 2:]
     total = across[..., :-2, :] + across[..., 1:-1, :] + across[..., 2:, :] + 4 * smooth[..., 1:-1, 1:-1]
-    smooth[..., 1:-1, 1:-1] = (total / 13).round_()  # a thirteenth is never half way: no tie to break
+    smooth[..., 1:-1, 1:-1] = (total / 13).round_()  # thirteenths never end in a half, so there are no ties
     return _blend(images, smooth, factors)
 
 
@@ -81,7 +80,7 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
-    """Values from the threshold on inverted."""
+    """Values at or above the threshold inverted."""
     # for whole values, "not below t" is "not below t rounded up"; 256 inverts none
     whole = to_device(thresholds.ceil().to(torch.int16), images.device).view(-1, 1, 1, 1)
     return images ^ (images >= whole).to(torch.uint8) * 255
@@ -93,7 +92,7 @@ def invert(images: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def autocontrast(images: Tensor, magnitudes: Tensor) -> Tensor:
-    """Each channel stretched to 0..255 (one of a single value stays); the magnitude does not matter."""
+    """Each channel stretched to 0..255 (a constant channel is unchanged); the magnitude does not matter."""
     lowest = images.amin(dim=(2, 3), keepdim=True)
     span = images.amax(dim=(2, 3), keepdim=True) - lowest
     flat = span == 0
@@ -102,7 +101,7 @@ def autocontrast(images: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor, magnitudes: Tensor) -> Tensor:
-    """Each channel's histogram made flat (too few pixels below its top: it stays); no magnitude."""
+    """Each channel's histogram equalised (unchanged if too few pixels are below its top); no magnitude."""
     batch, channels, height, width = images.shape
     values = images.reshape(batch, channels, -1).long()
     counts = torch.zeros(batch, channels, 256, dtype=torch.int32, device=images.device)
@@ -122,7 +121,7 @@ def read(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     million pixels.
     """
     height, width = images.shape[2:]
-    # a border of zeros instead of a test of each place, which costs more than reading it
+    # pad with zeros: testing each position costs more than reading the padding
     bordered = F.pad(images, (1, 1, 1, 1)).flatten(2)
     places = (rows.clamp(-1, height) + 1) * (width + 2) + (columns.clamp(-1, width) + 1)
     of_channels = places.long().flatten(1)[:, None].expand(-1, images.shape[1], -1)
@@ -149,13 +148,13 @@ def _matrices(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor) 
 
 
 def shear_x(images: Tensor, shears: Tensor) -> Tensor:
-    """Each row read `shear` columns further on than the one above it."""
+    """Each row is read `shear` columns further right than the one above."""
     one, zero = torch.ones_like(shears), torch.zeros_like(shears)
     return affine(images, _matrices(one, shears, shears * images.shape[2] / 2, zero, one, zero))
 
 
 def shear_y(images: Tensor, shears: Tensor) -> Tensor:
-    """Each column read `shear` rows further down than the one left of it."""
+    """Each column is read `shear` rows further down than the one to its left."""
     one, zero = torch.ones_like(shears), torch.zeros_like(shears)
     return affine(images, _matrices(one, zero, zero, shears, one, shears * images.shape[3] / 2))
 
@@ -181,7 +180,7 @@ def translate_y(images: Tensor, shares: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turned anticlockwise about the centre."""
+    """Rotated anticlockwise about the centre."""
     angles = torch.deg2rad(degrees)
     cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
     return affine(images, _matrices(cos, -sin, zero, sin, cos, zero))

@@ -23,19 +23,19 @@ from longtail.training.transfers import to_device
 AREA = (0.2, 1.0)
 RATIO = (3 / 4, 4 / 3)
 TRIES = 10
-"""How many crops are drawn for one that fits; the whole image is taken where none does."""
+"""How many crops are tried; if none fits, the whole image is used."""
 
 STRENGTHS = (0.4, 0.4, 0.4, 0.1)
 JITTER, GREY, BLUR = 0.8, 0.2, 0.5
 DEVIATIONS = (0.1, 2.0)
 REACH = 6
-"""Pixels on each side that enter the blur."""
+"""Pixels on each side that the blur reads."""
 
 DRAWS = 2 * TRIES + 15
 
 
 def hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Hue turned by a share of the circle; within a grey level of torchvision's."""
+    """Hue rotated by a share of the circle; within one grey level of torchvision."""
     values = images.float() / 255
     red, green, blue = values.unbind(1)
     top = values.amax(1)
@@ -52,7 +52,7 @@ def hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def blur(images: Tensor, deviations: Tensor) -> Tensor:
-    """Gaussian blur, reflected at the edges; within a grey level of torchvision's with the same kernel."""
+    """Gaussian blur, reflected at the edges; within one grey level of torchvision with the same kernel."""
     height, width = images.shape[2:]
     offsets = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
     kernels = torch.exp(-((offsets / deviations[:, None]) ** 2) / 2)
@@ -65,7 +65,7 @@ def blur(images: Tensor, deviations: Tensor) -> Tensor:
 
 
 def _total(parts: list[Tensor]) -> Tensor:
-    # in one order on every device
+    # summed in the same order on every device
     total = parts[0]
     for part in parts[1:]:
         total += part
@@ -82,7 +82,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def second_view(images: Tensor, numbers: Tensor) -> Tensor:
-    """Another view of uint8 images [B, 3, H, W] with at least 7 pixels a side; `numbers` [B, `DRAWS`].
+    """Another view of uint8 images [B, 3, H, W] with at least 7 pixels per side; `numbers` [B, `DRAWS`].
 
     Raises ValueError for images that are not uint8 with three channels.
     """

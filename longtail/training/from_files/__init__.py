@@ -1,1 +1,1 @@
-"""Images that stay files: decoded in other processes while the training runs."""
+"""Images read from files, decoded in other processes while the training runs."""

@@ -24,9 +24,9 @@ from longtail.errors import InputError
 from longtail.training.from_files import photographs
 
 CHUNK = 16
-"""Images that a process decodes before it answers."""
+"""Images that a process decodes per task."""
 WATCH = 2.0
-"""Seconds between two looks at whether the training is still there."""
+"""Seconds between checks that the training process is alive."""
 
 REMEDY = "check all images with `prepare --verify`"
 
@@ -44,13 +44,13 @@ class Order:
     side: int
 
     def parts(self) -> list[Order]:
-        """The same in pieces of `CHUNK` images."""
+        """The order split into pieces of `CHUNK` images."""
         starts = range(0, len(self.files), CHUNK)
         return [
             Order(
                 self.files[start : start + CHUNK],
                 self.augment,
-                # a copy: a piece is sent to another process, and would take all of it along
+                # a copy: sending a view to another process would send the whole array
                 None if self.draws is None else self.draws[start : start + CHUNK].clone(),
                 self.side,
             )
@@ -59,9 +59,9 @@ class Order:
 
 
 def decoded(order: Order) -> tuple[NDArray[np.uint8], float]:
-    """The images uint8 [n, 3, side, side], and the seconds that it took.
+    """The images uint8 [n, 3, side, side], and the seconds this took.
 
-    Raises InputError for a file that is gone, is not the one that the pool was made of, or is damaged.
+    Raises InputError for a file that is missing, damaged, or not the one in the pool.
     """
     began = time.monotonic()
     images = np.empty((len(order.files), 3, order.side, order.side), np.uint8)
@@ -82,10 +82,10 @@ def decoded(order: Order) -> tuple[NDArray[np.uint8], float]:
 
 
 def _start(parent: int) -> None:
-    """Of a new process: one thread, deaf to Ctrl-C, and gone when the training is."""
+    """Set up a new process: one thread, ignores Ctrl-C, and exits with the training."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what the training does then is not for its copies
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the training's handlers are not for its copies
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -96,7 +96,7 @@ def _start(parent: int) -> None:
 
 
 class Decoders:
-    """`workers` processes; with 0 of them images are decoded when they are asked for, by who asks.
+    """`workers` processes; with 0, the caller decodes images when they are needed.
 
     The same order gives the same bytes either way.
     """
@@ -112,38 +112,38 @@ class Decoders:
             method = "fork" if sys.platform == "linux" else "spawn"
             context = multiprocessing.get_context(method)
             self._pool = ProcessPoolExecutor(workers, context, _start, (os.getpid(),))
-            self._pool.submit(os.getpid).result()  # they start now, before the training takes a GPU into use
+            self._pool.submit(os.getpid).result()  # start them now, before the training uses a GPU
 
     @property
     def rate(self) -> float | None:
-        """Images a second, of all processes together where none has to wait."""
+        """Images per second of all processes together, if none has to wait."""
         return self.images * max(1, self.workers) / self.seconds if self.seconds else None
 
     def begin(self, order: Order) -> Decoding:
-        """Hand an order out to the processes."""
+        """Distribute an order to the processes."""
         parts = order.parts()
         return Decoding(self, [self._pool.submit(decoded, part) if self._pool else part for part in parts])
 
     def close(self) -> None:
-        """End the processes; what they have not begun is dropped."""
+        """End the processes and drop what they have not begun."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """An order under way."""
+    """An order in progress."""
 
     decoders: Decoders
     parts: list[Future[tuple[NDArray[np.uint8], float]] | Order]
 
     @property
     def ready(self) -> bool:
-        """Whether `images` would answer at once."""
+        """Whether `images` returns at once."""
         return all(isinstance(part, Future) and part.done() for part in self.parts)
 
     def images(self) -> NDArray[np.uint8]:
-        """uint8 [n, 3, side, side], once all are there. Raises InputError as `decoded`."""
+        """uint8 [n, 3, side, side]; waits for all. Raises InputError as `decoded`."""
         try:
             found = [part.result() if isinstance(part, Future) else decoded(part) for part in self.parts]
         except BrokenProcessPool:

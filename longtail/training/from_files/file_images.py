@@ -1,4 +1,4 @@
-"""Labelled images that stay files: decoded for each batch, while the batches before it train."""
+"""Labelled images in files: each batch is decoded while earlier batches train."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ from longtail.training.transfers import to_device
 BATCH = 128
 """Images of a part of `batches`."""
 AHEAD = 2
-"""Iterations whose images are decoded before they are asked for."""
+"""Iterations whose images are decoded in advance."""
 PARTS_AHEAD = 3
-"""Parts of `batches` for which the same is true."""
+"""Parts of `batches` that are decoded in advance."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class FileImages:
     hashes: Sequence[str]
     labels: Tensor
     side: int
-    """Of the squares that a network gets, in pixels."""
+    """Side of the network's input, in pixels."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     decoders: Decoders
     begun: dict[tuple[int, str, int], Decoding] = field(default_factory=dict)
-    """Views under way, by their keys."""
+    """Views in progress, by key."""
 
     @property
     def ahead(self) -> int:
-        """Decoders work beside the training."""
+        """Decoders run alongside the training."""
         return AHEAD
 
     @property
@@ -51,7 +51,7 @@ class FileImages:
         return Order([(self.files[row], self.hashes[row]) for row in rows], augment, draws, self.side)
 
     def expect(self, view: View) -> None:
-        """Begin to decode."""
+        """Start decoding."""
         if view.key in self.begun:
             return
         draws = None
@@ -66,7 +66,7 @@ class FileImages:
         self.begun[view.key] = self.decoders.begin(order)
 
     def settle(self, view: View) -> None:
-        """Wait for a GPU where the images of `view` are not decoded yet."""
+        """Wait for a GPU if the images of `view` are not decoded yet."""
         begun = self.begun.get(view.key)
         if self.labels.is_cuda and not (begun and begun.ready):
             torch.cuda.synchronize(self.labels.device)
@@ -78,7 +78,7 @@ class FileImages:
         return images, self.labels[to_device(view.rows, self.labels.device)]
 
     def batches(self) -> Iterator[Tensor]:
-        """All images, some parts ahead of the one that is asked for."""
+        """All images, decoding some parts ahead."""
         starts = range(0, len(self.files), BATCH)
         waiting: list[Decoding] = []
         for start in starts:

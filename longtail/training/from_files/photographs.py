@@ -2,7 +2,7 @@
 
 Training: reflected padding, a random resized crop, a flip half the time, jitter of brightness, contrast and
 saturation in a random order (the transform of Difficulty-Net's code for ImageNet-LT and Places-LT, without
-RandAugment). Test and meta images: the shorter side to 256 for a network of 224 pixels, the centre cut out.
+RandAugment). Test and meta images: the shorter side to 256 for a 224-pixel network, then a centre crop.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from torchvision.transforms import functional
 from longtail.training.augment import second_view
 
 tv: Any = functional
-"""Its hints know tensors alone; on PIL images it is what torchvision's transforms use."""
+"""Typed for tensors only, but torchvision's transforms use it on PIL images too."""
 
 Draws = Tensor
 """Uniform numbers of [0, 1), float64 [`DRAWS`], of one image."""
@@ -30,11 +30,11 @@ AREA = (0.08, 1.0)
 JITTER = 0.4
 """Factors of brightness, contrast and saturation lie within 1 -/+ this."""
 RESIZED = 256 / 224
-"""The shorter side of a test image, before the centre is cut out, over the side of what is cut out."""
+"""Shorter side of a test image before the centre crop, relative to the crop's side."""
 
 BOX = 2 * second_view.TRIES + 2
 DRAWS = second_view.DRAWS
-"""Numbers an image; the first `BOX` choose the crop."""
+"""Numbers per image; the first `BOX` choose the crop."""
 
 ADJUSTMENTS = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation)
 ORDERS = tuple(permutations(range(len(ADJUSTMENTS))))
