@@ -1,8 +1,8 @@
-"""Iterations a second of several cells that train at once, beside those of one.
+"""Iterations per second of several cells training at once, compared with one.
 
     python -m benchmarks.at_once --device cuda --cells 1 2 4
 
-Each cell is a process of its own, as `--jobs` of the stages starts them, and trains Difficulty-Net as in
+Each cell is its own process, as the stages start them with `--jobs`, and trains Difficulty-Net as in
 `benchmarks.iteration`. On one GPU, training at once pays if it raises the sum at least 1.5 times.
 """
 
@@ -25,13 +25,13 @@ RESULTS = Path(__file__).parent / "results"
 METHOD = "difficulty_net"
 TARGET = 1.5
 LONGEST = 300.0
-"""Seconds until all are warm; after that something is broken, which its own process says."""
+"""Seconds until all must be warm; if not, a process has failed and says why."""
 WARM = 3
 """Iterations before the clock starts; a CUDA graph is recorded in the third."""
 
 
 def train(kind: str, batch: int, seconds: float, barrier: Any, rates: Any) -> None:
-    """In a process of its own: train for some seconds once all are warm; leaves iterations a second."""
+    """In a process of its own: train for some seconds once all are warm; leaves iterations per second."""
     device = torch.device(kind)
     keep_freed_memory()
     torch.set_num_threads(1)
@@ -51,7 +51,7 @@ def train(kind: str, batch: int, seconds: float, barrier: Any, rates: Any) -> No
 
 
 def together(cells: int, kind: str, batch: int, seconds: float) -> float:
-    """Iterations a second of all cells."""
+    """Iterations per second of all cells."""
     context = multiprocessing.get_context("spawn")
     barrier, rates = context.Barrier(cells, timeout=LONGEST), context.Queue()
     processes = [

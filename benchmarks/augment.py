@@ -3,10 +3,10 @@
     python -m benchmarks.augment
 
 Both take 128 images of 32x32 from memory and give one uint8 tensor [128, 3, 32, 32]: reflection, crop, flip,
-AutoAugment, Cutout. Image by image this is torchvision's transforms on PIL images, as they are usually put
-together, and Cutout in numpy; what turns grey levels into normalised floats is the same for both, and is left
-out. torchvision draws its magnitudes by another rule, from the same policy and with the same probabilities.
-The two take turns in one process, and the table has the median of each.
+AutoAugment, Cutout. Image by image means torchvision's transforms on PIL images, combined as usual, and
+Cutout in numpy; normalisation to floats is the same for both and left out. torchvision draws its magnitudes
+by another rule, from the same policy and with the same probabilities. The two take turns in one process, and
+the table has the median of each.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def one_by_one(transform: Callable[[Any], Any], pictures: list[Image.Image]) -> 
 
 
 def natural_images(count: int) -> Tensor:
-    """Noise made smooth, as neighbouring pixels of a photograph are alike, uint8 [B, 3, 32, 32]."""
+    """Smoothed noise, since neighbouring pixels of a photograph are alike, uint8 [B, 3, 32, 32]."""
     coarse = torch.rand(count, 3, 8, 8, generator=generator(1, "images"))
     return (torch.nn.functional.interpolate(coarse, size=32, mode="bicubic").clamp(0, 1) * 255).to(
         torch.uint8

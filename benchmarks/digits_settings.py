@@ -4,7 +4,7 @@
     python -m benchmarks.digits_settings
 
 Imbalance 50, three seeds, weights after the last iteration, everything else as in the preset. Test images are
-not looked at. Heads stand on the cross-entropy features of the same seed.
+not used. Heads train on the cross-entropy features of the same seed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Milliseconds of a training's iteration, from the draw of its images to the last moved weight.
+"""Milliseconds of one training iteration, from sampling to the last updated weight.
 
     python -m benchmarks.iteration --device cuda
     python -m benchmarks.iteration --device cuda --batch 512

@@ -1,4 +1,4 @@
-"""Trainings killed with SIGKILL again and again, and compared byte for byte with one that nobody disturbed.
+"""Trainings killed repeatedly with SIGKILL, compared byte for byte with an undisturbed one.
 
     python -m benchmarks.kills
 
@@ -94,7 +94,7 @@ def job_of(kind: str, inputs: CellInputs, fraction: float, work: Path) -> tuple[
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What a cell consists of, without how long it took."""
+    """The contents of a cell without its duration."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "timing.json"}
 
 
@@ -117,7 +117,7 @@ def _at(call: int, function: Callable[..., Any], before: Callable[..., None]) ->
 
 
 def set_trap(point: str, draws: random.Random, seconds: float) -> None:
-    """In the process that is to die: wait for it at `point`; an undisturbed training takes `seconds`."""
+    """In the process to be killed: wait for it at `point`; an undisturbed training takes `seconds`."""
     from longtail import files
     from longtail.running import cells, checkpoints
     from longtail.training import optimisers, trainer
@@ -184,9 +184,9 @@ class Tally:
     begun: int = 0
     """Trainings that were begun, killed any number of times, and ended."""
     half: int = 0
-    """Kills after which an unfinished checkpoint lay about."""
+    """Kills that left an unfinished checkpoint."""
     equal: int = 0
-    """Trainings that ended in the bytes of the undisturbed one."""
+    """Trainings that ended with the bytes of the undisturbed one."""
 
 
 def harass(kind: str, inputs: CellInputs, work: Path, fraction: float, kills: int, seed: int) -> Tally:

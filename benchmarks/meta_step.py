@@ -1,10 +1,10 @@
-"""One iteration of Difficulty-Net on ResNet-32: time, memory, error; beside a plain step and two libraries.
+"""Time, memory and error of a Difficulty-Net iteration on ResNet-32, next to a plain step and two libraries.
 
     python -m benchmarks.meta_step
     python -m benchmarks.meta_step --device cuda
 
-The ways (`benchmarks.meta_ways`) take turns in one process; the table has medians. Peak memory is what a
-process of its own needs above what it held with model and images loaded. The error is that of the gradient of
+The methods (`benchmarks.meta_ways`) take turns in one process; the table has medians. Peak memory is measured
+in a separate process, above what it held with model and images loaded. The error is that of the gradient of
 theta, relative to double backward in float64 from the same state: the first iteration, where the problem is
 worst conditioned. The roofline (`benchmarks.roofline`) is the time that arithmetic and memory traffic would
 take at the rates that this machine reaches.

@@ -1,9 +1,9 @@
-"""What the pipeline costs beside the trainings: `tabulate`, and `dvc repro` when nothing has changed.
+"""What the pipeline costs apart from training: `tabulate`, and `dvc repro` when nothing has changed.
 
     python -m benchmarks.pipeline_cost
 
 In a scratch copy of this repository with the real dvc.yaml. One cell is trained, for a few iterations, and
-stands at the place of every other: models and reports differ in their names alone. `dvc commit` records them.
+used for all others: models and reports differ only in name. `dvc commit` records them.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the arithmetic and the memory traffic of a step would take at the rates that this machine reaches."""
+"""The time a step's arithmetic and memory traffic would take at the rates this machine reaches."""
 
 from __future__ import annotations
 
