@@ -61,9 +61,9 @@ class Training(Frozen):
     augment: str
     second_augment: str
     """Augmentation of the second view, for methods that use two."""
-    momentum: float
+    momentum: float = 0.9
     weight_decay: float
-    nesterov: bool
+    nesterov: bool = False
     schedule: Steps | Cosine
     backbone_rate: float = 1.0
     """Learning rate of the `backbone` relative to the rest; 0 freezes it."""
@@ -184,6 +184,17 @@ class Benchmark(Frozen):
             )
 
 
+_DIGITS = Training(
+    iterations=150,
+    batch_size=64,
+    meta_batch_size=50,
+    sampler="shuffled",
+    augment="shift",
+    second_augment="shift",
+    weight_decay=5e-4,
+    schedule=Steps(start=0.1, peak=0.2, warmup=8, milestones=(75, 112)),
+)
+
 DIGITS_LT = Benchmark(
     name="digits-lt",
     source="digits",
@@ -196,30 +207,21 @@ DIGITS_LT = Benchmark(
     n_max=114,  # the smallest class has 174 images
     groups=ShotThresholds(many_above=60, few_below=20),
     networks=("digits_resnet",),
-    represent=Training(
-        iterations=150,
-        batch_size=64,
-        meta_batch_size=50,
-        sampler="shuffled",
-        augment="shift",
-        second_augment="shift",
-        momentum=0.9,
-        weight_decay=5e-4,
-        nesterov=False,
-        schedule=Steps(start=0.1, peak=0.2, warmup=8, milestones=(75, 112)),
+    represent=_DIGITS,
+    retrain=_DIGITS.model_copy(
+        update={"iterations": 90, "sampler": "class_aware", "schedule": Cosine(peak=0.05)}
     ),
-    retrain=Training(
-        iterations=90,
-        batch_size=64,
-        meta_batch_size=50,
-        sampler="class_aware",
-        augment="shift",
-        second_augment="shift",
-        momentum=0.9,
-        weight_decay=5e-4,
-        nesterov=False,
-        schedule=Cosine(peak=0.05),
-    ),
+)
+
+_CIFAR = Training(
+    iterations=12_800,
+    batch_size=128,
+    meta_batch_size=100,
+    sampler="shuffled",
+    augment="cifar",
+    second_augment="cifar_view",
+    weight_decay=1e-4,
+    schedule=Steps(start=0.1, peak=0.2, warmup=400, milestones=(6_400, 9_600)),
 )
 
 CIFAR100_LT = Benchmark(
@@ -235,31 +237,15 @@ CIFAR100_LT = Benchmark(
     n_max=475,
     groups=ShotThresholds(many_above=100, few_below=20),
     networks=("resnet32",),
-    represent=Training(
-        iterations=12_800,
-        batch_size=128,
-        meta_batch_size=100,
-        sampler="shuffled",
-        augment="cifar",
-        second_augment="cifar_view",
-        momentum=0.9,
-        weight_decay=1e-4,
-        nesterov=False,
-        schedule=Steps(start=0.1, peak=0.2, warmup=400, milestones=(6_400, 9_600)),
-    ),
-    retrain=Training(
-        # 50 epochs of the authors' class-aware sampler, which gives every class as many images as the
-        # largest: 100 x 475 images are 372 batches of 128 at any imbalance, and 50 x 372 = 18,600
-        iterations=18_600,
-        batch_size=128,
-        meta_batch_size=100,
-        sampler="class_aware",
-        augment="cifar",
-        second_augment="cifar_view",
-        momentum=0.9,
-        weight_decay=1e-4,
-        nesterov=False,
-        schedule=Cosine(peak=0.05),
+    represent=_CIFAR,
+    retrain=_CIFAR.model_copy(
+        update={
+            # 50 epochs of the authors' class-aware sampler, which gives every class as many images as the
+            # largest: 100 x 475 images are 372 batches of 128 at any imbalance, and 50 x 372 = 18,600
+            "iterations": 18_600,
+            "sampler": "class_aware",
+            "schedule": Cosine(peak=0.05),
+        }
     ),
 )
 
@@ -298,6 +284,18 @@ OWN = CIFAR100_LT.model_copy(
     }
 )
 
+_IMAGENET = Training(
+    iterations=163_080,  # 180 epochs: 180 x 906
+    batch_size=128,
+    meta_batch_size=100,
+    sampler="shuffled",
+    augment="photo",
+    second_augment="photo_view",
+    weight_decay=5e-4,
+    nesterov=True,
+    schedule=Cosine(peak=0.05),
+)
+
 # 115,846 images are 906 batches of 128
 IMAGENET_LT = Benchmark(
     name="imagenet-lt",
@@ -313,29 +311,14 @@ IMAGENET_LT = Benchmark(
     n_max=None,
     groups=ShotThresholds(many_above=100, few_below=20),
     networks=("resnet10", "resnet50"),
-    represent=Training(
-        iterations=163_080,  # 180 epochs: 180 x 906
-        batch_size=128,
-        meta_batch_size=100,
-        sampler="shuffled",
-        augment="photo",
-        second_augment="photo_view",
-        momentum=0.9,
-        weight_decay=5e-4,
-        nesterov=True,
-        schedule=Cosine(peak=0.05),
-    ),
-    retrain=Training(
-        iterations=9_070,  # 10 epochs of one batch more than a pass over the images: 10 x 907
-        batch_size=128,
-        meta_batch_size=100,
-        sampler="class_aware_short",
-        augment="photo",
-        second_augment="photo_view",
-        momentum=0.9,
-        weight_decay=2e-4,
-        nesterov=False,
-        schedule=Cosine(peak=0.05),
+    represent=_IMAGENET,
+    retrain=_IMAGENET.model_copy(
+        update={
+            "iterations": 9_070,  # 10 epochs of one batch more than a pass over the images: 10 x 907
+            "sampler": "class_aware_short",
+            "weight_decay": 2e-4,
+            "nesterov": False,
+        }
     ),
 )
 
