@@ -90,7 +90,9 @@ def _announce(predictor: Predictor, count: int, links: int) -> None:
         f"{len(predictor.class_names)} classes, {shape}, on {predictor.device}; images: {count}",
     )
     if links:
-        console.say("predict", f"symbolic links in folders are not followed: {links} left out")
+        console.say(
+            "predict", f"symbolic links out of a folder, or to one, are not followed: {links} left out"
+        )
 
 
 @remedies("train the cell first: `dvc repro`")
@@ -108,7 +110,7 @@ def main(
     """Classify image files with a trained cell."""
     if csv is not None and csv.is_dir():
         raise InputError(f"--csv {csv}", "a folder", "give a file")
-    from longtail.data.image_files import find_images
+    from longtail.data.image_folders import find_images
 
     found = find_images(images)
     from longtail.inference.predictors import load_predictor

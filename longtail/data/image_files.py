@@ -1,9 +1,6 @@
 """The user's image files, as the uint8 arrays that a model takes."""
 
-import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -22,46 +19,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 MAX_PIXELS = 80_000_000
 """Per image; below the number at which PIL warns of decompression bombs."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Image files, and the symbolic links that were not followed."""
-
-    files: list[Path]
-    links: list[Path]
-
-
-def find_images(given: Sequence[Path]) -> Found:
-    """The given files, and all files with `SUFFIXES` below the given folders, sorted.
-
-    Below a folder no symbolic link is followed: it could lead out, and what it leads to within the folder is
-    found without it. Raises InputError for a folder without an image, or one that cannot be read.
-    """
-    files: list[Path] = []
-    links: list[Path] = []
-    for place in given:
-        if not place.is_dir():
-            files.append(place)
-            continue
-        inside = sorted(_below(place))
-        links += [path for path in inside if path.is_symlink()]
-        images = [path for path in inside if not path.is_symlink() and path.suffix.lower() in SUFFIXES]
-        if not images:
-            raise InputError(place, f"a folder without an image ({', '.join(SUFFIXES)})")
-        files += images
-    return Found(list(dict.fromkeys(files)), links)
-
-
-def _below(folder: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise InputError(str(error.filename), error.strerror) from None
-
-    return [
-        Path(place, name)
-        for place, folders, names in os.walk(folder, onerror=refuse)
-        for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]
-    ]
 
 
 def read_image(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], tuple[int, int]]:

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from longtail.commands.predict import BATCH, main
-from longtail.data.image_files import find_images, read_image
+from longtail.data.image_files import read_image
+from longtail.data.image_folders import find_images
 from longtail.errors import InputError
 from longtail.inference.predictors import Weights, load_predictor
 from longtail.pipeline import console
@@ -212,18 +213,23 @@ def test_what_is_wrong_with_an_image_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_folders_are_searched_in_order_and_no_link_leads_out_of_them(tmp_path: Path) -> None:
+def test_folders_are_searched_in_order_by_the_rules_of_prepare(tmp_path: Path) -> None:
     inside, outside = tmp_path / "in", tmp_path / "out"
     names = ["b.png", "a/z.JPG", "a/b/c.webp", "c.jpeg", "d.bmp"]
-    for path in (*(inside / name for name in names), inside / "notes.txt", outside / "secret.png"):
+    passed = ("._b.png", ".thumbnails/b.png", "notes.txt")
+    for path in (*(inside / name for name in (*names, *passed)), outside / "secret.png"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     (inside / "link.png").symlink_to(outside / "secret.png")
     (inside / "loop").symlink_to(inside)
     (inside / "a/away").symlink_to(outside)
+    (inside / "e.png").symlink_to(inside / "b.png")
     found = find_images([inside / "c.jpeg", inside])
-    assert found.files == [inside / name for name in ("c.jpeg", "a/b/c.webp", "a/z.JPG", "b.png", "d.bmp")]
+    assert found.files == [
+        inside / name for name in ("c.jpeg", "a/b/c.webp", "a/z.JPG", "b.png", "d.bmp", "e.png")
+    ]
     assert found.links == [inside / name for name in ("a/away", "link.png", "loop")]
+    assert found.passed == [inside / name for name in passed]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="a folder without an image"):
         find_images([tmp_path / "empty"])

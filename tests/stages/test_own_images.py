@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from longtail.data import image_files
+from longtail.data.image_folders import find_images
 from longtail.data.pools import draw_pool
 from longtail.data.sources import own
 from longtail.data.sources.own import OwnImages, find_own, squared
@@ -80,6 +81,28 @@ def test_formats_are_read_from_nested_folders_and_other_files_are_passed_over(
     assert (found.sizes[-1], found.others) == (9, 3)
     image = read(found).images[found.files.index(path)]
     assert np.abs(image.astype(int) - [10, 200, 30]).max() <= 6
+
+
+HIDDEN = (
+    ".ipynb_checkpoints/000-checkpoint.png",
+    ".thumbnails/large/000.png",
+    "deep/.cache/x/000.png",
+    "._000.png",
+)
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_no_part_of_a_path_below_the_root_may_begin_with_a_dot(tmp_path: Path, name: str) -> None:
+    photos = build(tmp_path / ".downloads" / "photos")  # above the root it may
+    path = photos / "rare" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(99).save(path)
+    found = find_own(photos, 8)
+    assert (found.sizes, found.others) == ([30, 15, 8], 1)
+    assert path not in find_images([photos]).files
+    assert len(find_images([photos]).files) == 53
+    picture(98).save(path.with_name("seen.png"))
+    assert find_own(photos, 8).size == 53 + (path.parent.name == "rare")
 
 
 def write_list(path: Path, rows: list[tuple[Any, Any]]) -> Path:

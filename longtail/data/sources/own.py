@@ -8,7 +8,7 @@ class 0 is the largest, as in the other benchmarks.
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longtail.data.image_files import FORMATS, MAX_PIXELS, SUFFIXES, eight_bits, fitted
+from longtail.data.image_folders import real_path, search
 from longtail.data.pools import share_sizes
 from longtail.data.source import Reach, Source
 from longtail.errors import InputError, and_more, flat, shown
@@ -151,28 +152,25 @@ Pairs = list[tuple[Path, str]]
 
 
 def _in_folders(root: Path) -> tuple[Pairs, int]:
-    """The image files anywhere below each class folder, sorted, and the number of other files there."""
-    real = _real(root)
-    entries = sorted(root.iterdir())
-    _refuse_outside(root, real, entries)
-    loose = [_within(path, root) for path in entries if path.is_file() and _is_image(path)]
+    """The images anywhere below each class folder, sorted, and the number of other files there."""
+    real = real_path(root)
+    try:
+        entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(root, error.strerror, "make it readable") from None
+    links = [path for path in entries if path.is_symlink()]
+    _refuse_links(root, [path for path in links if path.is_dir() or not real_path(path).is_relative_to(real)])
+    loose = [_within(path, root) for path in entries if path.is_file() and path.suffix.lower() in SUFFIXES]
     if loose:
         raise InputError(
             root,
             f"{len(loose)} images are next to the class folders: {and_more(loose, SHOWN)}",
             "move each into the folder of its class",
         )
-    classes = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
-    pairs: Pairs = []
-    empty, others = [], 0
-    for folder in classes:
-        inside = list(_below(folder))
-        _refuse_outside(root, real, inside)
-        images = sorted(path for path in inside if _is_image(path))
-        others += len(inside) - len(images)
-        pairs += [(path, folder.name) for path in images]
-        if not images:
-            empty.append(shown(folder.name))
+    classes = [path for path in entries if path.is_dir()]
+    inside = {folder.name: search(folder, root) for folder in classes}
+    _refuse_links(root, [link for found in inside.values() for link in found.links])
+    empty = [shown(name) for name, found in inside.items() if not found.files]
     if empty:
         raise InputError(
             root,
@@ -180,29 +178,17 @@ def _in_folders(root: Path) -> tuple[Pairs, int]:
             f"{and_more(empty, SHOWN)}",
             "add images or remove the folders",
         )
-    return pairs, others
+    pairs = [(path, name) for name, found in inside.items() for path in found.files]
+    return pairs, sum(len(found.passed) for found in inside.values())
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """All files below `folder`, and the links to folders in it."""
-
-    def refuse(error: OSError) -> None:
-        raise InputError(str(error.filename), error.strerror, "make it readable") from None
-
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]:
-            yield Path(place, name)
-
-
-def _refuse_outside(root: Path, real: Path, paths: Sequence[Path]) -> None:
-    """Raise InputError for links that lead out of `root`, whose real place is `real`, or to a folder."""
-    links = [path for path in paths if path.is_symlink()]
-    outside = [path for path in links if path.is_dir() or not _real(path).is_relative_to(real)]
-    if outside:
+def _refuse_links(root: Path, links: Sequence[Path]) -> None:
+    """Raise InputError if there are links that lead out of `root`, or to a folder."""
+    if links:
         raise InputError(
             root,
-            f"{len(outside)} symbolic links lead out of it or to a folder: "
-            f"{and_more([_within(path, root) for path in outside], SHOWN)}",
+            f"{len(links)} symbolic links lead out of it or to a folder: "
+            f"{and_more([_within(path, root) for path in links], SHOWN)}",
             "put the files themselves there",
         )
 
@@ -210,7 +196,7 @@ def _refuse_outside(root: Path, real: Path, paths: Sequence[Path]) -> None:
 def _in_list(where: Path) -> Pairs:
     """The files of a list, in its order, with their labels as text."""
     columns = _columns(where)
-    root, real = where.parent, _real(where.parent)
+    root, real = where.parent, real_path(where.parent)
     bare = [row for row, pair in enumerate(columns, 1) if None in pair or "" in pair]
     if bare:
         raise InputError(
@@ -266,7 +252,7 @@ def _fault(root: Path, real: Path, text: str) -> str | None:
         return "climbs"
     if "\0" in text or not (root / text).is_file():
         return "no such file"
-    if not _real(root / text).is_relative_to(real):
+    if not real_path(root / text).is_relative_to(real):
         return "a link that leads out"
     return None
 
@@ -292,15 +278,6 @@ def _decoded(path: Path, side: int) -> NDArray[np.uint8] | str:
 def squared(image: Image.Image, side: int) -> Image.Image:
     """RGB, the shorter side resized to `side`, the centre of `side` x `side` pixels."""
     return fitted(eight_bits(image).convert("RGB"), side, side)
-
-
-def _real(path: Path) -> Path:
-    # unlike Path.resolve, no error for links that lead in a circle
-    return Path(os.path.realpath(path))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _is_text(name: str) -> bool:

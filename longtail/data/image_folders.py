@@ -1,0 +1,72 @@
+"""Which files below a folder are images: one rule for `prepare` and `predict`."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from longtail.data.image_files import SUFFIXES
+from longtail.errors import InputError
+
+
+@dataclass
+class Found:
+    """What lies below folders, in the order of paths.
+
+    `links` are symbolic links to folders, and those that lead out of the root; they are never followed.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    """The images."""
+    links: list[Path] = field(default_factory=list)
+    passed: list[Path] = field(default_factory=list)
+    """Other files: without the ending of an image, or with a name or folder that begins with a dot."""
+
+
+def search(folder: Path, root: Path) -> Found:
+    """What lies anywhere below `folder`, which is `root` or lies in it. Raises InputError."""
+    found, real = Found(), real_path(root)
+    for path in sorted(_below(folder)):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if hidden and not path.is_dir():
+            found.passed.append(path)
+        elif path.is_symlink() and (path.is_dir() or not real_path(path).is_relative_to(real)):
+            found.links += [] if hidden else [path]
+        elif path.suffix.lower() in SUFFIXES:
+            found.files.append(path)
+        else:
+            found.passed.append(path)
+    return found
+
+
+def find_images(given: Sequence[Path]) -> Found:
+    """Files as they are given, and the images below folders. Raises InputError for a folder without one."""
+    found = Found()
+    for place in given:
+        if not place.is_dir():
+            found.files.append(place)
+            continue
+        inside = search(place, place)
+        if not inside.files:
+            raise InputError(place, f"a folder without an image ({', '.join(SUFFIXES)})", "add one")
+        found.files += inside.files
+        found.links += inside.links
+        found.passed += inside.passed
+    found.files = list(dict.fromkeys(found.files))
+    return found
+
+
+def real_path(path: Path) -> Path:
+    """The place that `path` leads to; unlike `Path.resolve`, no error for links that lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files below `folder`, and what links to folders there are."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(str(error.filename), error.strerror, "make it readable") from None
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]:
+            yield Path(place, name)
