@@ -70,6 +70,22 @@ class OwnParams(Strict):
         )
 
 
+class OwnImagesParams(Strict):
+    """`images: own:` where it is more than one path."""
+
+    train: str
+    """The images; without `test`, the test images are drawn from them."""
+    test: str | None = None
+    """The test images, where they are given."""
+
+    @field_validator("train", "test")
+    @classmethod
+    def _path(cls, where: str | None) -> str | None:
+        if where is not None and not (where and where.isprintable()):
+            raise ValueError("write a path")
+        return where
+
+
 class Params(Strict):
     """The experiment settings; `methods` holds the sections named after methods."""
 
@@ -80,6 +96,8 @@ class Params(Strict):
     data_seed: int = Field(0, ge=0, lt=2**63)
     images: dict[str, str] = Field(default_factory=dict)
     """Where the images are: `download` or a path; `read_params` makes it relative to the working folder."""
+    own_images: OwnImagesParams | None = None
+    """The mapping at `images: own:`, if it is one; `images` then holds its `train`."""
     lists: dict[str, str] = Field(default_factory=dict)
     """The folder of the official lists of a benchmark; without it, that of its images."""
     weights: dict[str, str] = Field(default_factory=dict)
@@ -103,7 +121,11 @@ class Params(Strict):
         if found.pretrained and self.backbone == "frozen":
             frozen = found.represent.model_copy(update={"backbone_rate": 0.0})
             found = found.model_copy(update={"represent": frozen})
-        return self.own.applied(found) if found.source == "own" else found
+        if found.source != "own":
+            return found
+        found = self.own.applied(found)
+        given = self.own_images is not None and self.own_images.test is not None
+        return found.model_copy(update={"test_share": None}) if given else found
 
     def image_root(self, benchmark: str) -> Path:
         """The folder that the paths in a benchmark's lists are relative to. Raises InputError."""
@@ -182,6 +204,9 @@ class Params(Strict):
         return values
 
 
+UNWRITTEN = ("methods", "own_images")
+"""Fields of `Params` that are no keys of `params.yaml`."""
+
 SECTIONS: dict[str, type[Strict]] = {"schedule": ScheduleParams, "own": OwnParams}
 """Sections of `params.yaml` that are not named after a method."""
 
@@ -207,7 +232,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
         raise InputError(
             path, f"expected keys with values, found {type(found).__name__}", "write `lambda: 0.3` and so on"
         )
-    keys = [field.alias or name for name, field in Params.model_fields.items() if name != "methods"]
+    keys = [field.alias or name for name, field in Params.model_fields.items() if name not in UNWRITTEN]
     for key in found:
         if key not in keys and key not in METHODS:
             known = did_you_mean(str(key), [*keys, *METHODS])
@@ -230,15 +255,27 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
                 value
             ):  # its folder is named as it is written
                 raise InputError(path, f"imbalances.{benchmark}: found {value}", f"write {value:g}")
+    own = found["images"].get("own") if isinstance(found.get("images"), dict) else None
+    if isinstance(own, dict):
+        where = f"{path}: images: own"
+        _check_keys(own, OwnImagesParams, where)
+        try:
+            found["own_images"] = OwnImagesParams.model_validate(own)
+        except ValidationError as error:
+            raise InputError(where, one_line(error)) from None
+        found["images"] = {**found["images"], "own": own["train"]}
     try:
         params = Params.model_validate({**found, "methods": sections})
     except ValidationError as error:
         raise InputError(path, one_line(error)) from None
-    places = {
+    places: dict[str, Any] = {
         key: {
             benchmark: where if where == DOWNLOAD and key != "lists" else str(path.parent / where)
             for benchmark, where in getattr(params, key).items()
         }
         for key in ("images", "lists", "weights")
     }
+    if params.own_images is not None and params.own_images.test is not None:
+        test = str(path.parent / params.own_images.test)
+        places["own_images"] = params.own_images.model_copy(update={"test": test})
     return params.model_copy(update=places)

@@ -11,7 +11,7 @@ from longtail.errors import InputError
 
 @dataclass
 class Found:
-    """What lies below folders, in the order of paths.
+    """The files below folders, sorted by path.
 
     `links` are symbolic links to folders, and those that lead out of the root; they are never followed.
     """
@@ -20,11 +20,11 @@ class Found:
     """The images."""
     links: list[Path] = field(default_factory=list)
     passed: list[Path] = field(default_factory=list)
-    """Other files: without the ending of an image, or with a name or folder that begins with a dot."""
+    """Other files: without an image suffix, or hidden (a name or folder begins with a dot)."""
 
 
 def search(folder: Path, root: Path) -> Found:
-    """What lies anywhere below `folder`, which is `root` or lies in it. Raises InputError."""
+    """All files below `folder`, which is `root` or inside it. Raises InputError."""
     found, real = Found(), real_path(root)
     for path in sorted(_below(folder)):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
@@ -40,7 +40,7 @@ def search(folder: Path, root: Path) -> Found:
 
 
 def find_images(given: Sequence[Path]) -> Found:
-    """Files as they are given, and the images below folders. Raises InputError for a folder without one."""
+    """The given files, and the images below the given folders. Raises InputError for a folder without one."""
     found = Found()
     for place in given:
         if not place.is_dir():
@@ -57,12 +57,12 @@ def find_images(given: Sequence[Path]) -> Found:
 
 
 def real_path(path: Path) -> Path:
-    """The place that `path` leads to; unlike `Path.resolve`, no error for links that lead in a circle."""
+    """The real location of `path`; unlike `Path.resolve`, no error for links that lead in a circle."""
     return Path(os.path.realpath(path))
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """All files below `folder`, and what links to folders there are."""
+    """All files below `folder`, and the links to folders in it."""
 
     def refuse(error: OSError) -> None:
         raise InputError(str(error.filename), error.strerror, "make it readable") from None

@@ -45,7 +45,9 @@ def prepare(benchmark: str, verify: bool = False) -> None:
         )
     sizes = np.bincount(source.label, minlength=len(source.class_names))
     shape = "x".join(map(str, source.images.shape[1:]))
-    if chosen.test_share is not None:
+    if chosen.source == "own" and source.test is not None:
+        test = f"{source.test.sum()} are the given test images"
+    elif chosen.test_share is not None:
         test = (
             f"data seed {params.data_seed} picks {chosen.test_share:g} of each as test images, at least one"
         )
@@ -104,9 +106,10 @@ def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
     if where in (None, DOWNLOAD):
         found = "missing" if where is None else f"found {DOWNLOAD}, which your images do not have"
         raise InputError("params.yaml", f"images: {chosen.name}: {found}", WANTED)
-    found = find_own(Path(where), chosen.image_shape[0])
+    given = params.own_images.test if params.own_images else None
+    found = find_own(Path(where), chosen.image_shape[0], Path(given) if given else None)
     meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
-    found.check(chosen.test_share or 0, meta)
+    found.check(chosen.test_share, meta)
     sizes, passed = found.sizes, f"; {found.others} other files passed over" if found.others else ""
     console.say(
         "prepare",
@@ -124,14 +127,15 @@ def _show_tail(pool: Pool, chosen: Benchmark, params: Params) -> None:
     meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
     classes = len(pool.class_names)
     test, source = (np.bincount(pool.label[pool.rows(s)], minlength=classes) for s in ("test", "source"))
-    needs = (test + meta + 1).tolist()
+    drawn = np.zeros_like(test) if chosen.test_share is None else test
     where = f"{chosen.name}, copies of test and meta images left out"
-    check_classes(where, pool.class_names, (test + source).tolist(), needs, meta)
+    check_classes(where, pool.class_names, (drawn + source).tolist(), drawn.tolist(), meta)
     train = np.bincount(pool.label[tail_rows(pool, meta)], minlength=classes)
-    check_classes(where, pool.class_names, (test + meta + train).tolist(), needs, meta)
+    check_classes(where, pool.class_names, (drawn + meta + train).tolist(), drawn.tolist(), meta)
+    first = "" if chosen.test_share is None else "the test images, then "
     console.say(
         "prepare",
-        f"of each class: the test images, then {meta} for the meta set; the rest trains: "
+        f"of each class: {first}{meta} for the meta set; the rest trains: "
         f"{train.sum()} images, n_max {train.max()}, n_min {train.min()}",
     )
     for name, members in shot_groups(train.tolist(), chosen.groups, params.shot_groups).items():

@@ -105,6 +105,72 @@ def test_no_part_of_a_path_below_the_root_may_begin_with_a_dot(tmp_path: Path, n
     assert find_own(photos, 8).size == 53 + (path.parent.name == "rare")
 
 
+SPLIT_NAMES = [("train", "test"), ("train", "val", "test"), ("Training", "VALID"), ("testing", "validation")]
+
+
+@pytest.mark.parametrize("names", SPLIT_NAMES, ids=lambda names: "-".join(names))
+def test_splits_above_the_classes_are_not_read_as_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    root = tmp_path / "photos"
+    for name in names:
+        build(root / name, {"cat": 3, "dog": 2})
+    message = refusal(lambda: find_own(root, 8))
+    first = ", ".join(sorted(names))
+    assert message.startswith(f"{root}: {first} are splits, not classes: 2 folders are in more than one ")
+    assert "more than one (cat, dog); name the folder of one split, " in message
+    assert find_own(root / names[0], 8).class_names == ("cat", "dog")
+
+
+def test_classes_that_are_named_like_splits_are_read_where_they_hold_no_classes(tmp_path: Path) -> None:
+    build(tmp_path / "a", {"train": 3, "Test": 2})
+    (tmp_path / "a/train/morning").mkdir()
+    picture(50).save(tmp_path / "a/train/morning/x.png")
+    assert find_own(tmp_path / "a", 8).class_names == ("train", "Test")
+    build(tmp_path / "b", {"train": 3, "bus": 2})
+    for name in ("train", "bus"):
+        (tmp_path / "b" / name / "morning").mkdir()
+        picture(51).save(tmp_path / "b" / name / "morning/x.png")
+    assert find_own(tmp_path / "b", 8).class_names == ("train", "bus")
+
+
+def test_a_given_test_split_is_the_test_set(photos: Path) -> None:
+    given = build(photos.parent / "given", {"rare": 4, "middle": 1, "common": 2}, first=70)
+    found = find_own(photos, 8, given)
+    assert (found.class_names, found.sizes, found.size) == (("common", "middle", "rare"), [30, 15, 8], 60)
+    found.check(None, 7)  # rare: 7 for the meta set and 1 to train on
+    assert "fewer images than 8 for the meta set and 1 to train on: rare 8 of 9; " in refusal(
+        lambda: found.check(None, 8)
+    )
+    pool = draw_pool(read(found), benchmark="own", data_seed=0, test_per_class=None)
+    test = pool.rows("test")
+    assert {found.files[row] for row in pool.image[test]} == set(given.rglob("*.png"))
+    assert np.bincount(pool.label[test]).tolist() == [2, 1, 4]
+    lines = [(f"given/{path.parent.name}/{path.name}", path.parent.name) for path in given.rglob("*.png")]
+    again = find_own(photos, 8, write_list(photos.parent / "test.csv", lines))
+    assert (
+        draw_pool(read(again), benchmark="own", data_seed=0, test_per_class=None).fingerprint
+        == pool.fingerprint
+    )
+
+
+TEST_SPLITS: dict[str, tuple[dict[str, int], str]] = {
+    "another class": ({"rare": 1, "middle": 1, "common": 1, "zebra": 1}, "1 classes have no image in "),
+    "a class less": ({"rare": 1, "common": 1}, "1 classes have no test image: middle; add some, or let the"),
+}
+
+
+@pytest.mark.parametrize("case", TEST_SPLITS)
+def test_a_test_split_of_other_classes_is_refused(photos: Path, case: str) -> None:
+    sizes, expected = TEST_SPLITS[case]
+    given = build(photos.parent / "given", sizes)
+    assert refusal(lambda: find_own(photos, 8, given)).startswith(f"{given}: {expected}")
+
+
+def test_a_file_is_not_in_both_splits(photos: Path) -> None:
+    rows = [(f"photos/{name}/000.png", name) for name in ("rare", "middle", "common")]
+    given = write_list(photos.parent / "test.csv", rows)
+    assert f"{given}: 3 of its images are in {photos} too: " in refusal(lambda: find_own(photos, 8, given))
+
+
 def write_list(path: Path, rows: list[tuple[Any, Any]]) -> Path:
     paths, labels = zip(*rows, strict=True)
     if path.suffix == ".csv":

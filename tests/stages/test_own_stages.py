@@ -81,6 +81,10 @@ def test_settings_decide_size_share_length_and_augmentation(tmp_path: Path) -> N
             "augment: cifar is for images of 32 pixels and more, not 16",
         ),
         ("own: 3", "own: found 3; "),
+        ("images: {own: {tran: x}}", "images: own: unknown key 'tran'; did you mean 'train'?"),
+        ("images: {own: {test: x}}", "images: own: train: missing; add it"),
+        ("images: {own: {train: x, test: ''}}", "images: own: test: found ''; write a path"),
+        ("images: {own: {train: [x]}}", "images: own: train: found ['x']; "),
     ],
 )
 def test_other_settings_are_refused(tmp_path: Path, text: str, expected: str) -> None:
@@ -131,6 +135,22 @@ def test_the_stages_split_own_images_and_say_how(here: Path) -> None:
     assert read_images(paths.images("own"), pool).shape == (53, 8, 8, 3)
     assert run_stage(here, "plan", *OWN_WORDS).code == 0
     assert plan_bundles(read_params().benchmark("own"), read_params())[0].network == "resnet32"
+
+
+def test_the_stages_take_a_given_test_split(here: Path) -> None:
+    build(here.parent / "given", {"rare": 4, "middle": 1, "common": 2}, first=70)
+    params_of(here, "images: {own: {train: ../photos, test: ../given}}\nown: {image_size: 8}\n")
+    prepared = run_stage(here, "prepare", *OWN_WORDS)
+    assert prepared.code == 0, prepared.stderr
+    assert "own: 60 images 8x8x3, 3 classes of 12 to 32; 7 are the given test images" in prepared.stdout
+    assert (
+        "of each class: 5 for the meta set; the rest trains: 38 images, n_max 25, n_min 3" in prepared.stdout
+    )
+    for stage in ("subsample", "extract_meta"):
+        assert run_stage(here, stage, "1", *OWN_WORDS).code == 0
+    pool = read_pool(paths.pool("own"))
+    assert np.bincount(pool.label[pool.rows("test")]).tolist() == [2, 1, 4]
+    assert read_manifest(paths.train_manifest("own", 1), "train", pool, 1).counts == [25, 10, 3]
 
 
 def copies(photos: Path) -> None:

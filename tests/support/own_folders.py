@@ -18,9 +18,9 @@ def picture(seed: int, size: tuple[int, int] = (12, 9)) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def build(root: Path, sizes: dict[str, int] | None = None) -> Path:
-    """Class folders of small images, all different."""
-    for place, (name, count) in enumerate((sizes or SIZES).items()):
+def build(root: Path, sizes: dict[str, int] | None = None, first: int = 0) -> Path:
+    """Class folders of small images, all different; `first` numbers the classes, for other images."""
+    for place, (name, count) in enumerate((sizes or SIZES).items(), start=first):
         (root / name).mkdir(parents=True)
         for number in range(count):
             picture(1000 * place + number).save(root / name / f"{number:03}.png")

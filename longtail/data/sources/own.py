@@ -27,6 +27,9 @@ from longtail.data.pools import share_sizes
 from longtail.data.source import Reach, Source
 from longtail.errors import InputError, and_more, flat, shown
 
+SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
+"""Names of folders that are splits where they hold the same classes, in any case."""
+
 SHOWN = 5
 """How many faulty files, rows or classes an error names."""
 
@@ -36,12 +39,16 @@ LARGEST = 8 * 10**9
 WANTED = "give a folder of class folders, or a .csv or .parquet list with the columns path and label"
 
 
+Pairs = list[tuple[Path, str]]
+"""Files with the names of their classes."""
+
+
 @dataclass(frozen=True)
 class OwnImages:
     """The user's image files with their classes; nothing is decoded yet.
 
-    `root`: the folder, or that of the list. `files` [N] lie in it; `label` [N] is in 0..C-1. `others`: files
-    in the class folders that are no images by their names.
+    `root`: the folder, or that of the list. `files` [N] are in it, except given test images; `label` [N] is
+    in 0..C-1. `others`: files in the class folders that are no images by their names.
     """
 
     root: Path
@@ -50,6 +57,8 @@ class OwnImages:
     class_names: tuple[str, ...]
     side: int
     """Pixels of a side of the square that each image becomes."""
+    test: NDArray[np.bool_] | None = None
+    """Which images [N] are the given test images; None: the test images are drawn."""
     others: int = 0
     bundled: bool = False
 
@@ -60,15 +69,16 @@ class OwnImages:
 
     @property
     def sizes(self) -> list[int]:
-        """Images of each class [C], descending."""
-        return np.bincount(self.label, minlength=len(self.class_names)).tolist()
+        """Images of each class [C] without given test images, descending."""
+        label = self.label if self.test is None else self.label[~self.test]
+        return np.bincount(label, minlength=len(self.class_names)).tolist()
 
-    def check(self, test_share: float, meta_per_class: int) -> None:
+    def check(self, test_share: float | None, meta_per_class: int) -> None:
         """Raise InputError if a class cannot give its test and meta images and one to train on, or where
-        the images together are too large.
+        the images together are too large. `test_share` is None where test images are given.
         """
-        needs = [test + meta_per_class + 1 for test in share_sizes(self.sizes, test_share)]
-        check_classes(shown(self.root), self.class_names, self.sizes, needs, meta_per_class)
+        tests = [0] * len(self.sizes) if test_share is None else share_sizes(self.sizes, test_share)
+        check_classes(shown(self.root), self.class_names, self.sizes, tests, meta_per_class)
         total = self.size * self.side**2 * 3
         if total > LARGEST:
             fitting = int((LARGEST / (3 * self.size)) ** 0.5)
@@ -104,37 +114,33 @@ class OwnImages:
                 f"{len(faults)} of {self.size:,} images cannot be read: {and_more(named, SHOWN)}",
                 "fix or remove them",
             )
-        return Source(images, self.label, self.class_names)
+        return Source(images, self.label, self.class_names, self.test)
 
 
 def check_classes(
-    where: str, names: Sequence[str], sizes: Sequence[int], needs: Sequence[int], meta_per_class: int
+    where: str, names: Sequence[str], sizes: Sequence[int], tests: Sequence[int], meta_per_class: int
 ) -> None:
-    """Raise InputError, with the counts, where a class has fewer images than it needs."""
+    """Raise InputError, with the counts, where a class has fewer images than its test images, its meta images
+    and one to train on. `tests` are zeros where the test images are given, and not among `sizes`.
+    """
     small = [
-        f"{shown(name)} {size} of {need}"
-        for name, size, need in zip(names, sizes, needs, strict=True)
-        if size < need
+        f"{shown(name)} {size} of {test + meta_per_class + 1}"
+        for name, size, test in zip(names, sizes, tests, strict=True)
+        if size < test + meta_per_class + 1
     ]
     if small:
+        drawn = "the test set (own.test_share of them), " if any(tests) else ""
         raise InputError(
             where,
-            f"{len(small)} of {len(names)} classes have fewer images than the test set (own.test_share of "
-            f"them), {meta_per_class} for the meta set and 1 to train on: {and_more(small, SHOWN)}",
+            f"{len(small)} of {len(names)} classes have fewer images than {drawn}"
+            f"{meta_per_class} for the meta set and 1 to train on: {and_more(small, SHOWN)}",
             "add images, leave the classes out, or give a smaller meta_per_class",
         )
 
 
-def find_own(where: Path, side: int) -> OwnImages:
-    """The images of the folder or list `where`. Raises InputError."""
-    if where.is_dir():
-        pairs, others = _in_folders(where)
-        root = where
-    elif where.is_file():
-        pairs, others = _in_list(where), 0
-        root = where.parent
-    else:
-        raise InputError(where, "no such file or folder", WANTED)
+def find_own(where: Path, side: int, test: Path | None = None) -> OwnImages:
+    """The images of the folder or list `where`, and the test images in `test` if given. Raises InputError."""
+    root, pairs, others = _found(where)
     counts = Counter(name for _, name in pairs)
     names = sorted(counts, key=lambda name: (-counts[name], name))
     if len(names) < 2:
@@ -142,13 +148,45 @@ def find_own(where: Path, side: int) -> OwnImages:
     for name in names:
         if not _is_text(name):
             raise InputError(where, f"class {shown(name)}: a name that is not UTF-8", "rename it")
+    given = None
+    if test is not None:
+        _, held, more = _found(test)
+        _check_test(where, test, pairs, held)
+        given = np.repeat([False, True], [len(pairs), len(held)])
+        pairs, others = pairs + held, others + more
     place = {name: c for c, name in enumerate(names)}
     label = np.array([place[name] for _, name in pairs], np.int64)
-    return OwnImages(root, tuple(path for path, _ in pairs), label, tuple(names), side, others)
+    return OwnImages(root, tuple(path for path, _ in pairs), label, tuple(names), side, given, others)
 
 
-Pairs = list[tuple[Path, str]]
-"""Files with the names of their classes."""
+def _found(where: Path) -> tuple[Path, Pairs, int]:
+    """The root of the images of a folder or list, the images, and the number of other files."""
+    if where.is_dir():
+        return where, *_in_folders(where)
+    if where.is_file():
+        return where.parent, _in_list(where), 0
+    raise InputError(where, "no such file or folder", WANTED)
+
+
+def _check_test(where: Path, test: Path, pairs: Pairs, held: Pairs) -> None:
+    """Raise InputError unless the given test images `held` are other files of the same classes as `pairs`."""
+    classes, tested = ({name for _, name in part} for part in (pairs, held))
+    for strange, problem, remedy in (
+        (tested - classes, f"have no image in {shown(where)}", "take them out, or name them alike"),
+        (classes - tested, "have no test image", "add some, or let the test images be drawn"),
+    ):
+        if strange:
+            raise InputError(
+                test, f"{len(strange)} classes {problem}: {and_more(sorted(strange), SHOWN)}", remedy
+            )
+    known = {real_path(path) for path, _ in pairs}
+    both = [path for path, _ in held if real_path(path) in known]
+    if both:
+        raise InputError(
+            test,
+            f"{len(both)} of its images are in {shown(where)} too: {and_more(both, SHOWN)}",
+            "keep each in one of the two",
+        )
 
 
 def _in_folders(root: Path) -> tuple[Pairs, int]:
@@ -169,6 +207,7 @@ def _in_folders(root: Path) -> tuple[Pairs, int]:
         )
     classes = [path for path in entries if path.is_dir()]
     inside = {folder.name: search(folder, root) for folder in classes}
+    _refuse_splits(root, {name: found.files for name, found in inside.items()})
     _refuse_links(root, [link for found in inside.values() for link in found.links])
     empty = [shown(name) for name, found in inside.items() if not found.files]
     if empty:
@@ -180,6 +219,26 @@ def _in_folders(root: Path) -> tuple[Pairs, int]:
         )
     pairs = [(path, name) for name, found in inside.items() for path in found.files]
     return pairs, sum(len(found.passed) for found in inside.values())
+
+
+def _refuse_splits(root: Path, inside: dict[str, list[Path]]) -> None:
+    """Raise InputError if the folders, by name with their images, are splits with the same classes below."""
+    names = list(inside)
+    if len(names) < 2 or not all(name.lower() in SPLITS for name in names):
+        return
+    parts = [{path.relative_to(root).parts[1:-1][:1] for path in files} for files in inside.values()]
+    below = Counter(folder for found in parts for (folder,) in found - {()})
+    common = sorted(name for name, count in below.items() if count > 1)
+    if common:
+        train = next((name for name in names if name.lower().startswith("train")), names[0])
+        test = next((name for name in names if name.lower().startswith("test")), names[-1])
+        raise InputError(
+            root,
+            f"{and_more(names, SHOWN)} are splits, not classes: {len(common)} folders are in more than one "
+            f"({and_more(common, SHOWN)})",
+            f"name the folder of one split, {shown(root / train)}, or two as "
+            f"`images: {{own: {{train: .../{shown(train)}, test: .../{shown(test)}}}}}`",
+        )
 
 
 def _refuse_links(root: Path, links: Sequence[Path]) -> None:
@@ -289,4 +348,4 @@ def _is_text(name: str) -> bool:
 
 
 def _within(path: Path, root: Path) -> str:
-    return shown(path.relative_to(root))
+    return shown(path.relative_to(root) if path.is_relative_to(root) else path)
