@@ -143,10 +143,10 @@ def variables(text: str) -> Iterator[str]:
 
 def parameters(pieces: list[str]) -> Iterator[str]:
     """Keys of `-S key=` that params.yaml cannot have."""
-    from longtail.config.params import SECTIONS, Params
+    from longtail.config.params import SECTIONS, UNWRITTEN, Params
     from longtail.config.presets import METHODS
 
-    top = {field.alias or name for name, field in Params.model_fields.items()} - {"methods"}
+    top = {field.alias or name for name, field in Params.model_fields.items()} - {*UNWRITTEN}
     for piece in pieces:
         for key in re.findall(r"-S '?\+?([\w.]+)(?:\.…|=)", piece):
             section, _, name = key.partition(".")

@@ -26,10 +26,13 @@ BATCH = 64
 class Reading:
     """Image files as batches of arrays; an unreadable file raises, or is recorded in `bad`."""
 
-    def __init__(self, files: list[Path], shape: tuple[int, int, int], skip_bad: bool) -> None:
-        self.files, self.shape, self.skip_bad = files, shape, skip_bad
+    def __init__(self, files: list[Path], predictor: Predictor, skip_bad: bool) -> None:
+        self.files, self.skip_bad = files, skip_bad
+        self.shape, self.rules = predictor.image_shape, predictor.pixel_rules
         self.bad: list[str] = []
         self.resized = 0
+        self.grey: list[int] = []
+        self.colour: list[int] = []
 
     def batches(self) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
         """Paths and their images uint8 [B, H, W, channels]. Raises InputError unless `skip_bad`."""
@@ -48,12 +51,15 @@ class Reading:
         from longtail.data.image_files import read_image
 
         try:
-            image, found = read_image(path, self.shape)
+            image, decoded = read_image(path, self.shape, self.rules)
         except InputError as error:
             if not self.skip_bad:
                 raise InputError(error.where, error.problem, "--skip-bad leaves it out") from None
             self.bad.append(str(error))
             return None
+        self.grey += [] if decoded.grey is None else [decoded.grey]
+        self.colour += [] if decoded.colour is None else [decoded.colour]
+        found = (decoded.image.height, decoded.image.width)
         if found != self.shape[:2]:
             if not self.resized:
                 size, wanted = ("x".join(map(str, sides)) for sides in (found, self.shape[:2]))
@@ -110,6 +116,7 @@ def main(
     """Classify image files with a trained cell."""
     if csv is not None and csv.is_dir():
         raise InputError(f"--csv {csv}", "a folder", "give a file")
+    from longtail.data.image_files import deep_notes
     from longtail.data.image_folders import find_images
 
     found = find_images(images)
@@ -118,7 +125,7 @@ def main(
     predictor = load_predictor(model, weights, choose_device(device))
     _announce(predictor, len(found.files), len(found.links))
     names = predictor.class_names
-    reading = Reading(found.files, predictor.image_shape, skip_bad)
+    reading = Reading(found.files, predictor, skip_bad)
     path_width = max(len(shown(path)) for path in found.files)
     name_width = max(map(len, names))
     rows: list[tuple[str, int, str, float]] = []
@@ -131,6 +138,9 @@ def main(
             print(f"{shown(path):<{path_width}}   {answers}", flush=True)
             rows += [(str(path), rank, names[i], float(own[i])) for rank, i in enumerate(ranked, start=1)]
         read += len(paths)
+    bits = predictor.pixel_rules.bits
+    for note in deep_notes(reading.grey, reading.colour, bits, expected=bits):
+        console.say("predict", note)
     for message in reading.bad:
         console.say("predict", f"left out: {message}")
     if not read:

@@ -77,6 +77,8 @@ class OwnImagesParams(Strict):
     """The images; without `test`, the test images are drawn from them."""
     test: str | None = None
     """The test images, where they are given."""
+    orientation: Literal["apply", "ignore"] = "apply"
+    """Whether images are turned upright as the camera noted (EXIF)."""
 
     @field_validator("train", "test")
     @classmethod

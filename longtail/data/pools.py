@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from longtail.data.image_files import UPRIGHT, PixelRules
 from longtail.data.selection import select
 from longtail.data.source import Source
 from longtail.errors import InputError, flat, shown
@@ -57,6 +58,8 @@ class Pool:
     path: NDArray[np.str_] | None = None
     original_label: tuple[int, ...] | None = None
     """Of each class, in the lists."""
+    rules: PixelRules = UPRIGHT
+    """How image files became the images."""
 
     def rows(self, split: Literal["source", "val", "test"]) -> NDArray[np.int64]:
         """The rows of one split."""
@@ -104,6 +107,7 @@ class Pool:
             "drawn_by": self.drawn_by,
             "image_shape": list(self.image_shape),
             **({} if self.original_label is None else {"original_label": list(self.original_label)}),
+            **({} if self.rules == UPRIGHT else {"pixel_rules": asdict(self.rules)}),
         }
 
 
@@ -156,6 +160,7 @@ def draw_pool(
         label=source.label,
         split=split,
         hash=hashes,
+        rules=source.rules,
     )
     pool = sorted_pool(pool)
     return pool if duplicates == "keep" else without_duplicates(pool)
@@ -210,9 +215,10 @@ def read_pool(path: Path) -> Pool:
             drawn_by=header["drawn_by"],
             image_shape=tuple(header["image_shape"]),
             original_label=tuple(header["original_label"]) if "original_label" in header else None,
+            rules=PixelRules(**header["pixel_rules"]) if "pixel_rules" in header else UPRIGHT,
             **columns,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"its metadata is not that of a pool ({error})") from None
     check_labels(path, pool.label, pool.class_names)
     strange = sorted(set(pool.split.tolist()) - set(SPLITS))

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from longtail.data.image_files import UPRIGHT, PixelRules
+
 Reach = Callable[[int], object]
 """Called with the number of images read."""
 
@@ -26,6 +28,10 @@ class Source:
     class_names: tuple[str, ...]
     test: NDArray[np.bool_] | None = None
     in_file_order: bool = False
+    rules: PixelRules = UPRIGHT
+    """How image files became these pixels."""
+    notes: tuple[str, ...] = ()
+    """Lines about what was found in reading them."""
 
 
 class Reader(Protocol):

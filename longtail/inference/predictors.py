@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from longtail.data.image_files import PixelRules
 from longtail.errors import InputError, one_line
 from longtail.methods import build_method
 from longtail.networks import NETWORKS, build_network
@@ -134,6 +135,11 @@ class Predictor:
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, channels)."""
         return self.record.image_shape
+
+    @property
+    def pixel_rules(self) -> PixelRules:
+        """How image files become the images that the model knows."""
+        return self.record.pixel_rules
 
     def _logits(self, images: NDArray[np.uint8]) -> Tensor:
         shape = self.image_shape

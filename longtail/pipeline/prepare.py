@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from longtail.config.benchmarks import Benchmark
-from longtail.config.params import DOWNLOAD, Params, read_params
+from longtail.config.params import DOWNLOAD, OwnImagesParams, Params, read_params
 from longtail.data.manifests import tail_rows
 from longtail.data.pools import Pool, arranged, draw_pool, duplicates_line, without_duplicates, write_pool
 from longtail.data.sources import SOURCES
@@ -37,6 +37,8 @@ def prepare(benchmark: str, verify: bool = False) -> None:
         console.say("prepare", f"{benchmark}: reading {reader.size} images ({origin})")
     with console.progress("prepare", reader.size, "images") as progress:
         source = reader.read(origin, paths.downloads(), progress.reach)
+    for note in source.notes:
+        console.say("prepare", note)
     if params.split == "file_order" and not source.in_file_order:
         raise InputError(
             "params.yaml",
@@ -106,8 +108,9 @@ def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
     if where in (None, DOWNLOAD):
         found = "missing" if where is None else f"found {DOWNLOAD}, which your images do not have"
         raise InputError("params.yaml", f"images: {chosen.name}: {found}", WANTED)
-    given = params.own_images.test if params.own_images else None
-    found = find_own(Path(where), chosen.image_shape[0], Path(given) if given else None)
+    own = params.own_images or OwnImagesParams(train=str(where))
+    test = None if own.test is None else Path(own.test)
+    found = find_own(Path(where), chosen.image_shape[0], test, upright=own.orientation == "apply")
     meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
     found.check(chosen.test_share, meta)
     sizes, passed = found.sizes, f"; {found.others} other files passed over" if found.others else ""

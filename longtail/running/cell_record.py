@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from longtail.config.benchmarks import Frozen, Training
+from longtail.data.image_files import UPRIGHT, PixelRules
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 """Of an image, in pixels."""
@@ -59,6 +60,8 @@ class CellRecord(Frozen):
     versions: dict[str, Any]
     files: dict[str, str] = Field(default_factory=dict)
     """The sha256 of each result of the training, by file name."""
+    pixel_rules: PixelRules = UPRIGHT
+    """How image files became the images that it was trained on."""
     features: str | None = None
     """For a head: the fingerprint of the training whose features it uses."""
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from longtail.data.image_files import UPRIGHT
 from longtail.errors import DivergedError
 from longtail.files import atomic_path, write_json
 from longtail.methods import build_method
@@ -213,7 +214,8 @@ def _save_weights(model: nn.Module, path: Path) -> None:
 
 def _record(job: Job, inputs: CellInputs, trainer: Trainer, files: dict[str, str]) -> CellRecord:
     plan = job.plan
-    below = {} if job.features is None else {"features": read_cell(job.features).fingerprint}
+    more: dict[str, Any] = {} if job.features is None else {"features": read_cell(job.features).fingerprint}
+    more |= {} if inputs.pool.rules == UPRIGHT else {"pixel_rules": inputs.pool.rules}
     return CellRecord(
         fingerprint=job.fingerprint,
         benchmark=plan.benchmark,
@@ -237,5 +239,5 @@ def _record(job: Job, inputs: CellInputs, trainer: Trainer, files: dict[str, str
         device=job.device,
         versions={"torch": torch.__version__, "python": platform.python_version()},
         files=files,
-        **below,
+        **more,
     )

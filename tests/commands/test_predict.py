@@ -3,9 +3,7 @@
 import csv
 import json
 import shutil
-import struct
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ import pytest
 from PIL import Image
 
 from longtail.commands.predict import BATCH, main
-from longtail.data.image_files import read_image
 from longtail.data.image_folders import find_images
 from longtail.errors import InputError
 from longtail.inference.predictors import Weights, load_predictor
 from longtail.pipeline import console
+from tests.support.image_files import spoilt_images
 from tests.support.trained_cells import digits, inputs, train, unseen_images
 
 MODELS = Path("models/digits-lt/imb50")
@@ -150,69 +148,6 @@ def test_arrays_that_are_no_images_of_the_model_are_refused(trained: Path) -> No
             predictor.logits(wrong)  # type: ignore[arg-type]
 
 
-def test_files_of_the_right_size_are_read_to_the_pixel(tmp_path: Path) -> None:
-    grey = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
-    colour = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    Image.fromarray(grey).save(tmp_path / "grey.bmp")
-    Image.fromarray(colour).save(tmp_path / "colour.webp", lossless=True)
-    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
-    for name in ("grey.png", "grey.bmp", "sixteen.png"):
-        np.testing.assert_array_equal(read_image(tmp_path / name, SHAPE)[0][..., 0], grey)
-    np.testing.assert_array_equal(read_image(tmp_path / "colour.webp", (8, 8, 3))[0], colour)
-    np.testing.assert_array_equal(
-        read_image(tmp_path / "grey.png", (8, 8, 3))[0], grey[..., None].repeat(3, axis=2)
-    )
-    assert np.ptp(read_image(tmp_path / "colour.webp", SHAPE)[0]) > 0
-
-
-def test_a_larger_image_is_resized_with_antialiasing(tmp_path: Path) -> None:
-    board = np.indices((48, 64)).sum(axis=0) % 2 * 255
-    Image.fromarray(board.astype(np.uint8)).save(tmp_path / "board.png")
-    image, found = read_image(tmp_path / "board.png", SHAPE)
-    assert (image.shape, found) == (SHAPE, (48, 64))
-    assert np.abs(image.astype(int) - 127).max() <= 3  # single pixels of the file would be 0 or 255
-
-
-def huge_png() -> bytes:
-    """A PNG whose header promises 60000 x 60000 pixels."""
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-
-
-def spoilt_images(folder: Path) -> dict[Path, str]:
-    """Images that cannot be read, with what is said of them."""
-    draws = np.random.default_rng(0)
-    Image.fromarray(draws.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / "a.png")
-    whole = (folder / "a.png").read_bytes()
-    Image.new("L", (9, 9)).save(folder / "b.gif")
-    contents = {
-        "a.png": (whole[: len(whole) // 2], "damaged, or not readable"),
-        "b.gif": ((folder / "b.gif").read_bytes(), "not an image in PNG, JPEG, BMP, WEBP"),
-        "c.jpg": (b"no image", "not an image in"),
-        "d.png": (b"", "not an image in"),
-        "e.png": (huge_png(), "more than 80,000,000 pixels"),
-        "f\n.png": (b"", "f\\n.png': not an image in"),
-    }
-    for name, (content, _) in contents.items():
-        (folder / name).write_bytes(content)
-    return {folder / name: expected for name, (_, expected) in contents.items()} | {
-        folder / "missing.png": "missing.png: no such file"
-    }
-
-
-def test_what_is_wrong_with_an_image_is_one_line(tmp_path: Path) -> None:
-    for path, expected in spoilt_images(tmp_path).items():
-        with pytest.raises(InputError) as caught:
-            read_image(path, SHAPE)
-        assert expected in str(caught.value)
-        assert "\n" not in str(caught.value)
-
-
 def test_folders_are_searched_in_order_by_the_rules_of_prepare(tmp_path: Path) -> None:
     inside, outside = tmp_path / "in", tmp_path / "out"
     names = ["b.png", "a/z.JPG", "a/b/c.webp", "c.jpeg", "d.bmp"]
@@ -292,6 +227,25 @@ def test_bad_images_are_left_out_only_when_that_is_wanted(
         main(images=list(bad), model=PLAIN, skip_bad=True, device="cpu")
     with pytest.raises(InputError, match="a folder; give a file"):
         main(images=[Path("images")], model=PLAIN, csv=folder)
+
+
+def test_16_bit_images_are_read_as_those_that_the_model_was_trained_on(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_digits(folder / "eight", 3)
+    Path("twelve").mkdir()
+    for path in sorted(Path("eight").iterdir()):
+        pixels = np.asarray(Image.open(path)).astype(np.uint16)
+        Image.fromarray((pixels << 4) | (pixels >> 4)).save(Path("twelve", path.name))
+    answers, notes = [], []
+    for images, bits in (("eight", "gone"), ("twelve", "gone"), ("twelve", 12)):
+        rewrite(PLAIN / "cell.json", pixel_rules={"upright": True, "bits": bits} if bits != "gone" else bits)
+        main(images=[Path(images)], model=PLAIN, top=10, device="cpu")
+        said = capsys.readouterr().out.replace("twelve", "eight").splitlines()
+        answers.append([line for line in said if line.startswith("eight")])
+        notes.append([line for line in said if "3 16-bit grey images have values up to 4,095: all" in line])
+    assert answers[0] == answers[2] != answers[1]
+    assert list(map(len, notes)) == [0, 1, 0]
 
 
 def test_an_error_is_one_line_and_exit_code_2(

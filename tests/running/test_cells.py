@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from longtail.config.benchmarks import DIGITS_LT
 from longtail.config.params import Params
+from longtail.data.image_files import PixelRules
 from longtail.data.manifests import draw_meta, draw_train
 from longtail.data.pools import draw_pool
 from longtail.data.sources import Source
@@ -71,6 +72,21 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("features") / "seed1"
     train_cell(job_of("difficulty_net"), inputs(), folder)
     return folder
+
+
+def test_a_cell_says_how_image_files_became_its_images_where_that_is_not_the_usual_way(
+    features: Path, tmp_path: Path
+) -> None:
+    assert "pixel_rules" not in json.loads((features / "cell.json").read_text())
+    rules = PixelRules(upright=False, bits=12)
+    pool = replace(inputs().pool, rules=rules)
+    train, meta = draw_train(pool, 10, COUNTS, 3), draw_meta(pool, 10, 3)
+    train_cell(job_of("cross_entropy"), CellInputs(pool, array(), train, meta), tmp_path / "cell")
+    assert read_cell(tmp_path / "cell").pixel_rules == rules
+    assert json.loads((tmp_path / "cell/cell.json").read_text())["pixel_rules"] == {
+        "upright": False,
+        "bits": 12,
+    }
 
 
 def test_training_a_cell_twice_gives_the_same_files(features: Path, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_settings_decide_size_share_length_and_augmentation(tmp_path: Path) -> N
         ("images: {own: {tran: x}}", "images: own: unknown key 'tran'; did you mean 'train'?"),
         ("images: {own: {test: x}}", "images: own: train: missing; add it"),
         ("images: {own: {train: x, test: ''}}", "images: own: test: found ''; write a path"),
+        ("images: {own: {train: x, orientation: off}}", "images: own: orientation: found 'off'; "),
         ("images: {own: {train: [x]}}", "images: own: train: found ['x']; "),
     ],
 )

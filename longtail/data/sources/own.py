@@ -8,10 +8,9 @@ class 0 is the largest, as in the other benchmarks.
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -19,28 +18,18 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
-from longtail.data.image_files import FORMATS, MAX_PIXELS, SUFFIXES, eight_bits, fitted
-from longtail.data.image_folders import real_path, search
+from longtail.data.class_folders import SHOWN, Pairs, in_folders, within
+from longtail.data.image_files import Decoded, PixelRules, decode, deep_notes, fitted
+from longtail.data.image_folders import real_path
 from longtail.data.pools import share_sizes
 from longtail.data.source import Reach, Source
 from longtail.errors import InputError, and_more, flat, shown
-
-SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
-"""Names of folders that are splits where they hold the same classes, in any case."""
-
-SHOWN = 5
-"""How many faulty files, rows or classes an error names."""
 
 LARGEST = 8 * 10**9
 """Bytes of the array of all images; `prepare` needs it twice."""
 
 WANTED = "give a folder of class folders, or a .csv or .parquet list with the columns path and label"
-
-
-Pairs = list[tuple[Path, str]]
-"""Files with the names of their classes."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +46,8 @@ class OwnImages:
     class_names: tuple[str, ...]
     side: int
     """Pixels of a side of the square that each image becomes."""
+    upright: bool = True
+    """Whether images are turned as the camera noted."""
     test: NDArray[np.bool_] | None = None
     """Which images [N] are the given test images; None: the test images are drawn."""
     others: int = 0
@@ -94,27 +85,36 @@ class OwnImages:
         """All images, decoded in as many threads as there are processors; see `Reader`."""
         images = np.empty((self.size, self.side, self.side, 3), np.uint8)
         faults: dict[Path, str] = {}
-        executor = ThreadPoolExecutor(os.cpu_count())
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # PIL warns of bombs and odd metadata
-                decoded = executor.map(partial(_decoded, side=self.side), self.files)
-                for row, (path, image) in enumerate(zip(self.files, decoded, strict=True)):
-                    if isinstance(image, str):
-                        faults[path] = image
-                    else:
-                        images[row] = image
-                    reach(row + 1)
-        finally:
-            executor.shutdown(cancel_futures=True)
+        grey: dict[int, int] = {}
+        colour: dict[int, int] = {}
+
+        def take(rows: Sequence[int], rules: PixelRules, reach: Reach) -> None:
+            files = [self.files[row] for row in rows]
+            decoded = _decoded(files, rules, self.side)
+            for done, (row, found) in enumerate(zip(rows, decoded, strict=True), 1):
+                if isinstance(found, InputError):
+                    faults[self.files[row]] = found.problem
+                else:
+                    images[row] = np.asarray(found.image, np.uint8)
+                    grey.update({} if found.grey is None else {row: found.grey})
+                    colour.update({} if found.colour is None else {row: found.colour})
+                reach(done)
+
+        rules = PixelRules(upright=self.upright)
+        take(range(self.size), rules, reach)
         if faults:
-            named = [f"{_within(path, self.root)} ({fault})" for path, fault in faults.items()]
+            named = [f"{within(path, self.root)} ({fault})" for path, fault in faults.items()]
             raise InputError(
                 self.root,
                 f"{len(faults)} of {self.size:,} images cannot be read: {and_more(named, SHOWN)}",
                 "fix or remove them",
             )
-        return Source(images, self.label, self.class_names, self.test)
+        if grey:
+            rules = replace(rules, bits=max(8, max(grey.values()).bit_length()))
+            if rules.bits != 16:
+                take(list(grey), rules, lambda _: None)
+        notes = deep_notes(grey.values(), colour.values(), rules.bits)
+        return Source(images, self.label, self.class_names, self.test, rules=rules, notes=notes)
 
 
 def check_classes(
@@ -138,7 +138,7 @@ def check_classes(
         )
 
 
-def find_own(where: Path, side: int, test: Path | None = None) -> OwnImages:
+def find_own(where: Path, side: int, test: Path | None = None, upright: bool = True) -> OwnImages:
     """The images of the folder or list `where`, and the test images in `test` if given. Raises InputError."""
     root, pairs, others = _found(where)
     counts = Counter(name for _, name in pairs)
@@ -156,13 +156,14 @@ def find_own(where: Path, side: int, test: Path | None = None) -> OwnImages:
         pairs, others = pairs + held, others + more
     place = {name: c for c, name in enumerate(names)}
     label = np.array([place[name] for _, name in pairs], np.int64)
-    return OwnImages(root, tuple(path for path, _ in pairs), label, tuple(names), side, given, others)
+    files = tuple(path for path, _ in pairs)
+    return OwnImages(root, files, label, tuple(names), side, upright, given, others)
 
 
 def _found(where: Path) -> tuple[Path, Pairs, int]:
     """The root of the images of a folder or list, the images, and the number of other files."""
     if where.is_dir():
-        return where, *_in_folders(where)
+        return where, *in_folders(where)
     if where.is_file():
         return where.parent, _in_list(where), 0
     raise InputError(where, "no such file or folder", WANTED)
@@ -189,69 +190,6 @@ def _check_test(where: Path, test: Path, pairs: Pairs, held: Pairs) -> None:
         )
 
 
-def _in_folders(root: Path) -> tuple[Pairs, int]:
-    """The images anywhere below each class folder, sorted, and the number of other files there."""
-    real = real_path(root)
-    try:
-        entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise InputError(root, error.strerror, "make it readable") from None
-    links = [path for path in entries if path.is_symlink()]
-    _refuse_links(root, [path for path in links if path.is_dir() or not real_path(path).is_relative_to(real)])
-    loose = [_within(path, root) for path in entries if path.is_file() and path.suffix.lower() in SUFFIXES]
-    if loose:
-        raise InputError(
-            root,
-            f"{len(loose)} images are next to the class folders: {and_more(loose, SHOWN)}",
-            "move each into the folder of its class",
-        )
-    classes = [path for path in entries if path.is_dir()]
-    inside = {folder.name: search(folder, root) for folder in classes}
-    _refuse_splits(root, {name: found.files for name, found in inside.items()})
-    _refuse_links(root, [link for found in inside.values() for link in found.links])
-    empty = [shown(name) for name, found in inside.items() if not found.files]
-    if empty:
-        raise InputError(
-            root,
-            f"{len(empty)} of {len(classes)} class folders have no image ({', '.join(SUFFIXES)}): "
-            f"{and_more(empty, SHOWN)}",
-            "add images or remove the folders",
-        )
-    pairs = [(path, name) for name, found in inside.items() for path in found.files]
-    return pairs, sum(len(found.passed) for found in inside.values())
-
-
-def _refuse_splits(root: Path, inside: dict[str, list[Path]]) -> None:
-    """Raise InputError if the folders, by name with their images, are splits with the same classes below."""
-    names = list(inside)
-    if len(names) < 2 or not all(name.lower() in SPLITS for name in names):
-        return
-    parts = [{path.relative_to(root).parts[1:-1][:1] for path in files} for files in inside.values()]
-    below = Counter(folder for found in parts for (folder,) in found - {()})
-    common = sorted(name for name, count in below.items() if count > 1)
-    if common:
-        train = next((name for name in names if name.lower().startswith("train")), names[0])
-        test = next((name for name in names if name.lower().startswith("test")), names[-1])
-        raise InputError(
-            root,
-            f"{and_more(names, SHOWN)} are splits, not classes: {len(common)} folders are in more than one "
-            f"({and_more(common, SHOWN)})",
-            f"name the folder of one split, {shown(root / train)}, or two as "
-            f"`images: {{own: {{train: .../{shown(train)}, test: .../{shown(test)}}}}}`",
-        )
-
-
-def _refuse_links(root: Path, links: Sequence[Path]) -> None:
-    """Raise InputError if there are links that lead out of `root`, or to a folder."""
-    if links:
-        raise InputError(
-            root,
-            f"{len(links)} symbolic links lead out of it or to a folder: "
-            f"{and_more([_within(path, root) for path in links], SHOWN)}",
-            "put the files themselves there",
-        )
-
-
 def _in_list(where: Path) -> Pairs:
     """The files of a list, in its order, with their labels as text."""
     columns = _columns(where)
@@ -275,7 +213,7 @@ def _in_list(where: Path) -> Pairs:
         )
     pairs = [(root / text, label) for text, label in rows]
     counts = Counter(Path(os.path.normpath(path)) for path, _ in pairs)
-    twice = [_within(path, Path(os.path.normpath(root))) for path, count in counts.items() if count > 1]
+    twice = [within(path, Path(os.path.normpath(root))) for path, count in counts.items() if count > 1]
     if twice:
         raise InputError(
             where, f"{len(twice)} paths are listed twice: {and_more(twice, SHOWN)}", "keep one row of each"
@@ -316,27 +254,23 @@ def _fault(root: Path, real: Path, text: str) -> str | None:
     return None
 
 
-def _decoded(path: Path, side: int) -> NDArray[np.uint8] | str:
-    """The image [side, side, 3], or what is wrong with it."""
-    if not path.is_file():  # a pipe, or a link to nothing
-        return "not a file"
+def _decoded(files: Sequence[Path], rules: PixelRules, side: int) -> Iterator[Decoded | InputError]:
+    """Each image as a square of this side, or what is wrong with it, in order."""
+
+    def square(path: Path) -> Decoded | InputError:
+        try:
+            found = decode(path, "RGB", rules=rules)
+        except InputError as error:
+            return error
+        return replace(found, image=fitted(found.image, side, side))
+
+    executor = ThreadPoolExecutor(os.cpu_count())
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.height * image.width > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            image.load()
-            return np.asarray(squared(image, side), np.uint8)
-    except Image.DecompressionBombError:
-        return f"more than {MAX_PIXELS:,} pixels"
-    except Image.UnidentifiedImageError:
-        return f"not {', '.join(FORMATS)}, or damaged"
-    except Exception as error:  # decoders fail in many ways
-        return flat(error)
-
-
-def squared(image: Image.Image, side: int) -> Image.Image:
-    """RGB, the shorter side resized to `side`, the centre of `side` x `side` pixels."""
-    return fitted(eight_bits(image).convert("RGB"), side, side)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what threads ignore is the same for all of them
+            yield from executor.map(square, files)
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def _is_text(name: str) -> bool:
@@ -345,7 +279,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _within(path: Path, root: Path) -> str:
-    return shown(path.relative_to(root) if path.is_relative_to(root) else path)

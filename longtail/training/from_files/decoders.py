@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.data.image_files import decode
+from longtail.data.image_files import AS_STORED, decode
 from longtail.errors import InputError
 from longtail.training.from_files import photographs
 
@@ -72,7 +72,8 @@ def decoded(order: Order) -> tuple[NDArray[np.uint8], float]:
             raise InputError(file, error.strerror, REMEDY) from None
         if hashlib.sha256(found).hexdigest() != content:
             raise InputError(file, "changed since the pool was made", "run `prepare` again")
-        image = decode(file, "RGB", found)
+        # as the authors' code reads them
+        image = decode(file, "RGB", found, AS_STORED).image
         if order.augment is None or order.draws is None:
             image = photographs.centre(image, order.side)
         else:
