@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Error numbers of a full or failing disk."""
 
+
+VARIABLES = ("LONGTAIL_AHEAD", "LONGTAIL_DETERMINISTIC")
+"""Environment variables of this project."""
 
 EPILOG = "--debug, anywhere on the line, shows the traceback of an error."
 """The last line of every --help."""
@@ -60,12 +64,16 @@ def execute(app: Typer, program: str) -> None:
     """
     import typer
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a class name may not fit the terminal's encoding
     debug = "--debug" in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     # click's UsageError, or that of typer's copy of click
     usage: type[Exception] = typer.BadParameter.__mro__[1]
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        _check_variables()
         code = app(args=arguments, prog_name=program, standalone_mode=False)
     except Stopped as stopped:
         where = (
@@ -86,6 +94,13 @@ def execute(app: Typer, program: str) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     raise SystemExit(code or 0)
+
+
+def _check_variables() -> None:
+    """Raise InputError for an environment variable that looks like ours and is none."""
+    for name in os.environ:
+        if name.startswith("LONGTAIL_") and name not in VARIABLES:
+            raise InputError(name, "no such environment variable", f"valid: {', '.join(VARIABLES)}")
 
 
 def _message(error: Exception) -> str:

@@ -225,3 +225,29 @@ def test_on_a_terminal_there_is_a_bar_and_it_goes_away_on_an_error(monkeypatch) 
 def test_a_closing_line_names_the_stage(capsys) -> None:
     console.done("plan", "3 cells")
     assert capsys.readouterr().out == "plan         done: 3 cells\n"
+
+
+def test_a_mistyped_environment_variable_is_named(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("LONGTAIL_DETERMINISM", "1")
+    assert run(monkeypatch, lambda: None) == 2
+    assert capsys.readouterr().err == (
+        "error: LONGTAIL_DETERMINISM: no such environment variable; "
+        "valid: LONGTAIL_AHEAD, LONGTAIL_DETERMINISTIC\n"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_text_that_the_terminal_cannot_show_is_replaced(encoding: str) -> None:
+    script = (
+        "from longtail.pipeline import console\n"
+        "def main() -> None:\n    console.say('predict', 'class \\u732b \\U0001f431')\n"
+        "console.run(main, 'x')"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+    )
+    assert (found.returncode, found.stdout) == (0, "predict      class ? ?\n"), found.stderr
