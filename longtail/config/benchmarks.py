@@ -1,93 +1,17 @@
-"""Benchmarks: images, splits, networks and schedules.
+"""Benchmarks: images, splits, networks and schedules, each setting with its source.
 
-The user's choices (`params.yaml`) come on top; see `longtail.planning.plans`.
+The user's choices (`params.yaml`) come on top; see `longtail.planning.planner`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from longtail.config.records import Frozen, source_of
+from longtail.config.training import Cosine, Steps, Training, scaled
 from longtail.errors import InputError
-
-
-class Frozen(BaseModel):
-    """An immutable record that refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Strict(Frozen):
-    """Like `Frozen`, for values from the user: no text is converted to a number, no boolean to 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Steps(Frozen):
-    """Linear warm-up, then a constant learning rate, multiplied by `factor` at each milestone.
-
-    `warmup` and `milestones` count iterations. The paper's CIFAR-100-LT schedule has this form: 0.1 to 0.2
-    over 400 iterations, then x0.1 at 6,400 and at 9,600 of 12,800 (Tan et al., CVPR 2020).
-    """
-
-    kind: Literal["steps"] = "steps"
-    start: float
-    peak: float
-    warmup: int
-    milestones: tuple[int, ...]
-    factor: float = 0.1
-
-
-class Cosine(Frozen):
-    """Half a cosine from `peak` to 0, one value per epoch: peak/2 (1 + cos(pi e/E))."""
-
-    kind: Literal["cosine"] = "cosine"
-    peak: float
-
-
-LARGEST_BATCH = 65_536
-"""Images per batch; some samplers repeat images to fill the last one."""
-
-
-class Training(Frozen):
-    """One training: length, batches, optimiser, learning rate."""
-
-    iterations: int = Field(ge=1)
-    batch_size: int = Field(ge=1, le=LARGEST_BATCH)
-    meta_batch_size: int = Field(ge=1, le=LARGEST_BATCH)
-    sampler: Literal["shuffled", "class_aware", "class_aware_short"]
-    augment: str
-    second_augment: str
-    """Augmentation of the second view, for methods that use two."""
-    momentum: float = 0.9
-    weight_decay: float
-    nesterov: bool = False
-    schedule: Steps | Cosine
-    backbone_rate: float = 1.0
-    """Learning rate of the `backbone` relative to the rest; 0 freezes it."""
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
-    """Of convolutions and matrix products; see `longtail.training.precision`."""
-
-
-def scaled(training: Training, factor: float) -> Training:
-    """`training` with every length multiplied by `factor`, at least one iteration long."""
-
-    def length(iterations: int) -> int:
-        return round(iterations * factor)
-
-    schedule: Steps | Cosine = training.schedule
-    if isinstance(schedule, Steps):
-        schedule = schedule.model_copy(
-            update={
-                "warmup": length(schedule.warmup),
-                "milestones": tuple(length(milestone) for milestone in schedule.milestones),
-            }
-        )
-    return training.model_copy(
-        update={"iterations": max(1, length(training.iterations)), "schedule": schedule}
-    )
 
 
 class ShotThresholds(Frozen):
@@ -158,6 +82,15 @@ class Benchmark(Frozen):
     """Whether the backbone starts from a file of weights."""
     represent: Training
     retrain: Training
+    sources: Mapping[str, str]
+    """Where settings come from, see `provenance`."""
+
+    def provenance(self, setting: str) -> str | None:
+        """Where the value of `setting` comes from, such as `n_max` or `represent.iterations`.
+
+        In `sources`, `iterations` is that of both trainings.
+        """
+        return source_of({setting, setting.rpartition(".")[2]}, self.sources)
 
     def with_meta_per_class(self, wanted: int | None) -> Benchmark:
         """The benchmark with `wanted` meta images per class, taken from training; None: unchanged."""
@@ -183,6 +116,10 @@ class Benchmark(Frozen):
                 f"write `{self.name}: [{self.totals.imbalance:g}]` under imbalances",
             )
 
+
+RELEASE = "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment.py"
+STAGE_2 = "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment_stage2.py"
+LISTS = "Difficulty-Net's code, ImageNet_Places-LT"
 
 _DIGITS = Training(
     iterations=150,
@@ -211,6 +148,24 @@ DIGITS_LT = Benchmark(
     retrain=_DIGITS.model_copy(
         update={"iterations": 90, "sampler": "class_aware", "schedule": Cosine(peak=0.05)}
     ),
+    sources={
+        "classes image_shape": "the digits of scikit-learn (Alpaydin & Kaynak, UCI, 1998)",
+        "mean std": "mean and deviation of all pixels of the data set",
+        "test_per_class test_share meta_per_class n_max": "our choice, because the smallest class has 174 "
+        "images: 50 to test, 10 meta images, 114 to train on",
+        "tail": "Cui et al., CVPR 2019",
+        "groups": "our choice, because no class has more than 114 images",
+        "totals pretrained backbone_rate": "none: no official lists, no pretrained network",
+        "networks precision": "our choice, because it trains in seconds on a CPU",
+        "iterations batch_size meta_batch_size": "our choice, because all tables then take minutes",
+        "represent.schedule": "our choice: CIFAR-100-LT's, scaled to 150 iterations",
+        "retrain.schedule": STAGE_2,
+        "represent.sampler": RELEASE,
+        "retrain.sampler": f"Kang et al., ICLR 2020; {STAGE_2}",
+        "augment second_augment": "our choice, because a digit of 8x8 pixels bears little more",
+        "momentum nesterov": "as on CIFAR-100-LT",
+        "weight_decay": "our choice, because iterations are few: five times CIFAR-100-LT's",
+    },
 )
 
 _CIFAR = Training(
@@ -247,6 +202,23 @@ CIFAR100_LT = Benchmark(
             "schedule": Cosine(peak=0.05),
         }
     ),
+    sources={
+        "classes image_shape test_per_class test_share": "CIFAR-100 with its test set (Krizhevsky, 2009)",
+        "mean std augment momentum weight_decay nesterov precision": RELEASE,
+        "meta_per_class n_max": f"{RELEASE}; the paper says 10 a class, which leaves 490",
+        "tail": "Cui et al., CVPR 2019; Difficulty-Net's code, CIFAR-LT/data/data_preprocessing.py",
+        "groups": "Kang et al., ICLR 2020; Difficulty-Net's CIFAR test script has 500 R^(-c/99), 200 and 100",
+        "totals pretrained backbone_rate": "none: no official lists, no pretrained network",
+        "networks": f"the paper; {RELEASE}",
+        "represent.iterations represent.schedule": f"{RELEASE}, which counts epochs; iterations as in Tan et "
+        "al., CVPR 2020, whose numbers they are, because the axis of the paper's Figure 3 has steps",
+        "represent.batch_size represent.meta_batch_size represent.sampler": RELEASE,
+        "second_augment": "PaCo's code for CIFAR-100-LT",
+        "retrain.iterations": f"{STAGE_2}: 50 epochs of the class-aware sampler, which shows every class as "
+        "often as the largest: 50 x 100 x 475 / 128",
+        "retrain.batch_size retrain.sampler retrain.schedule": STAGE_2,
+        "retrain.meta_batch_size": f"{STAGE_2}; only BALMS uses it, whose code has 512",
+    },
 )
 
 # not in the paper: CIFAR-100-LT with other images. The largest class keeps what 25 meta images leave of 5,000
@@ -260,6 +232,13 @@ CIFAR10_LT = CIFAR100_LT.model_copy(
         "n_max": 4_975,
         # 10 x 4,975 images are 389 batches of 128, and 50 x 389 = 19,450
         "retrain": CIFAR100_LT.retrain.model_copy(update={"iterations": 19_450}),
+        "sources": {
+            **CIFAR100_LT.sources,
+            "classes": "CIFAR-10 (Krizhevsky, 2009)",
+            "mean std": "mean and deviation of all pixels of CIFAR-10's training images",
+            "n_max": "our choice: what 25 meta images leave of 5,000, as on CIFAR-100-LT",
+            "retrain.iterations": "as on CIFAR-100-LT: 50 x 10 x 4,975 / 128",
+        },
     }
 )
 
@@ -280,6 +259,16 @@ OWN = CIFAR100_LT.model_copy(
                 update={"augment": "crop_flip", "second_augment": "crop_flip"}
             )
             for stage, training in (("represent", CIFAR100_LT.represent), ("retrain", CIFAR100_LT.retrain))
+        },
+        "sources": {
+            **CIFAR100_LT.sources,
+            "classes": "the user's folders",
+            "mean std": "our choice, because nothing is known of the images",
+            "test_share": "our choice, because folders have no official test set",
+            "meta_per_class": "our choice, because small classes need their images for training",
+            "tail n_max": "our choice, because the user's images are long-tailed as they are",
+            "iterations represent.schedule": "our choice, because folders of one's own are usually smaller",
+            "augment second_augment": "our choice, because AutoAugment's policy was made for photographs",
         },
     }
 )
@@ -320,6 +309,28 @@ IMAGENET_LT = Benchmark(
             "nesterov": False,
         }
     ),
+    sources={
+        "classes test_per_class test_share tail totals": "the lists of Liu et al., CVPR 2019; sizes of the "
+        "training set and its classes not checked against the file",
+        "image_shape mean std": f"{LISTS}/datasets/imagenet.py",
+        "meta_per_class n_max": f"{LISTS}/datasets/imagenet.py: 10 of a class's 20 validation images",
+        "groups": "Kang et al., ICLR 2020",
+        "networks pretrained": f"the paper's Table 2; {LISTS}/config/imagenet",
+        "represent.iterations": f"{LISTS}/config/imagenet: 180 epochs of 906 batches",
+        "represent.batch_size represent.schedule represent.weight_decay momentum": f"{LISTS}/config/imagenet/"
+        "imagenet_resnet10_stage1.yaml",
+        "represent.nesterov": f"{LISTS}/train_stage1.py, for ImageNet-LT",
+        "represent.sampler meta_batch_size": f"{LISTS}/datasets/imagenet.py; of heads only BALMS uses meta "
+        "batches, whose code has 1,024",
+        "augment": f"{LISTS}/datasets/imagenet.py without RandAugment, which the paper's Table 2 leaves out",
+        "second_augment": "PaCo's code for ImageNet-LT, without RandAugment",
+        "retrain.iterations": f"{LISTS}/train_stage2.py, config/imagenet: 10 epochs of 907 batches, one more "
+        "than a pass",
+        "retrain.batch_size retrain.schedule retrain.weight_decay": f"{LISTS}/config/imagenet/"
+        "imagenet_resnet10_stage2.yaml",
+        "retrain.sampler retrain.nesterov": f"{LISTS}/train_stage2.py, which is MiSLAS's",
+        "backbone_rate precision": f"{LISTS}/train_stage1.py",
+    },
 )
 
 # 62,500 images are 489 batches of 128, and 245 of 256
@@ -347,6 +358,20 @@ PLACES_LT = IMAGENET_LT.model_copy(
                 "schedule": Cosine(peak=0.1),
             }
         ),
+        "sources": {
+            **IMAGENET_LT.sources,
+            "classes totals": "the lists of Liu et al., CVPR 2019, counted",
+            "image_shape mean std augment": f"{LISTS}/datasets/places.py",
+            "networks pretrained": f"the paper's Table 3; {LISTS}/config/places",
+            "represent.iterations": f"{LISTS}/config/places: 30 epochs of 489 batches",
+            "represent.schedule": f"{LISTS}/train_stage1.py: x0.1 from the 10th and the 20th epoch on, after "
+            "9 and 19 times 489 batches",
+            "represent.nesterov represent.backbone_rate": f"{LISTS}/train_stage1.py, for Places-LT",
+            "retrain.iterations": f"{LISTS}/train_stage2.py, config/places: 20 epochs of 246 batches, one "
+            "more than a pass",
+            "retrain.batch_size retrain.schedule retrain.weight_decay": f"{LISTS}/config/places/"
+            "places_resnet152_stage2.yaml",
+        },
     }
 )
 

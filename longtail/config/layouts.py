@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from longtail.config.benchmarks import Frozen
 from longtail.config.presets import VARIANTS
 from longtail.config.presets.preset import did_you_mean
+from longtail.config.records import Frozen
 from longtail.config.yaml_files import read_yaml
 from longtail.errors import InputError, one_line
 

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from longtail.config.benchmarks import BENCHMARKS, OWN, Benchmark, Strict, find_benchmark, scaled
+from longtail.config.benchmarks import BENCHMARKS, OWN, Benchmark, find_benchmark
 from longtail.config.presets import METHODS
 from longtail.config.presets.preset import did_you_mean
+from longtail.config.records import Strict
+from longtail.config.training import scaled
 from longtail.config.yaml_files import read_yaml
 from longtail.errors import InputError, found_value, one_line
 

@@ -1,7 +1,8 @@
 """The length of a training in iterations, from a benchmark's schedule and the user's changes."""
 
-from longtail.config.benchmarks import Benchmark, Training, scaled
+from longtail.config.benchmarks import Benchmark
 from longtail.config.params import Params
+from longtail.config.training import Training, scaled
 from longtail.data.profiles import exponential_profile
 from longtail.errors import InputError
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from longtail.config.benchmarks import Training
+from longtail.config.training import Training
 
 if TYPE_CHECKING:
     from longtail.planning.plans import BundlePlan, Cell

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-from longtail.config.benchmarks import Benchmark, scaled
+from longtail.config.benchmarks import Benchmark
 from longtail.config.layouts import read_layouts
 from longtail.config.params import Params
 from longtail.config.presets import VARIANTS
+from longtail.config.training import scaled
 from longtail.errors import InputError
 from longtail.planning.code import evaluation_code, training_code
 from longtail.planning.epochs import network_training

@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from longtail.config.benchmarks import Benchmark, Frozen, ShotThresholds, Training
+from longtail.config.benchmarks import Benchmark, ShotThresholds
 from longtail.config.presets import METHODS
 from longtail.config.presets.preset import did_you_mean
+from longtail.config.records import Frozen
+from longtail.config.training import Training
 from longtail.errors import InputError, found_value, one_line
 from longtail.files import read_object, write_json
 from longtail.networks import NETWORKS

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from longtail.config.benchmarks import Frozen
 from longtail.config.presets import METHODS
+from longtail.config.records import Frozen
 from longtail.errors import InputError, found_value, one_line
 from longtail.files import read_object
 from longtail.planning.plans import ShotGroupsPlan, TablesPlan

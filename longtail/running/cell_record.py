@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from longtail.config.benchmarks import Frozen, Training
+from longtail.config.records import Frozen
+from longtail.config.training import Training
 from longtail.data.image_files import UPRIGHT, PixelRules
 
 Side = Annotated[int, Field(ge=1, le=4096)]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.config.benchmarks import Training
+from longtail.config.training import Training
 from longtail.randomness import generator
 from longtail.training.augment.batch import AUGMENTS
 from longtail.training.image_sets import ImageSet, View

@@ -2,11 +2,11 @@
 
 import math
 
-from longtail.config.benchmarks import Steps, Training
+from longtail.config.training import Steps, Training
 
 
 def learning_rate(training: Training, iteration: int, batches_per_epoch: int) -> float:
-    """The learning rate of `iteration` (from 0); see `Steps` and `Cosine` in `longtail.config.benchmarks`."""
+    """The learning rate of `iteration` (from 0); see `longtail.config.training`."""
     schedule = training.schedule
     if isinstance(schedule, Steps):
         rate = schedule.peak

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtail.config.benchmarks import Training
+from longtail.config.training import Training
 from longtail.errors import DivergedError, and_more
 from longtail.meta.difficulty import difficulty_entropy
 from longtail.training.batches import PART, TrainingData

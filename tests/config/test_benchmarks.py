@@ -13,10 +13,9 @@ from longtail.config.benchmarks import (
     IMAGENET_LT,
     PLACES_LT,
     Benchmark,
-    Cosine,
-    Steps,
     find_benchmark,
 )
+from longtail.config.training import Cosine, Steps
 from longtail.data.sources import SOURCES
 from longtail.data.sources.cifar import CIFAR10, CIFAR100, Cifar
 from longtail.errors import InputError

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.config.benchmarks import Steps
+from longtail.config.training import Steps
 from longtail.methods.cb_da import CBDA
 from longtail.training.method import Batch, StepInfo
 from longtail.training.trainer import Trainer

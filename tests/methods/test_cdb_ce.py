@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from longtail.config.benchmarks import Steps
 from longtail.config.presets import METHODS
 from longtail.config.presets.cdb_ce import Settings
+from longtail.config.training import Steps
 from longtail.errors import InputError
 from longtail.methods.cdb_ce import CDBCE
 from tests.support.losses import CASES, CLASSES, COUNTS, MOMENT, check_gradient, found_losses, log_softmax

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from longtail.config.benchmarks import Steps
 from longtail.config.presets import METHODS
+from longtail.config.training import Steps
 from longtail.methods.class_balanced import ClassBalanced, effective_number_weights
 from longtail.networks import build_network
 from longtail.training.method import Task

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from longtail.config.benchmarks import Steps
 from longtail.config.presets import METHODS
+from longtail.config.training import Steps
 from longtail.methods.eql import EQL
 from longtail.randomness import generator
 from longtail.training.method import StepInfo, Task

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from longtail.config.benchmarks import Steps
 from longtail.config.presets import METHODS
+from longtail.config.training import Steps
 from longtail.methods.focal import Focal, sigmoid_focal_losses, softmax_focal_losses
 from longtail.networks import build_network
 from tests.support.losses import CASES, CLASSES, COUNTS, MOMENT, check_gradient, found_losses, log_softmax

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.config.benchmarks import Steps
+from longtail.config.training import Steps
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.methods.lade import LADE, density_ratio_regulariser
 from longtail.training.method import Task

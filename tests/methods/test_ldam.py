@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from longtail.config.benchmarks import Steps
+from longtail.config.training import Steps
 from longtail.methods.ldam import LDAM, margins
 from longtail.networks import build_network
 from longtail.networks.cosine import CosineClassifier

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.config.benchmarks import Steps
+from longtail.config.training import Steps
 from longtail.methods.meta_weight_net import MetaWeightNet
 from longtail.training.method import StepInfo
 from longtail.training.trainer import Trainer

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from longtail.config.benchmarks import Steps
+from longtail.config.training import Steps
 from longtail.methods.mixup import Mixup, draw_share
 from longtail.training.method import Batch, StepInfo
 from tests.support.losses import CASES, CLASSES, COUNTS, check_gradient, found_losses, log_softmax

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.config.benchmarks import Steps
+from longtail.config.training import Steps
 from longtail.methods.resampling import PowerSampler, Resampling
 from longtail.training.method import Task
 from tests.support.losses import CASES, COUNTS, check_gradient, found_losses, log_softmax

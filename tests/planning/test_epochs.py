@@ -15,10 +15,9 @@ from longtail.config.benchmarks import (
     OWN,
     PLACES_LT,
     Benchmark,
-    Steps,
-    Training,
 )
 from longtail.config.params import Params
+from longtail.config.training import Steps, Training
 from longtail.errors import InputError
 from longtail.planning.epochs import network_training, training_images
 from longtail.planning.planner import plan_bundles, plan_tables

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from longtail.config.benchmarks import DIGITS_LT, Cosine, Steps
+from longtail.config.benchmarks import DIGITS_LT
 from longtail.config.params import Params
 from longtail.config.presets import METHODS
+from longtail.config.training import Cosine, Steps
 from longtail.networks import NETWORKS
 from longtail.planning import code
 from longtail.planning.code import LIBRARY, code_digest, imports, training_code

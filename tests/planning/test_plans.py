@@ -9,10 +9,11 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from longtail.config.benchmarks import DIGITS_LT, Steps
+from longtail.config.benchmarks import DIGITS_LT
 from longtail.config.layouts import read_layouts
 from longtail.config.params import UNWRITTEN, Params, read_params
 from longtail.config.presets import METHODS, VARIANTS
+from longtail.config.training import Steps
 from longtail.errors import InputError
 from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
 from longtail.planning.plans import read_bundle, read_evaluation, read_tables_plan, write_plan

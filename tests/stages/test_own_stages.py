@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longtail.config.benchmarks import OWN, Steps
+from longtail.config.benchmarks import OWN
 from longtail.config.params import OwnParams, read_params
+from longtail.config.training import Steps
 from longtail.data.manifests import check_disjoint, read_manifest
 from longtail.data.pools import read_images, read_pool, share_sizes
 from longtail.data.profiles import exponential_profile, natural_profile

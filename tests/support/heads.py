@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtail.config.benchmarks import Steps
 from longtail.config.presets import METHODS
+from longtail.config.training import Steps
 from longtail.methods import build_method
 from longtail.networks import build_network
 from longtail.networks.heads import WithHead

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.config.benchmarks import Steps, Training
 from longtail.config.presets import METHODS
+from longtail.config.training import Steps, Training
 from longtail.methods import build_method
 from longtail.networks import build_network
 from longtail.networks.heads import WithHead

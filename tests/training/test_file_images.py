@@ -15,8 +15,8 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 from torchvision import transforms
 
-from longtail.config.benchmarks import Steps, Training
 from longtail.config.presets import METHODS
+from longtail.config.training import Steps, Training
 from longtail.errors import InputError
 from longtail.methods import build_method
 from longtail.methods.dro_lt import class_centroids

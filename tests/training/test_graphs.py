@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from longtail.config.benchmarks import Steps
 from longtail.config.presets import METHODS
+from longtail.config.training import Steps
 from longtail.methods import find_method
 from longtail.methods.difficulty_net import DifficultyNetMethod
 from longtail.training.graphs import PLAIN_FIRST, Replays, own_stream

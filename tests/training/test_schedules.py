@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from longtail.config.benchmarks import Cosine, Steps, Training
+from longtail.config.training import Cosine, Steps, Training
 from longtail.training.schedules import learning_rate
 
 

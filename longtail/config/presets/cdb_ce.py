@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from longtail.config.benchmarks import Strict
 from longtail.config.presets.preset import Preset
+from longtail.config.records import Strict
 
 
 def number_or_dynamic(value: object) -> object:
@@ -41,5 +41,10 @@ PRESET = Preset(
         "cdb_ce_convex": {"difficulty": "convex"},
         "cdb_ce_exponential": {"difficulty": "exponential"},
         "cdb_ce_relative": {"difficulty": "relative"},
+    },
+    sources={
+        "tau": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment.py; dynamic in the CDB-loss code for "
+        "CIFAR",
+        "difficulty": "Sinha et al., ACCV 2020",
     },
 )

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from longtail.config.benchmarks import Strict
 from longtail.config.presets.preset import Preset
+from longtail.config.records import Strict
 
 
 class Settings(Strict):
@@ -24,7 +24,12 @@ PRESET = Preset(
     stage="represent",
     summary="cross-entropy weighted by the inverse of the effective number of images",
     settings=Settings,
-    # about a hundred images in the largest class: with 0.9999 the weights would be inverse counts
     benchmarks={"digits-lt": {"beta": 0.99}},
     variants={"class_balanced": {}},
+    sources={
+        "beta": "Cui et al.'s code; 0.9 in Difficulty-Net's, which puts ratios in place of counts",
+        "digits-lt.beta": "our choice, because at 114 images 0.9999 would be inverse counts",
+        "loss": "our reading: Difficulty-Net's code has the softmax form; Cui et al. have all three",
+        "gamma": "Difficulty-Net's code and LDAM's; Cui et al. searched 0.5, 1 and 2",
+    },
 )

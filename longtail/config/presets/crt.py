@@ -2,15 +2,12 @@
 
 from typing import Literal
 
-from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import HEAD_SOURCES, HeadSettings, Preset
 
 
-class Settings(Strict):
+class Settings(HeadSettings):
     """Settings of cRT."""
 
-    start: Literal["selected", "last"] = "selected"
-    """Which weights of the representation: best on the meta set (authors' code), or the last."""
     classifier: Literal["fresh", "copied"] = "fresh"
     """fresh: re-initialised, as published. copied: starts from stage 1's, as in the authors' code."""
 
@@ -21,4 +18,5 @@ PRESET = Preset(
     summary="a new linear classifier on frozen features, class-aware sampling",
     settings=Settings,
     variants={"crt": {}},
+    sources={**HEAD_SOURCES, "classifier": "Kang et al., ICLR 2020; copied in Difficulty-Net's code"},
 )

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from longtail.config.benchmarks import Strict
 from longtail.config.presets.preset import LOOK_AHEAD, PLAIN, Preset
+from longtail.config.records import Strict
 
 
 class Settings(Strict):
@@ -41,7 +41,6 @@ PRESET = Preset(
     summary="class weights from difficulties that a small network, meta-learned, predicts from accuracies",
     settings=Settings,
     passes=lambda settings: PLAIN if settings["meta_gradient"] == "detached" else LOOK_AHEAD,
-    # 150 iterations instead of 12,800: theta must learn within them
     benchmarks={
         "digits-lt": {"hidden": 32, "learning_rate": 3e-3},
         "imagenet-lt": {"hidden": 1024, "bias": True, "learning_rate": 1e-3},
@@ -62,5 +61,17 @@ PRESET = Preset(
         "difficulty_net_lambda_0.6": {"lambda": 0.6},
         "difficulty_net_lambda_0.9": {"lambda": 0.9},
         "difficulty_net_lambda_1": {"lambda": 1.0},
+    },
+    sources={
+        "lambda": "the paper, Sec. 4.2; Difficulty-Net's code",
+        "loss difficulty driver_loss": "the paper, Eqs. 1, 5 and 8",
+        "driver_reduction": "Difficulty-Net's code; the printed Eq. 7 shows a sum",
+        "meta_gradient weighting": "the paper, Eqs. 5 and 10; the other value is Difficulty-Net's code",
+        "hidden bias learning_rate weight_decay": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment.py",
+        "digits-lt.hidden digits-lt.learning_rate": "our choice, because theta must learn in 150 iterations",
+        "imagenet-lt.hidden imagenet-lt.learning_rate": "Difficulty-Net's code, "
+        "ImageNet_Places-LT/config/imagenet",
+        "places-lt.hidden places-lt.learning_rate": "Difficulty-Net's code, ImageNet_Places-LT/config/places",
+        "imagenet-lt.bias places-lt.bias": "Difficulty-Net's code, ImageNet_Places-LT",
     },
 )

@@ -1,18 +1,13 @@
 """DisAlign (Zhang et al., CVPR 2021)."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import HEAD_SOURCES, HeadSettings, Preset
 
 
-class Settings(Strict):
+class Settings(HeadSettings):
     """Settings of DisAlign."""
 
-    start: Literal["selected", "last"] = "selected"
-    """Which weights of the representation: best on the meta set (authors' code), or the last."""
     rho: float = Field(1.2, ge=0, allow_inf_nan=False)
     """Class weights are proportional to pi_c^(-rho); 1.2 is the published value on ImageNet-LT."""
 
@@ -24,4 +19,9 @@ PRESET = Preset(
     settings=Settings,
     variants={"disalign": {}},
     training={"sampler": "shuffled"},
+    sources={
+        **HEAD_SOURCES,
+        "rho": "the published value on ImageNet-LT; none is known to us elsewhere",
+        "training.sampler": "Zhang et al.: weights, not the sampler, balance the classes",
+    },
 )

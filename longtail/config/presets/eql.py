@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from longtail.config.benchmarks import Strict
 from longtail.config.presets.preset import Preset
+from longtail.config.records import Strict
 
 
 class Settings(Strict):
@@ -24,7 +24,13 @@ PRESET = Preset(
     stage="represent",
     summary="cross-entropy that spares rare classes from being pushed down",
     settings=Settings,
-    # ten classes, not a hundred: times ten, half of the classes are rare at imbalance 50 or 100 on both
     benchmarks={"digits-lt": {"threshold": 0.05}, "imagenet-lt": {"threshold": 4.3e-4}},
     variants={"eql": {}},
+    sources={
+        "gamma threshold": "the code of CDB-loss and of Difficulty-Net; a public toolbox has them at "
+        "imbalance 100",
+        "draw": "a public toolbox; Difficulty-Net's code draws once a batch",
+        "digits-lt.threshold": "our choice, because of ten classes half are then rare at imbalance 50",
+        "imagenet-lt.threshold": "Tan et al., CVPR 2020, to our knowledge; no code to check it against",
+    },
 )

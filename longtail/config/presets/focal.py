@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from longtail.config.benchmarks import Strict
 from longtail.config.presets.preset import Preset
+from longtail.config.records import Strict
 
 
 class Settings(Strict):
@@ -25,4 +25,9 @@ PRESET = Preset(
     summary="cross-entropy with a factor that fades where the network is right",
     settings=Settings,
     variants={"focal": {}},
+    sources={
+        "gamma": "Difficulty-Net's code and LDAM's; Cui et al. searched 0.5, 1 and 2",
+        "form": "Difficulty-Net's code, CIFAR-LT/losses/focal_loss.py; sigmoid in its ImageNet code",
+        "factor_gradient": "Lin et al., Eq. 4; no gradient in Difficulty-Net's code",
+    },
 )

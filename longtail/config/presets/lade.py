@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from longtail.config.benchmarks import Strict
 from longtail.config.presets.preset import Preset
+from longtail.config.records import Strict
 
 
 class Settings(Strict):
@@ -22,4 +22,9 @@ PRESET = Preset(
     settings=Settings,
     benchmarks={"imagenet-lt": {"alpha": 0.05, "kappa": 0.5}, "places-lt": {"alpha": 0.005, "kappa": 0.1}},
     variants={"lade": {}},
+    sources={
+        "alpha kappa": "the authors' code, CIFAR-100-LT at imbalance 100",
+        "imagenet-lt.alpha imagenet-lt.kappa": "the authors' code, ImageNet-LT",
+        "places-lt.alpha places-lt.kappa": "the authors' code, Places-LT",
+    },
 )

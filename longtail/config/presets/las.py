@@ -1,18 +1,13 @@
 """Label-aware smoothing, LAS (Zhong et al., CVPR 2021)."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import HEAD_SOURCES, HeadSettings, Preset
 
 
-class Settings(Strict):
+class Settings(HeadSettings):
     """Settings of LAS."""
 
-    start: Literal["selected", "last"] = "selected"
-    """Which weights of the representation: best on the meta set (authors' code), or the last."""
     smoothing_head: float | None = Field(None, ge=0, lt=1)
     """epsilon of the largest class; None: the authors' table by imbalance."""
     smoothing_tail: float | None = Field(None, ge=0, lt=1)
@@ -29,4 +24,13 @@ PRESET = Preset(
         "places-lt": {"smoothing_head": 0.4, "smoothing_tail": 0.1},
     },
     variants={"las": {}},
+    sources={
+        **HEAD_SOURCES,
+        "smoothing_head smoothing_tail": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment_stage2.py, "
+        "by imbalance",
+        "imagenet-lt.smoothing_head imagenet-lt.smoothing_tail": "Difficulty-Net's code, "
+        "ImageNet_Places-LT/config/imagenet; MiSLAS's",
+        "places-lt.smoothing_head places-lt.smoothing_tail": "Difficulty-Net's code, "
+        "ImageNet_Places-LT/config/places; MiSLAS's",
+    },
 )

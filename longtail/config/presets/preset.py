@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from longtail.config.benchmarks import Strict
+from longtail.config.records import Strict, source_of
 from longtail.errors import InputError, first_complaint, found_value
 
 
@@ -43,12 +43,24 @@ class NoSettings(Strict):
     """A method without settings."""
 
 
+class HeadSettings(Strict):
+    """What all methods that retrain a classifier have."""
+
+    start: Literal["selected", "last"] = "selected"
+    """Which weights of the representation: best on the meta set, or the last."""
+
+
+HEAD_SOURCES = {"start": "Difficulty-Net's code, CIFAR: its checkpoint is the best on the held-out images"}
+
+
 @dataclass(frozen=True)
 class Preset:
     """The settings of a method.
 
     `benchmarks` has the values that differ from the defaults, by benchmark; `variants` names what the tables
-    run, with the settings that each fixes.
+    run, with the settings that each fixes. `sources` says where each value comes from (see `source_of`): a
+    default by its name, a benchmark's own value as `digits-lt.alpha`, a change of the training as
+    `training.sampler`.
     """
 
     name: str
@@ -59,6 +71,7 @@ class Preset:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     """What this method changes in the benchmark's `Training`, such as its sampler."""
+    sources: Mapping[str, str] = field(default_factory=dict)
     passes: Callable[[Mapping[str, Any]], Passes] | None = None
     """The cost of an iteration by the method's settings; None: `PLAIN`, or `FROZEN` for a head."""
 
@@ -72,6 +85,11 @@ class Preset:
     def uses_lambda(self) -> bool:
         """Whether Eq. 8's lambda is a setting of this method."""
         return any(info.alias == "lambda" for info in self.settings.model_fields.values())
+
+    def provenance(self, benchmark: str, setting: str) -> str | None:
+        """Where the value of `setting` on `benchmark` comes from."""
+        own = f"{benchmark}.{setting}" if setting in self.benchmarks.get(benchmark, {}) else setting
+        return source_of({own}, self.sources)
 
     def image_passes(self, settings: Mapping[str, Any], batch: int, meta: int) -> float:
         """Passes of single images per iteration, for batches of `batch` and meta batches of `meta` images."""

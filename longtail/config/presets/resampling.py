@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from longtail.config.benchmarks import Strict
 from longtail.config.presets.preset import Preset
+from longtail.config.records import Strict
 
 
 class Settings(Strict):
@@ -22,4 +22,5 @@ PRESET = Preset(
         "class_balanced_sampling": {"sampling": "class_balanced"},
         "square_root_sampling": {"sampling": "square_root"},
     },
+    sources={"sampling": "Kang et al., Sec. 3; each variant has its own"},
 )

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from longtail.config.benchmarks import Strict
 from longtail.config.presets.preset import LOOK_AHEAD, Preset
+from longtail.config.records import Strict
 
 
 class Settings(Strict):
@@ -29,7 +29,13 @@ PRESET = Preset(
     summary="Difficulty-Net on the losses of single images instead of the accuracies of classes",
     settings=Settings,
     passes=lambda settings: LOOK_AHEAD,
-    # as difficulty_net: theta must learn within 150 iterations
     benchmarks={"digits-lt": {"hidden": 32, "learning_rate": 3e-3}},
     variants={"sample_difficulty_net": {}},
+    sources={
+        "lambda": "the paper, Sec. 4.2; Difficulty-Net's code",
+        "driver_reduction hidden learning_rate weight_decay": "our choice, because there is no code: as "
+        "difficulty_net on CIFAR-100-LT",
+        "digits-lt.hidden digits-lt.learning_rate": "our choice, because theta must learn in 150 iterations: "
+        "as difficulty_net",
+    },
 )

@@ -1,18 +1,13 @@
 """tau-normalisation (Kang et al., ICLR 2020)."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from longtail.config.benchmarks import Strict
-from longtail.config.presets.preset import Preset
+from longtail.config.presets.preset import HEAD_SOURCES, HeadSettings, Preset
 
 
-class Settings(Strict):
+class Settings(HeadSettings):
     """Settings of tau-normalisation."""
 
-    start: Literal["selected", "last"] = "selected"
-    """Which weights of the representation: best on the meta set (authors' code), or the last."""
     tau: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Exponent of the length; None: the best of 0, 0.1, ..., 2 on the meta set."""
 
@@ -24,4 +19,9 @@ PRESET = Preset(
     settings=Settings,
     variants={"tau_norm": {}},
     training={"iterations": 1},
+    sources={
+        **HEAD_SOURCES,
+        "tau": "Kang et al., ICLR 2020: chosen on held-out images; the grid is that of their code",
+        "training.iterations": "nothing is trained",
+    },
 )
