@@ -1,6 +1,6 @@
 """DRO-LT: features near the centroid of their class, by a loss that is robust to the centroid's error.
 
-    L = (1/B) sum_i CE_i + weight L_DRO
+    L = sum_i f_{y_i} CE_i / sum_i f_{y_i} + weight L_DRO,   f_c = n_c / n_max
     score(c, i) = -(||mu_c - h_i|| + eps_c [c = y_i]) / T
     L_DRO = mean over classes c in the batch, mean over its images i, of -log softmax_i(score(c, .))_i
 
@@ -10,9 +10,10 @@ class over all training images, without augmentation and with the network in eva
 the start of each epoch and constant within it. eps_c, the radius within which the true centroid may lie, is
 learned by the main optimiser, starting at 1.
 
-T = 0.07 and weight 1 (a sum) are the released code's; the paper mixes the two losses with a weight. That code
-trains the features of a pretrained network below a frozen classifier, and in the last epochs the classifier
-alone. Here features and classifier train together, and the head cRT retrains the classifier.
+The weights f, T = 1, class-aware batches and weight 1 (a sum) are those of the command that the release gives
+for CIFAR-100-LT; the publication mixes the two losses with a weight. That code trains the features of a
+pretrained network below a frozen classifier, and in the last epochs the classifier alone. Here features and
+classifier train together, and the head cRT retrains the classifier.
 """
 
 from typing import Any
@@ -67,6 +68,12 @@ class DROLT(Method):
         self.settings = Settings.model_validate(settings)
         self.radii = torch.ones(task.classes, device=task.device).requires_grad_()
         self.centroids = torch.empty(0)
+        self.frequency = (task.counts / task.counts.max()).to(task.device)
+
+    def batch_loss(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
+        """Cross-entropy weighted by f, over the sum of the batch's weights."""
+        weights = self.frequency.to(logits.dtype)[labels]
+        return torch.dot(weights, self.sample_losses(logits, labels, info)) / weights.sum()
 
     def parameters(self) -> list[Tensor]:
         """The radii eps [C]."""

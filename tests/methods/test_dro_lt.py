@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from longtail.config.presets import METHODS
 from longtail.methods.dro_lt import DROLT, class_centroids, robust_loss
 from longtail.training.batches import Images
 from longtail.training.method import StepInfo
+from longtail.training.samplers import ClassAwareSampler
 from longtail.training.trainer import Trainer
 from tests.support.losses import log_softmax
-from tests.support.small_training import CLASSES, make_trainer
+from tests.support.small_training import CLASSES, COUNTS, make_trainer
 
 Array = NDArray[Any]
 Case = tuple[Array, Array, Array, Array, float]
@@ -53,7 +55,7 @@ def found_loss(features: Array, labels: Array, mu: Array, eps: Array, t: float) 
 
 CASES: dict[str, Case] = {
     "random features": (FEATURES, LABELS, CENTROIDS, RADII, 0.5),
-    "the temperature of the release": (FEATURES, LABELS, CENTROIDS, RADII, 0.07),
+    "the least temperature of the release": (FEATURES, LABELS, CENTROIDS, RADII, 0.07),
     "distances of 1e4": (1e4 * FEATURES, LABELS, CENTROIDS, RADII, 0.07),
     "radii of 1e4 and -1e4": (FEATURES, LABELS, CENTROIDS, 1e4 * np.sign(RADII), 0.07),
     "two classes only": (FEATURES, np.where(LABELS > 1, 1, 5), CENTROIDS, RADII, 0.5),
@@ -75,6 +77,17 @@ CASES: dict[str, Case] = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_loss_is_that_of_the_formula(name: str) -> None:
     np.testing.assert_allclose(found_loss(*CASES[name]), formula(*CASES[name]), rtol=1e-10, atol=1e-10)
+
+
+def test_the_radius_of_a_class_is_subtracted_from_its_own_distance() -> None:
+    # the release takes distances in the order of classes and radii in that of the batch: a slip
+    features, labels = np.array([[0.0], [2.0]]), np.array([1, 0])
+    mu, eps = np.array([[1.0], [0.0]]), np.array([0.0, 1.0])
+    assert found_loss(features, labels, mu, eps, 1.0) == pytest.approx(0.503204, abs=5e-7)
+    distances = abs(mu - features.T)  # [class, image]
+    mispaired = distances + np.where(labels == [[0], [1]], eps[labels][:, None], 0)
+    log_p = log_softmax(-mispaired)
+    assert -(log_p[0, 1] + log_p[1, 0]) / 2 == pytest.approx(0.720095, abs=5e-7)
 
 
 def test_single_precision_keeps_its_type_and_value() -> None:
@@ -185,7 +198,7 @@ def test_many_images_are_averaged_in_parts_and_a_missing_class_has_zeros() -> No
 
 
 def test_centroids_are_made_anew_each_epoch_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make_trainer("dro_lt", SETTINGS, dtype=torch.float64, iterations=9)  # 3 an epoch
+    trainer = make_trainer("dro_lt", SETTINGS, dtype=torch.float64, iterations=18)  # 6 an epoch
     method = method_of(trainer)
     expected: list[Array] = []
     used: list[Array] = []
@@ -205,7 +218,7 @@ def test_centroids_are_made_anew_each_epoch_and_only_then(monkeypatch: pytest.Mo
     assert len(expected) == 3
     assert np.abs(expected[2] - expected[0]).max() > 1e-3
     for iteration, found in enumerate(used):
-        np.testing.assert_allclose(found, expected[iteration // 3], rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found, expected[iteration // 6], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
@@ -218,20 +231,22 @@ def test_a_step_is_cross_entropy_plus_the_weighted_robust_loss(weight: float) ->
         logits = trainer.model.classifier(features)  # type: ignore[operator]
     labels = batch.labels.numpy()
     robust = formula(features.numpy(), labels, method.centroids.numpy(), np.ones(CLASSES), 2.0)
-    plain = -log_softmax(logits.numpy())[np.arange(len(labels)), labels].mean()
+    losses = -log_softmax(logits.numpy())[np.arange(len(labels)), labels]
+    # a class counts as often as it does among the training images, though batches are class-aware
+    weighted = np.average(losses, weights=np.array(COUNTS)[labels] / max(COUNTS))
     found = method.backward(trainer.model, batch, None, MOMENT)["train_loss"]
-    assert float(found) == pytest.approx(plain + weight * robust, rel=1e-10)
+    assert float(found) == pytest.approx(weighted + weight * robust, rel=1e-10)
     counts = [value for name, value in trainer.model.named_buffers() if "num_batches" in name]
     assert counts
     assert all(int(value) == 1 for value in counts)
 
 
-def test_with_weight_0_it_trains_as_cross_entropy() -> None:
-    one, other = make_trainer("dro_lt", {"weight": 0.0}), make_trainer("cross_entropy")
-    one.run()
-    other.run()
-    for name, value in one.model.state_dict().items():
-        assert torch.equal(value, other.model.state_dict()[name])
+def test_its_settings_are_those_of_the_command_that_the_release_gives() -> None:
+    preset = METHODS["dro_lt"]
+    assert preset.resolve("dro_lt", "cifar100-lt", {}, 0.3) == {"weight": 1.0, "temperature": 1.0}
+    sampler = make_trainer("dro_lt").data.sampler
+    assert isinstance(sampler, ClassAwareSampler)
+    assert sampler.per_class == 4
 
 
 def test_the_radii_start_at_1_and_are_trained() -> None:
@@ -244,7 +259,8 @@ def test_the_radii_start_at_1_and_are_trained() -> None:
 
 
 def test_a_batch_of_one_image_can_be_trained() -> None:
-    trainer = make_trainer("dro_lt", SETTINGS, iterations=6, batch_size=20)  # 41 images: 20, 20, 1
+    # 41 images: 20, 20, 1
+    trainer = make_trainer("dro_lt", SETTINGS, sampler="shuffled", iterations=6, batch_size=20)
     assert len(trainer.data.train_batch(2).labels) == 1
     trainer.run()
     assert math.isfinite(trainer.history.rows[-1]["train_loss"])
