@@ -100,7 +100,7 @@ def main() -> None:
         for cell in plain.cells():
             train_cell(Job(plain, cell, fingerprint=""), inputs, features[cell.seed])
         for method, choices in {HEAD_FEATURES: [{}], **TRIED}.items():
-            preset = METHODS[method].resolve(method, DIGITS_LT.name, {}, params.lambda_)
+            preset = METHODS[method].resolve(method, DIGITS_LT.name, IMBALANCE, {}, params.lambda_)
             for settings in choices:
                 found = meta_accuracies(planned(params, method, settings), method, inputs, features)
                 text = ", ".join(f"{key} {str(value).lower()}" for key, value in settings.items())

@@ -15,6 +15,7 @@ from longtail.pipeline.finished import check_finished, fail_head, meta_accuracy,
 from longtail.pipeline.inputs import find_weights, make_job, read_inputs
 from longtail.pipeline.remedies import remedies
 from longtail.planning.fingerprints import fingerprint
+from longtail.planning.planner import remarks
 from longtail.planning.plans import BundlePlan, Cell, check_code, read_bundle, read_evaluation
 from longtail.running.cell_folders import read_failure
 from longtail.running.programme import Step
@@ -131,6 +132,8 @@ def _announce(
         f"{plan.benchmark} imb{plan.imbalance:g} {plan.bundle}: {sum(counts)} images, {len(counts)} classes, "
         f"n_max {max(counts)}, n_min {min(counts)}, meta {len(inputs.meta.label)}",
     )
+    for remark in remarks(plan, counts):
+        console.say(stage, remark)
     console.say(
         stage,
         f"{console.counted(cells, 'cell')} ({to_train} to train) x {iterations} iterations of "

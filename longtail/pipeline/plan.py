@@ -3,7 +3,8 @@
 from longtail.config.params import read_params
 from longtail.pipeline import console, paths
 from longtail.pipeline.inputs import with_weights
-from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
+from longtail.planning.epochs import training_counts
+from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables, remarks
 from longtail.planning.plans import write_plan
 
 
@@ -23,7 +24,10 @@ def plan(benchmark: str) -> None:
     if tables.networks_trained:
         lengths = {f"{plan.training.iterations} at imbalance {plan.imbalance:g}": None for plan in bundles}
         console.say("plan", f"{benchmark}{tables.networks_trained}; iterations: {', '.join(lengths)}")
+    shown = chosen.with_meta_per_class(params.meta_per_class)
     for bundle in bundles:
+        for remark in remarks(bundle, training_counts(shown, bundle.imbalance)):
+            console.say("plan", remark)
         write_plan(paths.plan(benchmark, bundle.imbalance, bundle.bundle), bundle)
     for evaluation in plan_evaluations(chosen, params, bundles):
         write_plan(paths.evaluation_plan(benchmark, evaluation.imbalance), evaluation)

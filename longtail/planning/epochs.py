@@ -10,6 +10,16 @@ LONGEST = 10**8
 """Iterations of a training."""
 
 
+def training_counts(benchmark: Benchmark, imbalance: float) -> list[int] | None:
+    """The training images of each class [C]; None if only the images tell.
+
+    Raises InputError if a class would have no image.
+    """
+    if benchmark.tail != "exponential" or benchmark.n_max is None or benchmark.classes is None:
+        return None
+    return exponential_profile(benchmark.n_max, imbalance, benchmark.classes)
+
+
 def training_images(benchmark: Benchmark, imbalance: float) -> int | None:
     """The size of a training set; None if only the images tell.
 
@@ -18,9 +28,8 @@ def training_images(benchmark: Benchmark, imbalance: float) -> int | None:
     """
     if benchmark.totals is not None:
         return benchmark.totals.train
-    if benchmark.tail != "exponential" or benchmark.n_max is None or benchmark.classes is None:
-        return None
-    return sum(exponential_profile(benchmark.n_max, imbalance, benchmark.classes))
+    counts = training_counts(benchmark, imbalance)
+    return None if counts is None else sum(counts)
 
 
 def network_training(benchmark: Benchmark, imbalance: float, params: Params) -> Training:

@@ -27,13 +27,28 @@ from longtail.planning.plans import (
 )
 
 
+def remarks(plan: BundlePlan, counts: Sequence[int] | None) -> list[str]:
+    """What the user must know of the settings of a bundle, for training counts [C]; None: not known yet."""
+    heads = {name: head.settings for name, head in plan.heads.items()}
+    chosen = heads or {plan.variant: plan.settings}
+    texts = [
+        (name, remark(settings, counts))
+        for name, settings in chosen.items()
+        if counts is not None and (remark := VARIANTS[name].remark)
+    ]
+    return [f"imbalance {plan.imbalance:g}, {name}: {text}" for name, text in texts if text]
+
+
 def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
     """The bundles of all tables and figures: for every imbalance, network and variant, the networks and then
     the heads on their features."""
     imbalances = params.imbalances_of(benchmark.name)
     settings = {
-        variant: preset.resolve(variant, benchmark.name, params.methods.get(preset.name, {}), params.lambda_)
+        (variant, imbalance): preset.resolve(
+            variant, benchmark.name, imbalance, params.methods.get(preset.name, {}), params.lambda_
+        )
         for variant, preset in VARIANTS.items()
+        for imbalance in imbalances
     }
     retraining = {
         head: scaled(
@@ -57,7 +72,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
                 stage="represent",
                 variant=variant,
                 method=VARIANTS[variant].name,
-                settings=settings[variant],
+                settings=settings[variant, imbalance],
                 network=network,
                 pretrained=pretrained,
                 mean=benchmark.mean,
@@ -70,7 +85,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
             bundles.append(plan)
             heads = {
                 head: Head(
-                    settings=settings[head],
+                    settings=settings[head, imbalance],
                     training=retraining[head],
                     code=training_code(VARIANTS[head].name, network, from_files),
                 )

@@ -187,6 +187,7 @@ def conditions(table: Table) -> list[str]:
             f"; the paper's numbers have λ = {LAMBDA:g}" if table.paper and table.lambda_ != LAMBDA else ""
         )
         lines.append(f"Ours: λ = {table.lambda_:g}{other}.")
+    lines += remarks(table.plan.benchmark, reports)
     if table.paper:
         return comparison_notes(table) + lines
     if any(row.copied for row in table.layout.rows):
@@ -194,6 +195,18 @@ def conditions(table: Table) -> list[str]:
     if any(row.variant is None and not row.copied for row in table.layout.rows):
         lines.append(f"{NOT_YET}: no method for this row.")
     return lines
+
+
+def remarks(benchmark: str, reports: Sequence[CellReport]) -> list[str]:
+    """What the user must know of the settings of the rows, one line for each method and imbalance."""
+    found: dict[str, None] = {}
+    for report in reports:
+        method = report.head or report.method
+        remark = METHODS[method].remark if method in METHODS else None
+        text = remark(report.settings, report.counts) if remark else None
+        if text:
+            found[f"{tail_name(benchmark, report.imbalance)}: {text}."] = None
+    return list(found)
 
 
 def comparison_notes(table: Table) -> list[str]:

@@ -89,7 +89,7 @@ def test_the_variants_are_the_four_functions_of_figure_1_the_dynamic_tau_and_the
     None
 ):
     preset = METHODS["cdb_ce"]
-    found = {name: preset.resolve(name, "digits-lt", {}, 0.3) for name in preset.variants}
+    found = {name: preset.resolve(name, "digits-lt", 50, {}, 0.3) for name in preset.variants}
     assert found == {
         "cdb_ce": {"tau": 1.0, "difficulty": "linear"},
         "cdb_ce_dynamic": {"tau": "dynamic", "difficulty": "linear"},
@@ -176,7 +176,7 @@ def test_logits_of_single_precision_give_losses_of_single_precision() -> None:
 
 @pytest.mark.parametrize("variant", METHODS["cdb_ce"].variants)
 def test_a_training_weights_each_epoch_by_the_accuracies_before_it(variant: str) -> None:
-    settings = METHODS["cdb_ce"].resolve(variant, "digits-lt", {}, 0.3)
+    settings = METHODS["cdb_ce"].resolve(variant, "digits-lt", 50, {}, 0.3)
     trainer = make_trainer("cdb_ce", settings, noise=0.5, iterations=7)
     trainer.run()
     rows = trainer.history.rows

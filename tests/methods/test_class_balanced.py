@@ -60,9 +60,9 @@ def test_the_loss_is_that_of_the_paper(loss: str, name: str) -> None:
 
 def test_by_default_cross_entropy_is_weighted_with_beta_0_9999() -> None:
     preset = METHODS["class_balanced"]
-    settings = preset.resolve("class_balanced", "elsewhere", {}, 0.3)
+    settings = preset.resolve("class_balanced", "elsewhere", 50, {}, 0.3)
     assert settings == {"beta": 0.9999, "loss": "softmax", "gamma": 1.0}
-    assert preset.resolve("class_balanced", "digits-lt", {}, 0.3) == settings | {"beta": 0.99}
+    assert preset.resolve("class_balanced", "digits-lt", 50, {}, 0.3) == settings | {"beta": 0.99}
     found = found_losses(ClassBalanced(settings, COUNTS), "random logits")
     expected = weights_formula(0.9999)[CASES["random logits"][1]] * unweighted("random logits", "softmax")
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)

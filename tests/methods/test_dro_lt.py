@@ -86,7 +86,7 @@ def test_the_radius_of_a_class_is_subtracted_from_its_own_distance() -> None:
     assert found_loss(features, labels, mu, eps, 1.0) == pytest.approx(0.503204, abs=5e-7)
     distances = abs(mu - features.T)  # [class, image]
     mispaired = distances + np.where(labels == [[0], [1]], eps[labels][:, None], 0)
-    log_p = log_softmax(-mispaired)
+    log_p = log_softmax(-mispaired.astype(np.float64))
     assert -(log_p[0, 1] + log_p[1, 0]) / 2 == pytest.approx(0.720095, abs=5e-7)
 
 
@@ -243,7 +243,7 @@ def test_a_step_is_cross_entropy_plus_the_weighted_robust_loss(weight: float) ->
 
 def test_its_settings_are_those_of_the_command_that_the_release_gives() -> None:
     preset = METHODS["dro_lt"]
-    assert preset.resolve("dro_lt", "cifar100-lt", {}, 0.3) == {"weight": 1.0, "temperature": 1.0}
+    assert preset.resolve("dro_lt", "cifar100-lt", 100, {}, 0.3) == {"weight": 1.0, "temperature": 1.0}
     sampler = make_trainer("dro_lt").data.sampler
     assert isinstance(sampler, ClassAwareSampler)
     assert sampler.per_class == 4

@@ -7,9 +7,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from longtail.config.benchmarks import CIFAR10_LT, CIFAR100_LT, DIGITS_LT, Benchmark
 from longtail.config.presets import METHODS
+from longtail.config.presets.eql import idle
 from longtail.config.training import Steps
 from longtail.methods.eql import EQL
+from longtail.planning.epochs import training_counts
 from longtail.randomness import generator
 from longtail.training.method import StepInfo, Task
 from tests.support.losses import (
@@ -75,12 +78,69 @@ def test_a_formula_with_other_draws_would_be_noticed(draw: str) -> None:
 
 def test_by_default_classes_below_0_005_are_spared_with_probability_0_9() -> None:
     preset = METHODS["eql"]
-    settings = preset.resolve("eql", "elsewhere", {}, 0.3)
+    settings = preset.resolve("eql", "elsewhere", 50, {}, 0.3)
     assert settings == {"gamma": 0.9, "threshold": 0.005, "draw": "element"}
-    assert preset.resolve("eql", "digits-lt", {}, 0.3) == settings | {"threshold": 0.05}
+    assert preset.resolve("eql", "digits-lt", 50, {}, 0.3) == settings | {"threshold": 0.05}
     expected = formula("random logits", bernoulli("element", 32, 0.9), 0.005)
     found = found_losses(EQL(settings, COUNTS), "random logits")
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "imbalance", "threshold"),
+    [
+        ("cifar100-lt", 200, 0.005),
+        ("cifar100-lt", 100, 0.005),
+        ("cifar100-lt", 50, 0.006),
+        ("cifar100-lt", 10, 0.005),
+        ("cifar10-lt", 100, 0.05),
+        ("cifar10-lt", 50, 0.05),
+        ("imagenet-lt", 256, 4.3e-4),
+    ],
+)
+def test_the_threshold_is_that_of_public_code_for_the_benchmark(
+    benchmark: str, imbalance: float, threshold: float
+) -> None:
+    assert METHODS["eql"].resolve("eql", benchmark, imbalance, {}, 0.3)["threshold"] == threshold
+    assert METHODS["eql"].resolve("eql", benchmark, imbalance, {"threshold": 0.1}, 0.3)["threshold"] == 0.1
+
+
+@pytest.mark.parametrize("benchmark", [CIFAR100_LT, CIFAR10_LT, DIGITS_LT], ids=lambda known: known.name)
+@pytest.mark.parametrize("imbalance", [100, 50, 10])
+def test_on_the_benchmarks_some_classes_are_rare_and_some_are_not(
+    benchmark: Benchmark, imbalance: float
+) -> None:
+    counts = training_counts(benchmark, imbalance)
+    settings = METHODS["eql"].resolve("eql", benchmark.name, imbalance, {}, 0.3)
+    assert counts is not None
+    assert idle(settings, counts) is None
+    rare = EQL(settings, Task(torch.tensor(counts), seed=1, imbalance=imbalance)).rare
+    assert rare.any()
+    assert not rare.all()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        (
+            0.005,
+            "threshold 0.005 makes no class rare (their shares of the training images: 0.01 to 0.9), so eql "
+            "is plain cross-entropy",
+        ),
+        (0.01, "threshold 0.01 makes no class rare"),
+        (0.02, None),
+        (0.9, None),
+        (0.95, "threshold 0.95 makes every class rare (their shares of the training images: 0.01 to 0.9)"),
+    ],
+)
+def test_a_threshold_that_parts_no_classes_is_said(threshold: float, expected: str | None) -> None:
+    counts = [900, 90, 10]
+    found = idle({"threshold": threshold}, counts)
+    assert (found is None) == (expected is None)
+    if found is not None and expected is not None:
+        assert found.startswith(expected)
+        rare = EQL({"threshold": threshold}, Task(torch.tensor(counts), seed=1, imbalance=90)).rare
+        assert rare.all() or not rare.any()
 
 
 def test_a_class_at_the_threshold_is_not_rare() -> None:

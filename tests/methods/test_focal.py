@@ -58,7 +58,7 @@ def test_the_sigmoid_form_is_the_sum_over_classes(name: str, gamma: float) -> No
 
 
 def test_by_default_it_is_the_softmax_form_with_gamma_1() -> None:
-    settings = METHODS["focal"].resolve("focal", "digits-lt", {}, 0.3)
+    settings = METHODS["focal"].resolve("focal", "digits-lt", 50, {}, 0.3)
     assert settings == {"gamma": 1.0, "form": "softmax", "factor_gradient": True}
     found = found_losses(Focal(settings, COUNTS), "random logits")
     np.testing.assert_allclose(found, softmax_formula("random logits", 1), rtol=1e-10, atol=1e-10)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from longtail.config.presets import METHODS
 from longtail.methods.las import LAS, smoothing, smoothing_ends
 from longtail.training.method import Task
 from tests.support.heads import changed, reference_logits, retrain
@@ -54,6 +55,12 @@ def test_head_and_tail_smoothing_are_those_of_the_authors(
     imbalance: float, ends: tuple[float, float]
 ) -> None:
     assert smoothing_ends(imbalance) == ends
+
+
+@pytest.mark.parametrize(("imbalance", "head"), [(200, 0.3), (100, 0.3), (50, 0.2), (20, 0.1), (10, 0.1)])
+def test_on_cifar_10_the_smoothing_is_that_of_mislas(imbalance: float, head: float) -> None:
+    found = METHODS["las"].resolve("las", "cifar10-lt", imbalance, {}, 0.3)
+    assert (found["smoothing_head"], found["smoothing_tail"]) == (head, 0.0)
 
 
 def test_smoothing_grows_from_tail_to_head_with_the_class() -> None:

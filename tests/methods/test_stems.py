@@ -38,5 +38,5 @@ def test_every_variant_is_of_one_preset_and_its_settings_are_valid() -> None:
     names = [variant for preset in METHODS.values() for variant in preset.variants]
     assert sorted(names) == sorted(VARIANTS)  # none twice
     for variant, preset in VARIANTS.items():
-        settings = preset.resolve(variant, "digits-lt", {}, 0.3)
+        settings = preset.resolve(variant, "digits-lt", 50, {}, 0.3)
         assert {key: settings[key] for key in preset.variants[variant]} == dict(preset.variants[variant])

@@ -1,6 +1,7 @@
 """Plans: what each parameter touches, and files that come back as they were."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,8 @@ from longtail.config.params import UNWRITTEN, Params, read_params
 from longtail.config.presets import METHODS, VARIANTS
 from longtail.config.training import Steps
 from longtail.errors import InputError
-from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
+from longtail.planning.epochs import training_counts
+from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables, remarks
 from longtail.planning.plans import read_bundle, read_evaluation, read_tables_plan, write_plan
 from tests.support.stage_runs import ROOT
 
@@ -105,7 +107,7 @@ def another_value(method: str, key: str) -> Any:
     """A valid value of a setting, other than what the variants that do not fix it have on digits-LT."""
     preset = METHODS[method]
     free = [name for name, fixed in preset.variants.items() if key not in fixed]
-    taken = [preset.resolve(name, "digits-lt", {}, 0.3)[key] for name in free]
+    taken = [preset.resolve(name, "digits-lt", 50, {}, 0.3)[key] for name in free]
     info = next(i for name, i in preset.settings.model_fields.items() if key in (name, i.alias))
     words = [word for part in (info.annotation, *get_args(info.annotation)) for word in get_args(part)]
     for value in [*words, True, False, 0.0625, 0.8125, 7, 9]:
@@ -204,12 +206,12 @@ def test_the_fraction_shortens_everything_that_has_a_length(tmp_path: Path, frac
 def test_settings_come_from_the_variant_then_the_person_then_the_benchmark_then_the_defaults() -> None:
     preset = METHODS["difficulty_net"]
     section = {"difficulty": "absolute", "loss": "cross_entropy", "hidden": 9}
-    found = preset.resolve("difficulty_net_balanced_softmax", "digits-lt", section, 0.7)
+    found = preset.resolve("difficulty_net_balanced_softmax", "digits-lt", 50, section, 0.7)
     assert found["loss"] == "balanced_softmax"
     assert (found["difficulty"], found["hidden"], found["lambda"]) == ("absolute", 9, 0.7)
     assert found["learning_rate"] == preset.benchmarks["digits-lt"]["learning_rate"]
     assert found["weight_decay"] == 1e-4
-    elsewhere = preset.resolve("difficulty_net_lambda_0.6", "elsewhere", {}, 0.7)
+    elsewhere = preset.resolve("difficulty_net_lambda_0.6", "elsewhere", 50, {}, 0.7)
     assert (elsewhere["lambda"], elsewhere["hidden"], elsewhere["learning_rate"]) == (0.6, 128, 1e-5)
 
 
@@ -299,3 +301,16 @@ def test_a_truncated_a_missing_and_a_binary_plan_are_refused(planned: Path) -> N
     planned.unlink()
     with pytest.raises(InputError, match="no such plan"):
         read_bundle(planned)
+
+
+def test_a_threshold_that_makes_no_class_rare_is_remarked(tmp_path: Path) -> None:
+    params = params_of(tmp_path).model_copy(update={"methods": {"eql": {"threshold": 0.001}}})
+    found = {
+        plan.bundle: remarks(plan, training_counts(DIGITS_LT, plan.imbalance))
+        for plan in plan_bundles(DIGITS_LT, params)
+    }
+    (text,) = found.pop("eql")
+    assert re.match(r"imbalance \d+, eql: threshold 0.001 makes no class rare \(.* 0\.\d+ to 0\.\d+\)", text)
+    assert set(map(tuple, found.values())) == {()}
+    plan = next(plan for plan in plan_bundles(DIGITS_LT, params) if plan.bundle == "eql")
+    assert remarks(plan, None) == []

@@ -370,7 +370,7 @@ def test_the_stage_writes_them(tmp_path):
     ]
     plan = table.plan.model_copy(update={"bundles": bundles})
     write_plan(tmp_path / paths.tables_plan(benchmark), plan)
-    settings = VARIANTS["ldam"].resolve("ldam", benchmark, {}, 0.3)
+    settings = VARIANTS["ldam"].resolve("ldam", benchmark, 100, {}, 0.3)
     for found in table.reports:
         path = paths.cell_report(benchmark, found.imbalance, "ldam", f"seed{found.seed}")
         whole = found.model_copy(update={"method": "ldam", "settings": settings})

@@ -125,6 +125,24 @@ def test_conditions_stand_below_the_table(study):
     assert "shortened" not in markdown
 
 
+def test_a_setting_without_effect_is_said_once_for_each_imbalance(study):
+    plan, reports = study
+    assert not any(table_text.remarks(plan.benchmark, [report]) for report in reports)
+    settings = {"gamma": 0.9, "threshold": 0.001, "draw": "element"}
+    idle = [
+        report.model_copy(update={"method": "eql", "settings": settings}) if report.head is None else report
+        for report in reports
+    ]
+    found = table_text.remarks(plan.benchmark, idle)
+    assert [text.partition(" makes")[0] for text in found] == [
+        "Imbalance 50: threshold 0.001",
+        "Imbalance 10: threshold 0.001",
+    ]
+    assert all(text.endswith("so eql is plain cross-entropy.") for text in found)
+    table = tables.fill(LAYOUTS[1], plan, idle)
+    assert all(f"- {text}\n" in table_text.markdown(table) for text in found)
+
+
 def test_a_shortened_schedule_is_said_in_the_title(study):
     plan, reports = study
     short = plan.model_copy(update={"schedule_fraction": 0.1})

@@ -64,7 +64,7 @@ def make_trainer(variant: str) -> Trainer:
     training = training.model_copy(update=preset.training)
     train, meta, _ = images()
     task = Task(torch.bincount(train.labels), seed=1, imbalance=IMBALANCE)
-    method = build_method(preset.name, preset.resolve(variant, "digits-lt", {}, 0.3), task)
+    method = build_method(preset.name, preset.resolve(variant, "digits-lt", 50, {}, 0.3), task)
     if preset.stage == "represent":
         network = method.adapt(build_network(DIGITS_LT.networks[0], task.classes, seed=1))
     else:

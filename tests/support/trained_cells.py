@@ -44,7 +44,8 @@ def train(
     root: Path, variant: str, head: str | None = None, network: str = "digits_resnet", iterations: int = 30
 ) -> Path:
     """Train `variant`, or `head` on its features, seed 1; the folder of the cell below `root`/models."""
-    settings = {name: VARIANTS[name].resolve(name, "digits-lt", {}, 0.3) for name in (variant, head) if name}
+    names = [name for name in (variant, head) if name]
+    settings = {name: VARIANTS[name].resolve(name, "digits-lt", 50, {}, 0.3) for name in names}
     represent, retrain = (
         training.model_copy(update={"iterations": iterations})
         for training in (DIGITS_LT.represent, DIGITS_LT.retrain)

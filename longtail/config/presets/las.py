@@ -23,11 +23,19 @@ PRESET = Preset(
         "imagenet-lt": {"smoothing_head": 0.3, "smoothing_tail": 0.0},
         "places-lt": {"smoothing_head": 0.4, "smoothing_tail": 0.1},
     },
+    imbalances={
+        "cifar10-lt": {
+            1: {"smoothing_head": 0.1, "smoothing_tail": 0.0},
+            50: {"smoothing_head": 0.2, "smoothing_tail": 0.0},
+            100: {"smoothing_head": 0.3, "smoothing_tail": 0.0},
+        }
+    },
     variants={"las": {}},
     sources={
         **HEAD_SOURCES,
         "smoothing_head smoothing_tail": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment_stage2.py, "
         "by imbalance",
+        "cifar10-lt.smoothing_head cifar10-lt.smoothing_tail": "MiSLAS's code at imbalance 10, 50 and 100",
         "imagenet-lt.smoothing_head imagenet-lt.smoothing_tail": "Difficulty-Net's code, "
         "ImageNet_Places-LT/config/imagenet; MiSLAS's",
         "places-lt.smoothing_head places-lt.smoothing_tail": "Difficulty-Net's code, "

@@ -1,7 +1,7 @@
 """Presets: the settings of a method, and its named variants."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,8 +57,9 @@ HEAD_SOURCES = {"start": "Difficulty-Net's code, CIFAR: its checkpoint is the be
 class Preset:
     """The settings of a method.
 
-    `benchmarks` has the values that differ from the defaults, by benchmark; `variants` names what the tables
-    run, with the settings that each fixes. `sources` says where each value comes from (see `source_of`): a
+    `benchmarks` has the values that differ from the defaults, by benchmark; `imbalances` those that also
+    depend on the imbalance, each from that imbalance up; `variants` names what the tables run, with the
+    settings that each fixes. `sources` says where each value comes from (see `source_of`): a
     default by its name, a benchmark's own value as `digits-lt.alpha`, a change of the training as
     `training.sampler`.
     """
@@ -68,12 +69,15 @@ class Preset:
     summary: str
     settings: type[Strict] = NoSettings
     benchmarks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    imbalances: Mapping[str, Mapping[float, Mapping[str, Any]]] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     """What this method changes in the benchmark's `Training`, such as its sampler."""
     sources: Mapping[str, str] = field(default_factory=dict)
     passes: Callable[[Mapping[str, Any]], Passes] | None = None
     """The cost of an iteration by the method's settings; None: `PLAIN`, or `FROZEN` for a head."""
+    remark: Callable[[Mapping[str, Any], Sequence[int]], str | None] | None = None
+    """What the user must know of these settings on classes of these training counts [C]; None: nothing."""
 
     @property
     def keys(self) -> list[str]:
@@ -86,9 +90,14 @@ class Preset:
         """Whether Eq. 8's lambda is a setting of this method."""
         return any(info.alias == "lambda" for info in self.settings.model_fields.values())
 
+    def overridden(self, benchmark: str) -> set[str]:
+        """The settings whose value on `benchmark` is not the default."""
+        layers = (self.benchmarks.get(benchmark, {}), *self.imbalances.get(benchmark, {}).values())
+        return {name for layer in layers for name in layer}
+
     def provenance(self, benchmark: str, setting: str) -> str | None:
         """Where the value of `setting` on `benchmark` comes from."""
-        own = f"{benchmark}.{setting}" if setting in self.benchmarks.get(benchmark, {}) else setting
+        own = f"{benchmark}.{setting}" if setting in self.overridden(benchmark) else setting
         return source_of({own}, self.sources)
 
     def image_passes(self, settings: Mapping[str, Any], batch: int, meta: int) -> float:
@@ -112,9 +121,12 @@ class Preset:
             raise InputError(f"{where}.{key}" if key else where, complaint) from None
 
     def resolve(
-        self, variant: str, benchmark: str, section: Mapping[str, Any], lambda_: float
+        self, variant: str, benchmark: str, imbalance: float, section: Mapping[str, Any], lambda_: float
     ) -> dict[str, Any]:
-        """All settings of `variant`: defaults, the benchmark's, the user's section, the variant's own."""
+        """All settings of `variant`: defaults, the benchmark's, those of the imbalance, the user's section,
+        the variant's own."""
         top = {"lambda": lambda_} if self.uses_lambda else {}
-        layers = {**self.benchmarks.get(benchmark, {}), **top, **section, **self.variants[variant]}
+        starts = self.imbalances.get(benchmark, {})
+        own = starts.get(max((start for start in starts if start <= imbalance), default=0.0), {})
+        layers = {**self.benchmarks.get(benchmark, {}), **own, **top, **section, **self.variants[variant]}
         return self.settings.model_validate(layers).model_dump(by_alias=True)
