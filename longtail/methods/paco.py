@@ -49,7 +49,9 @@ class Projection(nn.Sequential):
     """From features [B, F] to unit vectors [B, D]."""
 
     def __init__(self, width: int, dim: int) -> None:
-        super().__init__(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, dim))
+        last = nn.Linear(width, dim)
+        nn.init.kaiming_normal_(last.weight)
+        super().__init__(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), last)
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, F] to [B, D]."""
@@ -75,11 +77,17 @@ class PaCo(Method):
         self.enqueued = 0
 
     def adapt(self, network: nn.Module) -> nn.Module:
-        """`network` as it is; projection and momentum encoder are made for it."""
+        """`network`, its classifier drawn again; projection and momentum encoder are made for it.
+
+        As in the release for CIFAR the centres start as torch's linear layers do, the last layer of the
+        projection Kaiming-normal. The weights of a cosine classifier have no scale and stay.
+        """
         classifier = network.classifier
         assert isinstance(classifier, nn.Linear)
         with global_draws(self.task.seed, "paco_projection"):
             projection = Projection(classifier.in_features, self.settings.dim)
+            if type(classifier) is nn.Linear:
+                classifier.reset_parameters()
         self.projection = projection.to(self.task.device, classifier.weight.dtype)
         encoder = copy.deepcopy(network).to(self.task.device)
         encoder.classifier = copy.deepcopy(self.projection)

@@ -52,7 +52,9 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
     }
     retraining = {
         head: scaled(
-            benchmark.retrain.model_copy(update={**preset.training, "precision": params.schedule.precision}),
+            benchmark.retrain.model_copy(
+                update={**preset.training_on(benchmark.name), "precision": params.schedule.precision}
+            ),
             params.schedule.fraction,
         )
         for head, preset in VARIANTS.items()
@@ -77,7 +79,7 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
                 pretrained=pretrained,
                 mean=benchmark.mean,
                 std=benchmark.std,
-                training=networks[imbalance].model_copy(update=VARIANTS[variant].training),
+                training=networks[imbalance].model_copy(update=VARIANTS[variant].training_on(benchmark.name)),
                 code=training_code(VARIANTS[variant].name, network, from_files),
                 heads={},
                 seeds=params.seeds,

@@ -19,6 +19,7 @@ from longtail.config.benchmarks import (
 )
 from longtail.config.presets import METHODS
 from longtail.config.presets.preset import Preset
+from longtail.config.records import source_of
 from longtail.config.training import Training
 
 STAGES = ("represent", "retrain")
@@ -34,6 +35,8 @@ def without_source(preset: Preset) -> Iterator[str]:
         yield from (
             f"{benchmark} {name}" for name in settings_of(preset) if not preset.provenance(benchmark, name)
         )
+    for benchmark, own in preset.benchmark_training.items():
+        yield from (name for name in own if not source_of({f"{benchmark}.training.{name}"}, preset.sources))
     yield from (
         name for name in preset.training if not preset.provenance("every benchmark", f"training.{name}")
     )
@@ -91,6 +94,8 @@ def test_a_source_is_of_a_setting_that_exists() -> None:
     for preset in METHODS.values():
         known = {*settings_of(preset), *(f"training.{name}" for name in preset.training)}
         known |= {f"{benchmark}.{name}" for benchmark in BENCHMARKS for name in preset.overridden(benchmark)}
+        trainings = preset.benchmark_training.items()
+        known |= {f"{benchmark}.training.{name}" for benchmark, own in trainings for name in own}
         assert {name for names in preset.sources for name in names.split()} <= known, preset.name
     for benchmark in BENCHMARKS.values():
         known = {*values(benchmark), *Training.model_fields}

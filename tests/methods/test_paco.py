@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from longtail.config.presets import METHODS
 from longtail.config.presets.paco import PRESET, Settings
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.methods.paco import PaCo, Projection, paco_losses
@@ -237,7 +238,11 @@ def test_the_network_stays_the_plain_one_and_predicts_with_the_centres_logits() 
     trainer = make_trainer(iterations=3, balanced=True)
     plain = build_network("digits_resnet", CLASSES, 1).state_dict()
     assert list(trainer.model.state_dict()) == list(plain)
-    assert all(torch.equal(value, plain[name]) for name, value in trainer.model.state_dict().items())
+    found = trainer.model.state_dict().items()
+    assert {name for name, value in found if not torch.equal(value, plain[name])} == {
+        "classifier.weight",
+        "classifier.bias",
+    }
     trainer.run()
     images = trainer.data.meta.pixels
     trainer.model.eval()
@@ -333,12 +338,12 @@ def test_every_part_of_the_state_is_needed(part: str) -> None:
 
 
 @pytest.mark.parametrize("variant", PRESET.variants)
-def test_a_training_lowers_the_loss_and_beats_chance_on_small_classes(variant: str) -> None:
-    trainer = make_trainer(iterations=60, noise=0.4, alpha=0.02, **PRESET.variants[variant])
+def test_a_training_lowers_the_loss_and_beats_chance_on_a_small_class(variant: str) -> None:
+    trainer = make_trainer(iterations=240, noise=0.5, alpha=0.02, **PRESET.variants[variant])
     trainer.run()
     rows = trainer.history.rows
     assert rows[-1]["train_loss"] < 0.7 * rows[1]["train_loss"]
-    assert sum(rows[-1]["accuracy"][2:]) / 2 > 1.5 / CLASSES  # of five training images, and of one
+    assert rows[-1]["accuracy"][2] > 1 / CLASSES  # of five training images
 
 
 def test_a_second_view_is_asked_for() -> None:
@@ -349,3 +354,33 @@ def test_a_second_view_is_asked_for() -> None:
         method_of(trainer).backward(
             trainer.model, Batch(batch.images, batch.labels), None, StepInfo(0, 1, 0.1)
         )
+
+
+def start_of(network: nn.Module) -> tuple[nn.Module, PaCo]:
+    settings = Settings.model_validate({}).model_dump()
+    method = PaCo(settings, Task(torch.ones(100, dtype=torch.int64), seed=1, imbalance=1))
+    return method.adapt(network), method
+
+
+def test_centres_start_as_linear_layers_do_and_the_projections_last_layer_kaiming_normal() -> None:
+    network, method = start_of(build_network("resnet32", 100, 1))
+    centres, last = (
+        network.get_parameter("classifier.weight").detach(),
+        method.projection.get_parameter("3.weight").detach(),
+    )
+    assert float(centres.std()) == pytest.approx(1 / math.sqrt(3 * 64), rel=0.03)
+    assert float(centres.abs().max()) <= 1 / math.sqrt(64)
+    assert float(last.std()) == pytest.approx(math.sqrt(2 / 64), rel=0.05)
+    again, _ = start_of(build_network("resnet32", 100, 1))
+    assert torch.equal(again.get_parameter("classifier.weight"), centres)
+
+
+@pytest.mark.parametrize("benchmark", ["imagenet-lt", "places-lt"])
+def test_on_photographs_the_settings_are_those_of_the_release(benchmark: str) -> None:
+    preset = METHODS["paco"]
+    found = preset.resolve("paco", benchmark, 256, {}, 0.3)
+    expected = {"alpha": 0.05, "temperature": 0.2, "queue": 8192, "dim": 128, "momentum": 0.999}
+    assert found == {**expected, "balanced": False}
+    # on Places-LT both views are made in one way
+    views = {"augment": "photo_view"} if benchmark == "places-lt" else {}
+    assert preset.training_on(benchmark) == views

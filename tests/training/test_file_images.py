@@ -261,6 +261,17 @@ def test_the_second_view_differs_by_its_draws(files: list[Path]) -> None:
     assert not np.array_equal(views[0], views[1])
 
 
+def test_the_second_view_of_a_photograph_is_that_of_pacos_code(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Image.open(files[0]).convert("RGB")
+    draws = torch.rand(photographs.DRAWS, dtype=torch.float64)
+    found = photographs.photo_view(image, draws, SIDE)
+    assert photographs.second_view.PHOTOGRAPHS.jitter == 1
+    monkeypatch.setattr(photographs.second_view, "PHOTOGRAPHS", photographs.second_view.CIFAR)
+    assert not np.array_equal(np.asarray(found), np.asarray(photographs.photo_view(image, draws, SIDE)))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("spoil", "words"),

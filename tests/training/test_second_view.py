@@ -8,10 +8,11 @@ from torch import Tensor
 from longtail.training.augment.autoaugment import NOTHING
 from longtail.training.augment.second_view import (
     BLUR,
+    CIFAR,
     DRAWS,
     GREY,
-    JITTER,
     OPERATIONS,
+    PHOTOGRAPHS,
     TRIES,
     blur,
     choose,
@@ -49,7 +50,7 @@ def test_blur_is_torchvisions(deviation: float) -> None:
 def test_a_crop_is_enlarged_as_torchvision_does() -> None:
     images = some_images(30)
     boxes = choose_boxes(
-        torch.rand(len(images), 2 * TRIES + 2, dtype=torch.float64, generator=draws()), 32, 32
+        torch.rand(len(images), 2 * TRIES + 2, dtype=torch.float64, generator=draws()), 32, 32, CIFAR.area
     )
     boxes[0] = torch.tensor([0, 0, 32, 32])
     boxes[1] = torch.tensor([31, 31, 1, 1])
@@ -65,7 +66,7 @@ def test_a_crop_is_enlarged_as_torchvision_does() -> None:
 
 def test_boxes_lie_inside_and_have_the_areas_and_ratios_asked_for() -> None:
     numbers = torch.rand(20_000, 2 * TRIES + 2, dtype=torch.float64, generator=draws())
-    top, left, high, wide = choose_boxes(numbers, 32, 32).unbind(1)
+    top, left, high, wide = choose_boxes(numbers, 32, 32, CIFAR.area).unbind(1)
     assert min(int(top.min()), int(left.min())) == 0
     assert max(int((top + high).max()), int((left + wide).max())) == 32
     assert 0.18 < float((high * wide).min()) / 1024 < 0.21
@@ -77,11 +78,11 @@ def test_boxes_lie_inside_and_have_the_areas_and_ratios_asked_for() -> None:
 
 def test_operations_come_as_often_as_asked_and_in_every_order() -> None:
     numbers = torch.rand(50_000, DRAWS - 2 * TRIES - 3, dtype=torch.float64, generator=draws())
-    choices = choose(numbers)
+    choices = choose(numbers, CIFAR)
     hit = choices.operations != NOTHING
-    assert hit.double().mean(dim=1).tolist() == pytest.approx([JITTER] * 4 + [GREY, BLUR], abs=0.01)
+    assert hit.double().mean(dim=1).tolist() == pytest.approx([CIFAR.jitter] * 4 + [GREY, BLUR], abs=0.01)
     together = [float((hit[one] & hit[other]).double().mean()) for one, other in ((0, 4), (0, 5), (4, 5))]
-    assert together == pytest.approx([JITTER * GREY, JITTER * BLUR, GREY * BLUR], abs=0.01)
+    assert together == pytest.approx([CIFAR.jitter * GREY, CIFAR.jitter * BLUR, GREY * BLUR], abs=0.01)
     jittered = choices.operations[:4, choices.operations[0] != NOTHING]
     assert len(jittered.T.unique(dim=0)) == 24
     for code, (low, high) in enumerate([(0.6, 1.4)] * 3 + [(-0.1, 0.1)]):
@@ -90,11 +91,25 @@ def test_operations_come_as_often_as_asked_and_in_every_order() -> None:
         assert float(amounts.max()) == pytest.approx(high, abs=1e-3)
 
 
+def test_every_photograph_is_jittered_but_not_in_hue_and_its_crop_may_be_small() -> None:
+    numbers = torch.rand(20_000, DRAWS - 2 * TRIES - 3, dtype=torch.float64, generator=draws())
+    choices = choose(numbers, PHOTOGRAPHS)
+    hit = choices.operations != NOTHING
+    assert (hit[:4].sum(dim=0) == 3).all()
+    names = list(OPERATIONS)
+    assert not (choices.operations == names.index("Hue")).any()
+    assert hit[4:].double().mean(dim=1).tolist() == pytest.approx([GREY, BLUR], abs=0.01)
+    boxes = choose_boxes(
+        torch.rand(20_000, 2 * TRIES + 2, dtype=torch.float64, generator=draws()), 300, 300, PHOTOGRAPHS.area
+    )
+    assert float((boxes[:, 2] * boxes[:, 3]).min()) / 300**2 == pytest.approx(0.08, abs=0.003)
+
+
 def test_a_view_is_torchvisions_operations_one_after_the_other() -> None:
     images = some_images(20)
     numbers = torch.rand(len(images), DRAWS, dtype=torch.float64, generator=draws(3))
-    boxes = choose_boxes(numbers[:, : 2 * TRIES + 2], 32, 32)
-    choices = choose(numbers[:, 2 * TRIES + 3 :])
+    boxes = choose_boxes(numbers[:, : 2 * TRIES + 2], 32, 32, CIFAR.area)
+    choices = choose(numbers[:, 2 * TRIES + 3 :], CIFAR)
     operations = {
         "Brightness": reference.adjust_brightness,
         "Contrast": reference.adjust_contrast,

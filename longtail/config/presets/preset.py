@@ -61,7 +61,7 @@ class Preset:
     depend on the imbalance, each from that imbalance up; `variants` names what the tables run, with the
     settings that each fixes. `sources` says where each value comes from (see `source_of`): a
     default by its name, a benchmark's own value as `digits-lt.alpha`, a change of the training as
-    `training.sampler`.
+    `training.sampler` or `places-lt.training.augment`.
     """
 
     name: str
@@ -73,6 +73,8 @@ class Preset:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     """What this method changes in the benchmark's `Training`, such as its sampler."""
+    benchmark_training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What it changes there on one benchmark alone."""
     sources: Mapping[str, str] = field(default_factory=dict)
     passes: Callable[[Mapping[str, Any]], Passes] | None = None
     """The cost of an iteration by the method's settings; None: `PLAIN`, or `FROZEN` for a head."""
@@ -89,6 +91,10 @@ class Preset:
     def uses_lambda(self) -> bool:
         """Whether Eq. 8's lambda is a setting of this method."""
         return any(info.alias == "lambda" for info in self.settings.model_fields.values())
+
+    def training_on(self, benchmark: str) -> dict[str, Any]:
+        """What the method changes in the `Training` of `benchmark`."""
+        return {**self.training, **self.benchmark_training.get(benchmark, {})}
 
     def overridden(self, benchmark: str) -> set[str]:
         """The settings whose value on `benchmark` is not the default."""

@@ -1,9 +1,10 @@
 """The second view of a contrastive method on a batch of uint8 images, as SimCLR makes it.
 
 T. Chen, S. Kornblith, M. Norouzi, G. Hinton. A Simple Framework for Contrastive Learning of Visual
-Representations. ICML 2020; with PaCo's settings for CIFAR (J. Cui et al., ICCV 2021): a crop of 20 to 100 %
+Representations. ICML 2020; with PaCo's settings (J. Cui et al., ICCV 2021). For CIFAR: a crop of 20 to 100 %
 of the area, a flip half the time, jitter of brightness, contrast and saturation by up to .4 and of hue by up
-to .1, in a random order, for 80 % of the images, grey for 20 %, blur for 50 %.
+to .1, in a random order, for 80 % of the images, grey for 20 %, blur for 50 %. For photographs the crop is
+8 to 100 % of the area, and every image is jittered, but not in hue.
 
 The operations are torchvision's. The crop is enlarged with bilinear interpolation. The blur's deviation is
 uniform in .1 to 2 pixels, its kernel 13 wide; PaCo's code blurs with Pillow, which approximates a Gaussian by
@@ -11,6 +12,7 @@ boxes.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,18 +22,32 @@ from longtail.training.augment.autoaugment import NOTHING, Choices, apply
 from longtail.training.augment.operations import Operation, brightness, colour, contrast, read
 from longtail.training.transfers import to_device
 
-AREA = (0.2, 1.0)
 RATIO = (3 / 4, 4 / 3)
 TRIES = 10
 """How many crops are tried; if none fits, the whole image is used."""
 
-STRENGTHS = (0.4, 0.4, 0.4, 0.1)
-JITTER, GREY, BLUR = 0.8, 0.2, 0.5
+GREY, BLUR = 0.2, 0.5
 DEVIATIONS = (0.1, 2.0)
 REACH = 6
 """Pixels on each side that the blur reads."""
 
 DRAWS = 2 * TRIES + 15
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """Of the crop and the jitter."""
+
+    area: tuple[float, float]
+    """Of the crop, as a share of the image."""
+    jitter: float
+    """Probability."""
+    amounts: tuple[float, float, float, float]
+    """Largest change of brightness, contrast, saturation (factors around 1) and hue (turns); 0 leaves it."""
+
+
+CIFAR = Strengths(area=(0.2, 1.0), jitter=0.8, amounts=(0.4, 0.4, 0.4, 0.1))
+PHOTOGRAPHS = Strengths(area=(0.08, 1.0), jitter=1.0, amounts=(0.4, 0.4, 0.4, 0.0))
 
 
 def hue(images: Tensor, turns: Tensor) -> Tensor:
@@ -82,37 +98,38 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def second_view(images: Tensor, numbers: Tensor) -> Tensor:
-    """Another view of uint8 images [B, 3, H, W] with at least 7 pixels per side; `numbers` [B, `DRAWS`].
+    """Another view of small uint8 images [B, 3, H, W], 7 pixels a side or more; `numbers` [B, `DRAWS`].
 
     Raises ValueError for images that are not uint8 with three channels.
     """
     if images.dtype != torch.uint8 or images.shape[1] != 3:
         raise ValueError(f"expected uint8 images [B, 3, H, W], not {images.dtype} {list(images.shape)}")
     height, width = images.shape[2:]
-    boxes = choose_boxes(numbers[:, : 2 * TRIES + 2], height, width)
+    boxes = choose_boxes(numbers[:, : 2 * TRIES + 2], height, width, CIFAR.area)
     images = resized_crop(images, boxes, flipped=numbers[:, 2 * TRIES + 2] >= 0.5)
-    return apply(images, choose(numbers[:, 2 * TRIES + 3 :]), OPERATIONS)
+    return apply(images, choose(numbers[:, 2 * TRIES + 3 :], CIFAR), OPERATIONS)
 
 
-def choose(draws: Tensor) -> Choices:
+def choose(draws: Tensor, strengths: Strengths) -> Choices:
     """Jitter in four rounds of any order, grey, blur: from uniform draws, float64 [B, 12]."""
-    jitter, order, strengths = draws[:, 0] < JITTER, draws[:, 1:5].argsort(dim=1).T, draws[:, 5:9].T
-    ranges = torch.tensor(STRENGTHS, dtype=torch.float64)[:, None]
+    jitter, order, signed = draws[:, 0] < strengths.jitter, draws[:, 1:5].argsort(dim=1).T, draws[:, 5:9].T
+    ranges = torch.tensor(strengths.amounts, dtype=torch.float64)[:, None]
     centres = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64)[:, None]
-    amounts = (centres + ranges * (2 * strengths - 1)).gather(0, order)
+    amounts = (centres + ranges * (2 * signed - 1)).gather(0, order)
+    jittered = jitter & (ranges.squeeze(1)[order] > 0)
     names = list(OPERATIONS)
     grey = torch.where(draws[:, 9] < GREY, names.index("Color"), NOTHING)
     blurred = torch.where(draws[:, 10] < BLUR, names.index("Blur"), NOTHING)
     low, high = DEVIATIONS
     return Choices(
-        torch.stack([*torch.where(jitter, order, NOTHING), grey, blurred]),
+        torch.stack([*torch.where(jittered, order, NOTHING), grey, blurred]),
         torch.stack(
             [*amounts, torch.zeros(len(draws), dtype=torch.float64), low + (high - low) * draws[:, 11]]
         ),
     )
 
 
-def choose_boxes(draws: Tensor, height: int, width: int, shares: tuple[float, float] = AREA) -> Tensor:
+def choose_boxes(draws: Tensor, height: int, width: int, shares: tuple[float, float]) -> Tensor:
     """Boxes to crop, int64 [B, 4]: top, left, height, width; from draws float64 [B, 2 TRIES + 2].
 
     The first try that fits, with its area a uniform share of the image and its ratio of width to height

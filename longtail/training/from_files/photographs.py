@@ -53,12 +53,15 @@ def photo(image: Image.Image, draws: Draws, side: int) -> Image.Image:
 
 
 def photo_view(image: Image.Image, draws: Draws, side: int) -> Image.Image:
-    """The second view of an RGB image, `side` x `side`, as `augment.second_view` makes it."""
-    crop = _crop(image, draws, side, second_view.AREA)
+    """The second view of an RGB image, `side` x `side`, as `second_view` makes that of photographs."""
+    strengths = second_view.PHOTOGRAPHS
+    crop = _crop(image, draws, side, strengths.area)
     if draws[BOX] >= 0.5:
         crop = tv.hflip(crop)
     pixels = torch.from_numpy(np.array(crop)).permute(2, 0, 1)[None]
-    changed = second_view.apply(pixels, second_view.choose(draws[None, BOX + 1 :]), second_view.OPERATIONS)
+    changed = second_view.apply(
+        pixels, second_view.choose(draws[None, BOX + 1 :], strengths), second_view.OPERATIONS
+    )
     return Image.fromarray(changed[0].permute(1, 2, 0).contiguous().numpy())
 
 
