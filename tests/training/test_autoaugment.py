@@ -22,13 +22,14 @@ def translated(image: Tensor, pixels: list[int]) -> Tensor:
     return reference.affine(image, 0.0, pixels, 1.0, [0.0, 0.0])
 
 
-# as torchvision's AutoAugment calls them, which takes pixels for a translation and whole bits
+# as torchvision's AutoAugment calls them, which takes pixels for a translation and whole bits; moved and
+# turned the other way, as the release does
 REFERENCE: dict[str, Callable[[Tensor, float], Tensor]] = {
     "ShearX": lambda image, shear: sheared(image, [math.degrees(math.atan(shear)), 0.0]),
     "ShearY": lambda image, shear: sheared(image, [0.0, math.degrees(math.atan(shear))]),
-    "TranslateX": lambda image, share: translated(image, [int(share * image.shape[2]), 0]),
-    "TranslateY": lambda image, share: translated(image, [0, int(share * image.shape[1])]),
-    "Rotate": lambda image, degrees: reference.rotate(image, degrees),
+    "TranslateX": lambda image, share: translated(image, [-int(share * image.shape[2]), 0]),
+    "TranslateY": lambda image, share: translated(image, [0, -int(share * image.shape[1])]),
+    "Rotate": lambda image, degrees: reference.rotate(image, -degrees),
     "Brightness": reference.adjust_brightness,
     "Color": reference.adjust_saturation,
     "Contrast": reference.adjust_contrast,
@@ -235,3 +236,36 @@ def test_a_batch_of_one_image_and_one_that_nothing_happens_to() -> None:
     inverted = torch.tensor([[0.0, 0.0, 0.9, 0.5, 0.5]], dtype=torch.float64)
     assert torch.equal(apply(image, choose(nothing)), image)
     assert torch.equal(apply(image, choose(inverted)), 255 - image)
+
+
+@pytest.mark.parametrize(
+    ("name", "magnitude", "row", "column"),
+    [
+        ("TranslateY", 0.25, 8, 16),
+        ("TranslateY", -0.25, 24, 16),
+        ("TranslateX", 0.25, 16, 8),
+        ("TranslateX", -0.25, 16, 24),
+    ],
+)
+def test_a_positive_translation_moves_a_pixel_up_or_left(
+    name: str, magnitude: float, row: int, column: int
+) -> None:
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    image[..., 16, 16] = 255
+    moved = OPERATIONS[name](image, torch.tensor([magnitude], dtype=torch.float64))
+    assert moved.nonzero()[:, 2:].unique(dim=0).tolist() == [[row, column]]
+
+
+def test_a_positive_rotation_turns_clockwise() -> None:
+    image = torch.zeros(1, 3, 33, 33, dtype=torch.uint8)
+    image[..., 4, 16] = 255  # above the centre
+    turned = OPERATIONS["Rotate"](image, torch.tensor([30.0], dtype=torch.float64)).nonzero()
+    assert (turned[:, 3] > 16).all()
+
+
+def test_translate_y_of_the_policy_moves_far_up() -> None:
+    drawn = torch.rand(50_000, DRAWS, dtype=torch.float64, generator=draws())
+    choices = choose(drawn)
+    far = choices.magnitudes[choices.operations == list(OPERATIONS).index("TranslateY")]
+    assert float((far > 0.36).double().mean()) > 0.85  # all but the sub-policy with TranslateY 3
+    assert float(far.max()) < 150 / 331

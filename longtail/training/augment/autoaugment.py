@@ -5,9 +5,11 @@ Data. CVPR 2019: the policy is their Table 7, the ranges of the magnitudes their
 
 Magnitudes follow the code released with Difficulty-Net: index i of the table is a uniform draw between
 points i and i + 1 of eleven evenly spaced ones over the *signed* range, so that an index has one direction
-(translation 9 always moves far to the right), and a higher one posterises and solarises less. torchvision's
-AutoAugment takes ten points over the unsigned range, draws a sign, and counts those two downwards.
-The operations themselves are torchvision's.
+(TranslateY 9, which four sub-policies have, always moves far up), and a higher one posterises and solarises
+less. torchvision's AutoAugment takes ten points over the unsigned range, draws a sign, and counts those two
+downwards. The operations are torchvision's, translations and rotations in the direction of the release.
+ShearY is the published vertical shear; the release shears horizontally about the centre under that name.
+The release interpolates between pixels; here the nearest is taken.
 """
 
 from collections.abc import Mapping

@@ -3,8 +3,10 @@
 Each follows torchvision's function of the same name on uint8 tensors (`torchvision.transforms.functional`,
 with the arguments that `torchvision.transforms.AutoAugment` gives it), to the grey level: the same float32
 arithmetic in the same order, or integers. Geometric operations take the nearest pixel and fill with zero,
-and shears keep the top left corner, as AutoAugment does by default. A source position
-half way between two pixels may round either way between two float32 computations.
+and shears keep the top left corner, as AutoAugment does by default. Translations and rotations go the other
+way than torchvision's, as in the code released with Difficulty-Net: a positive translation moves the content
+left or up, a positive rotation turns it clockwise. A source position half way between two pixels may round
+either way between two float32 computations.
 
 Images are uint8 [B, 3, H, W] on any device, magnitudes float64 [B] on the CPU; results are new tensors.
 Everything derived from the magnitudes is computed on the CPU, so every device gets the same numbers.
@@ -165,25 +167,25 @@ def _pixels(shares: Tensor, side: int, images: Tensor) -> Tensor:
 
 
 def translate_x(images: Tensor, shares: Tensor) -> Tensor:
-    """Moved to the right by a share of the width, in whole pixels."""
+    """Moved to the left by a share of the width, in whole pixels."""
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[:, None]
-    columns = torch.arange(width, device=images.device) - _pixels(shares, width, images)
+    columns = torch.arange(width, device=images.device) + _pixels(shares, width, images)
     return read(images, rows, columns)
 
 
 def translate_y(images: Tensor, shares: Tensor) -> Tensor:
-    """Moved down by a share of the height, in whole pixels."""
+    """Moved up by a share of the height, in whole pixels."""
     height, width = images.shape[2:]
-    rows = torch.arange(height, device=images.device)[:, None] - _pixels(shares, height, images)
+    rows = torch.arange(height, device=images.device)[:, None] + _pixels(shares, height, images)
     return read(images, rows, torch.arange(width, device=images.device))
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Rotated anticlockwise about the centre."""
+    """Rotated clockwise about the centre."""
     angles = torch.deg2rad(degrees)
     cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
-    return affine(images, _matrices(cos, -sin, zero, sin, cos, zero))
+    return affine(images, _matrices(cos, sin, zero, -sin, cos, zero))
 
 
 OPERATIONS: dict[str, Operation] = {
