@@ -1,13 +1,13 @@
 """For your own training loop: methods by name, samplers for a DataLoader, accuracy by shot group."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.config.benchmarks import ShotThresholds
+from longtail.config.benchmarks import ShotConvention, ShotThresholds
 from longtail.config.presets import METHODS
 from longtail.config.presets.preset import did_you_mean
 from longtail.errors import InputError
@@ -78,7 +78,7 @@ def shot_group_accuracy(
     counts: Sequence[int] | Tensor,
     many_above: float = 100,
     few_below: float = 20,
-    convention: Literal["kang", "mislas"] = "kang",
+    convention: ShotConvention = "kang",
 ) -> dict[str, float | None]:
     """Accuracy in percent over all classes and the many-, medium- and few-shot ones, by `counts` [C].
 

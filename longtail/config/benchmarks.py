@@ -13,13 +13,12 @@ from longtail.config.records import Frozen, source_of
 from longtail.config.training import Cosine, Steps, Training, scaled
 from longtail.errors import InputError
 
+ShotConvention = Literal["kang", "mislas", "mislas_ranges"]
+"""How classes are grouped; see `longtail.reporting.accuracy.shot_groups`."""
+
 
 class ShotThresholds(Frozen):
-    """Training counts that separate many-, medium- and few-shot classes.
-
-    many: more than `many_above`; few: less than `few_below` ("kang", as in Kang et al., ICLR 2020), or at
-    most `few_below` ("mislas", as in Zhong et al., CVPR 2021); medium: the rest.
-    """
+    """Training counts that separate many-, medium- and few-shot classes; see `ShotConvention`."""
 
     many_above: float
     few_below: float

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from longtail.config.benchmarks import BENCHMARKS, OWN, Benchmark, find_benchmark
+from longtail.config.benchmarks import BENCHMARKS, OWN, Benchmark, ShotConvention, find_benchmark
 from longtail.config.presets import METHODS
 from longtail.config.presets.preset import did_you_mean
 from longtail.config.records import Strict
@@ -114,7 +114,7 @@ class Params(Strict):
     """How meta and training sets are drawn: by a hash of the images, or by their order in the files."""
     meta_per_class: int | None = Field(None, ge=1, le=10**6)
     """None: the benchmark's own number."""
-    shot_groups: Literal["kang", "mislas"] = "kang"
+    shot_groups: ShotConvention = "kang"
     schedule: ScheduleParams = ScheduleParams()
     own: OwnParams = OwnParams()
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -109,7 +109,13 @@ def weights_digest(path: Path) -> str:
 
 
 def plan_shot_groups(benchmark: Benchmark, params: Params) -> ShotGroupsPlan:
-    """The benchmark's thresholds under the convention that the person chose."""
+    """The benchmark's thresholds under the convention that the user chose. Raises InputError."""
+    if params.shot_groups == "mislas_ranges" and benchmark.name != "cifar100-lt":
+        raise InputError(
+            "params.yaml",
+            f"shot_groups: mislas_ranges are the classes of cifar100-lt, not of {benchmark.name}",
+            "choose kang or mislas",
+        )
     return ShotGroupsPlan(convention=params.shot_groups, **benchmark.groups.model_dump())
 
 

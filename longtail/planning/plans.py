@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from longtail.config.benchmarks import Benchmark, ShotThresholds
+from longtail.config.benchmarks import Benchmark, ShotConvention, ShotThresholds
 from longtail.config.presets import METHODS
 from longtail.config.presets.preset import did_you_mean
 from longtail.config.records import Frozen
@@ -134,7 +134,7 @@ class PlannedTraining:
 class ShotGroupsPlan(Frozen):
     """How classes are grouped into many-, medium- and few-shot ones."""
 
-    convention: Literal["kang", "mislas"]
+    convention: ShotConvention
     many_above: float
     few_below: float
 

@@ -1,12 +1,11 @@
 """Top-1 accuracy per class and per shot group, and calibration, from saved logits; numpy only."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from longtail.config.benchmarks import ShotThresholds
+from longtail.config.benchmarks import ShotConvention, ShotThresholds
 
 BINS = 15
 """Of confidence, as in Guo et al., Table 1."""
@@ -67,15 +66,25 @@ def group_accuracy(
     return result
 
 
+MISLAS_RANGES = {"many": range(36), "medium": range(36, 71), "few": range(71, 100)}
+
+
 def shot_groups(
-    counts: Sequence[int], thresholds: ShotThresholds, convention: Literal["kang", "mislas"]
+    counts: Sequence[int], thresholds: ShotThresholds, convention: ShotConvention
 ) -> dict[str, list[int]]:
     """Class indices of the groups 'many', 'medium' and 'few', in this order; a group may be empty.
 
     many: n > many_above. few: n < few_below ("kang": Kang et al., "Decoupling Representation and Classifier
     for Long-Tailed Recognition", ICLR 2020), or n <= few_below ("mislas": Zhong et al., "Improving
-    Calibration for Long-Tailed Recognition", CVPR 2021). medium: the rest.
+    Calibration for Long-Tailed Recognition", CVPR 2021). medium: the rest. "mislas_ranges" is what the code
+    of Zhong et al. has for CIFAR-100-LT, whatever the counts: classes 0-35, 36-70 and 71-99.
+
+    Raises ValueError for ranges of other than 100 classes.
     """
+    if convention == "mislas_ranges":
+        if len(counts) != MISLAS_RANGES["few"].stop:
+            raise ValueError(f"mislas_ranges are of CIFAR-100-LT's 100 classes, not of {len(counts)}")
+        return {name: list(labels) for name, labels in MISLAS_RANGES.items()}
     groups: dict[str, list[int]] = {"many": [], "medium": [], "few": []}
     for label, count in enumerate(counts):
         few = count < thresholds.few_below or (convention == "mislas" and count == thresholds.few_below)

@@ -178,10 +178,12 @@ def conditions(table: Table) -> list[str]:
         )
     groups = plan.groups
     sign = "<" if groups.convention == "kang" else "≤"
-    lines.append(
-        f"Shot groups ({groups.convention}): many n > {groups.many_above:g}, few n {sign} "
-        f"{groups.few_below:g} training images, medium the rest; – marks a group without classes."
+    rule = (
+        f"many n > {groups.many_above:g}, few n {sign} {groups.few_below:g} training images, medium the rest"
     )
+    if groups.convention == "mislas_ranges":
+        rule = "classes 0–35, 36–70 and 71–99, whatever their counts"
+    lines.append(f"Shot groups ({groups.convention}): {rule}; – marks a group without classes.")
     if table.lambda_ is not None:
         other = (
             f"; the paper's numbers have λ = {LAMBDA:g}" if table.paper and table.lambda_ != LAMBDA else ""

@@ -111,6 +111,13 @@ def test_bounds_of_shot_groups_follow_each_convention() -> None:
     assert shot_groups(counts, THRESHOLDS, "mislas") == {"many": [0], "medium": [1, 2], "few": [3, 4]}
 
 
+def test_the_ranges_of_mislas_are_of_100_classes_and_read_no_count() -> None:
+    groups = shot_groups([3] * 100, THRESHOLDS, "mislas_ranges")
+    assert groups == {"many": [*range(36)], "medium": [*range(36, 71)], "few": [*range(71, 100)]}
+    with pytest.raises(ValueError, match="100 classes, not of 10"):
+        shot_groups([3] * 10, THRESHOLDS, "mislas_ranges")
+
+
 @settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 200)), convention=st.sampled_from(["kang", "mislas"]))
 def test_every_class_is_in_one_shot_group(counts: list[int], convention) -> None:

@@ -10,14 +10,14 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from longtail.config.benchmarks import DIGITS_LT
+from longtail.config.benchmarks import CIFAR100_LT, DIGITS_LT
 from longtail.config.layouts import read_layouts
 from longtail.config.params import UNWRITTEN, Params, read_params
 from longtail.config.presets import METHODS, VARIANTS
 from longtail.config.training import Steps
 from longtail.errors import InputError
 from longtail.planning.epochs import training_counts
-from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables, remarks
+from longtail.planning.planner import plan_bundles, plan_evaluations, plan_shot_groups, plan_tables, remarks
 from longtail.planning.plans import read_bundle, read_evaluation, read_tables_plan, write_plan
 from tests.support.stage_runs import ROOT
 
@@ -314,3 +314,10 @@ def test_a_threshold_that_makes_no_class_rare_is_remarked(tmp_path: Path) -> Non
     assert set(map(tuple, found.values())) == {()}
     plan = next(plan for plan in plan_bundles(DIGITS_LT, params) if plan.bundle == "eql")
     assert remarks(plan, None) == []
+
+
+def test_the_ranges_of_mislas_are_refused_where_classes_are_not_those_of_cifar_100(tmp_path: Path) -> None:
+    params = params_of(tmp_path, {"shot_groups": "mislas_ranges"})
+    assert plan_shot_groups(CIFAR100_LT, params).convention == "mislas_ranges"
+    with pytest.raises(InputError, match="not of digits-lt; choose kang or mislas"):
+        plan_shot_groups(DIGITS_LT, params)
