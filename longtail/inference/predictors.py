@@ -84,8 +84,9 @@ def rebuild(folder: Path, weights: Weights, features: Path | None = None) -> nn.
     below = features or find_features(folder, record)
     assert below is not None
     network = rebuild(below, record.settings["start"])
-    model = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
-    load_weights(model.head, folder / WEIGHTS_FILES[weights])
+    head = method.head(network.classifier)  # type: ignore[arg-type]
+    model = WithHead(network, head, record.settings.get("batch_norm", "frozen"))
+    load_weights(model.trained, folder / WEIGHTS_FILES[weights])
     return model.eval()
 
 

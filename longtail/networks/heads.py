@@ -60,23 +60,41 @@ def fresh(classifier: nn.Linear) -> nn.Linear:
     return nn.Linear(*size)
 
 
+def batch_norms(network: nn.Module) -> list[nn.Module]:
+    """The BatchNorm layers of a network; of one with a new block on a pretrained backbone, that block's."""
+    trained = getattr(network, "new_block", None) or network
+    return [layer for layer in trained.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+
+
 class WithHead(nn.Module):
     """Frozen features below a trained head.
 
-    The features run in evaluation mode and without a graph, so BatchNorm keeps the statistics of stage 1
-    (Kang et al., ICLR 2020: the representation is fixed).
+    The features have no graph, and no parameter of theirs changes. BatchNorm keeps the statistics of stage 1
+    (`batch_norm` "frozen": the network stays in evaluation mode), or follows stage 2 ("training": it
+    normalises by the batch, and the running statistics move; of a network with a pretrained backbone below a
+    new block, in that block alone).
     """
 
-    def __init__(self, network: nn.Module, head: nn.Module) -> None:
+    def __init__(self, network: nn.Module, head: nn.Module, batch_norm: str = "frozen") -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
         self.head = head
+        self.moving = [] if batch_norm == "frozen" else batch_norms(network)
 
     def train(self, mode: bool = True) -> WithHead:
-        """Training mode reaches the head only."""
+        """Training mode reaches the head, and the BatchNorm layers that move."""
         super().train(mode)
         self.network.eval()
+        for layer in self.moving:
+            layer.train(mode)
         return self
+
+    @property
+    def trained(self) -> nn.Module:
+        """What retraining changes, and its file holds: the head, and the BatchNorm layers that move."""
+        if not self.moving:
+            return self.head
+        return nn.ModuleDict({"head": self.head, "batch_norm": nn.ModuleList(self.moving)})
 
     def features(self, images: Tensor) -> Tensor:
         """The head's input, [B, F], for images [B, channels, H, W]."""

@@ -135,7 +135,8 @@ def build_trainer(job: Job, inputs: CellInputs, decoders: Decoders | None = None
     network = build_network(plan.network, task.classes, seed)
     if job.features is not None:
         load_weights(network, job.features / WEIGHTS_FILES[job.settings["start"]])
-        network = WithHead(network, method.head(network.classifier))  # type: ignore[arg-type]
+        head = method.head(network.classifier)  # type: ignore[arg-type]
+        network = WithHead(network, head, job.settings.get("batch_norm", "frozen"))
     else:
         if job.weights is not None:
             load_backbone(network, job.weights)  # type: ignore[arg-type]
@@ -171,7 +172,7 @@ def _images(
 def write_cell(
     job: Job, inputs: CellInputs, trainer: Trainer, directory: Path, decoders: Decoders | None = None
 ) -> None:
-    """Write a finished training: weights (of the head alone, for a head), history, predictions, facts.
+    """Write a finished training: weights (what it trained, for a head), history, predictions, facts.
 
     Nothing here says what the cell is called: two variants can come to the same training, which is then
     done once.
@@ -206,7 +207,7 @@ def write_cell(
 
 
 def _save_weights(model: nn.Module, path: Path) -> None:
-    saved = model.head if isinstance(model, WithHead) else model
+    saved = model.trained if isinstance(model, WithHead) else model
     state = {name: value.detach().cpu().contiguous() for name, value in saved.state_dict().items()}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(state))  # a full disk is then an OSError

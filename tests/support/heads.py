@@ -55,7 +55,8 @@ def make_head_trainer(
         chosen = build_method(method, settings, task)
         network = build_network("digits_resnet", CLASSES, seed)
         network.load_state_dict(features)
-        model = WithHead(network, chosen.head(network.classifier))  # type: ignore[arg-type]
+        head = chosen.head(network.classifier)  # type: ignore[arg-type]
+        model = WithHead(network, head, settings.get("batch_norm", "frozen"))
     train, meta = make_images(COUNTS, 2, dtype, NOISE), make_images((20,) * CLASSES, 3, dtype, NOISE)
     return Trainer(model, chosen, TrainingData(train, meta, training, chosen, seed), training, CLASSES)
 

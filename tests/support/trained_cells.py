@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,11 +42,18 @@ def unseen_images() -> np.ndarray:
 
 
 def train(
-    root: Path, variant: str, head: str | None = None, network: str = "digits_resnet", iterations: int = 30
+    root: Path,
+    variant: str,
+    head: str | None = None,
+    network: str = "digits_resnet",
+    iterations: int = 30,
+    head_settings: dict[str, Any] | None = None,
 ) -> Path:
     """Train `variant`, or `head` on its features, seed 1; the folder of the cell below `root`/models."""
     names = [name for name in (variant, head) if name]
     settings = {name: VARIANTS[name].resolve(name, "digits-lt", 50, {}, 0.3) for name in names}
+    if head:
+        settings[head] |= head_settings or {}
     represent, retrain = (
         training.model_copy(update={"iterations": iterations})
         for training in (DIGITS_LT.represent, DIGITS_LT.retrain)

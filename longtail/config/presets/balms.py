@@ -4,10 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from longtail.config.presets.preset import HEAD_SOURCES, HeadSettings, Passes, Preset
+from longtail.config.presets.preset import (
+    BATCH_NORM,
+    TRAINED_HEAD_SOURCES,
+    Passes,
+    Preset,
+    TrainedHeadSettings,
+)
 
 
-class Settings(HeadSettings):
+class Settings(TrainedHeadSettings):
     """Settings of BALMS; defaults are those of CIFAR in the released code."""
 
     meta_sampler: bool = True
@@ -29,13 +35,13 @@ PRESET = Preset(
     passes=lambda settings: Passes(1, 1 if settings["meta_sampler"] else 0),
     benchmarks={
         "digits-lt": {"kappa": 0.3},
-        "imagenet-lt": {"kappa": 0.1, "learning_rate": 1e-3, "meta_set": "held_out"},
-        "places-lt": {"kappa": 0.3, "learning_rate": 1e-3, "meta_set": "held_out"},
+        "imagenet-lt": {**BATCH_NORM, "kappa": 0.1, "learning_rate": 1e-3, "meta_set": "held_out"},
+        "places-lt": {**BATCH_NORM, "kappa": 0.3, "learning_rate": 1e-3, "meta_set": "held_out"},
     },
     variants={"balms": {}},
     training={"sampler": "shuffled"},
     sources={
-        **HEAD_SOURCES,
+        **TRAINED_HEAD_SOURCES,
         "meta_sampler": "Ren et al.: their Meta Sampler",
         "meta_set kappa learning_rate": "the authors' code, CIFAR at imbalance 200",
         "digits-lt.kappa": "our choice, because in 90 iterations equal rates hardly move; the best of 0, 0.1 "

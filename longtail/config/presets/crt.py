@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from longtail.config.presets.preset import HEAD_SOURCES, HeadSettings, Preset
+from longtail.config.presets.preset import BATCH_NORM, TRAINED_HEAD_SOURCES, Preset, TrainedHeadSettings
 
 
-class Settings(HeadSettings):
+class Settings(TrainedHeadSettings):
     """Settings of cRT."""
 
     classifier: Literal["fresh", "copied"] = "fresh"
@@ -17,6 +17,7 @@ PRESET = Preset(
     stage="retrain",
     summary="a new linear classifier on frozen features, class-aware sampling",
     settings=Settings,
+    benchmarks={"imagenet-lt": BATCH_NORM, "places-lt": BATCH_NORM},
     variants={"crt": {}},
-    sources={**HEAD_SOURCES, "classifier": "Kang et al., ICLR 2020; copied in Difficulty-Net's code"},
+    sources={**TRAINED_HEAD_SOURCES, "classifier": "Kang et al., ICLR 2020; copied in Difficulty-Net's code"},
 )

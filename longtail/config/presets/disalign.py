@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from longtail.config.presets.preset import HEAD_SOURCES, HeadSettings, Preset
+from longtail.config.presets.preset import BATCH_NORM, TRAINED_HEAD_SOURCES, Preset, TrainedHeadSettings
 
 
-class Settings(HeadSettings):
+class Settings(TrainedHeadSettings):
     """Settings of DisAlign."""
 
     rho: float = Field(1.2, ge=0, allow_inf_nan=False)
@@ -17,10 +17,11 @@ PRESET = Preset(
     stage="retrain",
     summary="the frozen classifier's logits under a learned calibration, re-weighted cross-entropy",
     settings=Settings,
+    benchmarks={"imagenet-lt": BATCH_NORM, "places-lt": BATCH_NORM},
     variants={"disalign": {}},
     training={"sampler": "shuffled"},
     sources={
-        **HEAD_SOURCES,
+        **TRAINED_HEAD_SOURCES,
         "rho": "the published value on ImageNet-LT; none is known to us elsewhere",
         "training.sampler": "Zhang et al.: weights, not the sampler, balance the classes",
     },

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from longtail.config.presets.preset import HEAD_SOURCES, HeadSettings, Preset
+from longtail.config.presets.preset import BATCH_NORM, TRAINED_HEAD_SOURCES, Preset, TrainedHeadSettings
 
 
-class Settings(HeadSettings):
+class Settings(TrainedHeadSettings):
     """Settings of LAS."""
 
     smoothing_head: float | None = Field(None, ge=0, lt=1)
@@ -20,8 +20,8 @@ PRESET = Preset(
     summary="classifier and scales on frozen features with label smoothing that grows with the class",
     settings=Settings,
     benchmarks={
-        "imagenet-lt": {"smoothing_head": 0.3, "smoothing_tail": 0.0},
-        "places-lt": {"smoothing_head": 0.4, "smoothing_tail": 0.1},
+        "imagenet-lt": {**BATCH_NORM, "smoothing_head": 0.3, "smoothing_tail": 0.0},
+        "places-lt": {**BATCH_NORM, "smoothing_head": 0.4, "smoothing_tail": 0.1},
     },
     imbalances={
         "cifar10-lt": {
@@ -32,7 +32,7 @@ PRESET = Preset(
     },
     variants={"las": {}},
     sources={
-        **HEAD_SOURCES,
+        **TRAINED_HEAD_SOURCES,
         "smoothing_head smoothing_tail": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment_stage2.py, "
         "by imbalance",
         "cifar10-lt.smoothing_head cifar10-lt.smoothing_tail": "MiSLAS's code at imbalance 10, 50 and 100",

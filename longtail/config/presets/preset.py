@@ -50,7 +50,24 @@ class HeadSettings(Strict):
     """Which weights of the representation: best on the meta set, or the last."""
 
 
+class TrainedHeadSettings(HeadSettings):
+    """What those have that train something."""
+
+    batch_norm: Literal["frozen", "training"] = "frozen"
+    """frozen: BatchNorm keeps the statistics of stage 1. training: it normalises by the batch, and its
+    running statistics move; of a network with a new last block, in that block alone."""
+
+
 HEAD_SOURCES = {"start": "Difficulty-Net's code, CIFAR: its checkpoint is the best on the held-out images"}
+TRAINED_HEAD_SOURCES = {
+    **HEAD_SOURCES,
+    "batch_norm": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment_stage2.py; Kang et al.'s and BALMS' "
+    "trainers have training",
+    "imagenet-lt.batch_norm places-lt.batch_norm": "Difficulty-Net's code, "
+    "ImageNet_Places-LT/train_stage2.py",
+}
+BATCH_NORM = {"batch_norm": "training"}
+"""Of heads on ImageNet-LT and Places-LT."""
 
 
 @dataclass(frozen=True)
