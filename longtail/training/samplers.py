@@ -41,9 +41,8 @@ class ClassAwareSampler:
     """Classes in turn, `per_class` images of each (Shen et al., ECCV 2016; Kang et al., ICLR 2020).
 
     Classes come in shuffled rounds; each class gives consecutive images of its own shuffled list, which
-    starts over when it is exhausted, so a small class repeats. An epoch is C * max n_c images long, as in
-    the authors' code on CIFAR; its last batch may be short. `short` epochs have one batch more than a pass
-    over the images, as in their scripts for ImageNet-LT and Places-LT.
+    is shuffled again when it is exhausted, so a small class repeats. An epoch is C * max n_c images long, as
+    in the authors' code on CIFAR, and begins new lists; its last batch may be short.
     """
 
     def __init__(
@@ -53,14 +52,11 @@ class ClassAwareSampler:
         seed: int,
         per_class: int = 4,
         stream: str = "class_aware_order",
-        short: bool = False,
     ) -> None:
         self.batch_size, self.seed, self.per_class, self.stream = batch_size, seed, per_class, stream
         self.classes = int(labels.max()) + 1
         self.members = [torch.nonzero(labels == c).flatten() for c in range(self.classes)]
         self.length = self.classes * max(members.numel() for members in self.members)
-        if short:
-            self.length = (-(-labels.numel() // batch_size) + 1) * batch_size
         self.batches_per_epoch = -(-self.length // batch_size)
         self._order = lru_cache(maxsize=2)(self._make_order)
 
@@ -85,6 +81,60 @@ class ClassAwareSampler:
         return self._order(epoch)[start : start + self.batch_size]
 
 
+TOGETHER = 256
+"""Images of a class that are shuffled together."""
+
+
+class ShortClassAwareSampler(ClassAwareSampler):
+    """`ClassAwareSampler` with epochs of one batch more than a pass over the images.
+
+    As in the scripts of Difficulty-Net (and MiSLAS) for ImageNet-LT and Places-LT, an epoch does not begin
+    the lists of images again, or the last images of a large class would hardly be shown: round r of the
+    classes, counted from the start of the training, takes the images r * per_class .. of each class's endless
+    list. So the order follows from (seed, epoch), and there is nothing to save.
+    """
+
+    def __init__(self, labels: Tensor, batch_size: int, seed: int) -> None:
+        super().__init__(labels, batch_size, seed)
+        self.batches_per_epoch = -(-labels.numel() // batch_size) + 1
+        self.length = self.batches_per_epoch * batch_size
+
+    def _make_order(self, epoch: int) -> Tensor:
+        turns = -(-self.length // self.per_class)
+        first, last = epoch * turns, (epoch + 1) * turns  # a class at each turn
+        rounds = torch.arange(first // self.classes, -(-last // self.classes))
+        drawn = [
+            torch.randperm(self.classes, generator=generator(self.seed, self.stream, number))
+            for number in rounds.tolist()
+        ]
+        start = first - int(rounds[0]) * self.classes
+        classes = torch.cat(drawn)[start : start + turns]
+        of_turn = torch.arange(first, last) // self.classes
+        order = torch.empty(turns, self.per_class, dtype=torch.int64)
+        for c in range(self.classes):
+            mine = classes == c
+            order[mine] = self._endless(
+                c, of_turn[mine][:, None] * self.per_class + torch.arange(self.per_class)
+            )
+        return order.flatten()[: self.length]
+
+    def _endless(self, c: int, positions: Tensor) -> Tensor:
+        """The images of class `c` at these positions of its list, which is shuffled again at each end."""
+        members = self.members[c]
+        size = members.numel()
+        together = max(
+            1, TOGETHER // size
+        )  # shuffles of one generator, which takes longer to make than to use
+        found = torch.empty_like(positions)
+        blocks = positions // (size * together)
+        for block in blocks.unique().tolist():
+            draws = generator(self.seed, f"{self.stream}_{c}", block)
+            shuffles = torch.rand(together, size, generator=draws, dtype=torch.float64).argsort(dim=1)
+            mine = blocks == block
+            found[mine] = members[shuffles.flatten()[positions[mine] - block * size * together]]
+        return found
+
+
 def build_sampler(name: str, labels: Tensor, batch_size: int, seed: int) -> Sampler:
     """The sampler `name` over images with these labels [N]."""
     if name == "shuffled":
@@ -92,5 +142,5 @@ def build_sampler(name: str, labels: Tensor, batch_size: int, seed: int) -> Samp
     if name == "class_aware":
         return ClassAwareSampler(labels, batch_size, seed)
     if name == "class_aware_short":
-        return ClassAwareSampler(labels, batch_size, seed, short=True)
+        return ShortClassAwareSampler(labels, batch_size, seed)
     raise ValueError(f"sampler '{name}' is not known")

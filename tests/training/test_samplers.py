@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from longtail.training.samplers import ClassAwareSampler, ShuffledSampler, build_sampler
+from longtail.training.samplers import (
+    ClassAwareSampler,
+    ShortClassAwareSampler,
+    ShuffledSampler,
+    build_sampler,
+)
 
 count_lists = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
@@ -99,7 +104,7 @@ def test_class_aware_rounds_and_images_are_shuffled_anew_each_epoch() -> None:
     assert one_pass(sampler, 0) != one_pass(ClassAwareSampler(labels_of([8] * 5), 16, seed=2), 0)
 
 
-@pytest.mark.parametrize("name", ["shuffled", "class_aware"])
+@pytest.mark.parametrize("name", ["shuffled", "class_aware", "class_aware_short"])
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**40), asked=st.lists(st.integers(0, 60), min_size=1, max_size=8))
 def test_a_batch_depends_on_seed_and_iteration_alone(name: str, seed: int, asked: list[int]) -> None:
@@ -110,7 +115,7 @@ def test_a_batch_depends_on_seed_and_iteration_alone(name: str, seed: int, asked
         assert torch.equal(walked.batch(iteration), fresh)
 
 
-@pytest.mark.parametrize("name", ["shuffled", "class_aware"])
+@pytest.mark.parametrize("name", ["shuffled", "class_aware", "class_aware_short"])
 def test_global_randomness_neither_matters_nor_changes(name: str) -> None:
     labels = labels_of([9, 4, 1])
     torch.manual_seed(1)
@@ -125,3 +130,49 @@ def test_global_randomness_neither_matters_nor_changes(name: str) -> None:
 def test_an_unknown_sampler_is_refused() -> None:
     with pytest.raises(ValueError, match="sampler 'odd'"):
         build_sampler("odd", labels_of([2, 2]), 4, 1)
+
+
+def test_short_passes_go_on_in_the_lists_of_the_classes() -> None:
+    labels = torch.tensor([0] * 40 + [1] * 4)
+    sampler = build_sampler("class_aware_short", labels, 8, seed=1)
+    drawn = torch.cat([sampler.batch(iteration) for iteration in range(2 * sampler.batches_per_epoch)])
+    assert sampler.batches_per_epoch == 7
+    of_class_0 = drawn[labels[drawn] == 0]
+    assert len(of_class_0) == 2 * 28
+    # with lists that begin again each epoch, only chance would show the last twelve
+    assert sorted(of_class_0[:40].tolist()) == list(range(40))
+
+
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    batch_size=st.integers(1, 40),
+    seed=st.integers(0, 50),
+)
+@settings(deadline=None, max_examples=60)
+def test_short_passes_are_balanced_rounds_of_endless_lists(
+    counts: list[int], batch_size: int, seed: int
+) -> None:
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    sampler = build_sampler("class_aware_short", labels, batch_size, seed)
+    assert isinstance(sampler, ShortClassAwareSampler)
+    epochs = 5
+    for epoch in range(epochs):
+        batches = [
+            sampler.batch(epoch * sampler.batches_per_epoch + i) for i in range(sampler.batches_per_epoch)
+        ]
+        assert {len(batch) for batch in batches} == {batch_size}
+    turns = -(-sampler.length // 4)
+    # one turn after the other: every class shows all its images before any again, over epochs
+    drawn = torch.cat([sampler._make_order(epoch) for epoch in range(epochs)])
+    if sampler.length % 4 == 0:
+        seen: dict[int, list[int]] = {c: [] for c in range(len(counts))}
+        for turn in range(epochs * turns):
+            four = drawn[turn * 4 : turn * 4 + 4]
+            (c,) = set(labels[four].tolist())
+            seen[c] += four.tolist()
+        for c, members in enumerate(sampler.members):
+            whole = len(seen[c]) // len(members) * len(members)
+            for start in range(0, whole, len(members)):
+                assert sorted(seen[c][start : start + len(members)]) == members.tolist()
+        lengths = [len(images) for images in seen.values()]
+        assert max(lengths) - min(lengths) <= 4
