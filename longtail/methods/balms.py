@@ -87,7 +87,7 @@ class BALMS(BalancedSoftmax):
         super().__init__(settings, task)
         self.settings = Settings.model_validate(settings)
         self.uses_meta_batch = self.settings.meta_sampler
-        self.meta_from_training = self.settings.meta_set == "training"
+        self.meta_batches = "training" if self.settings.meta_set == "training" else "passes"
         self.draws_ahead = not self.settings.meta_sampler
         logits = initial_logits(task.counts, self.settings.kappa)
         self.logits = logits.to(task.device, torch.get_default_dtype()).requires_grad_()

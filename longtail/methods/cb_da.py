@@ -38,6 +38,7 @@ class CBDA(Method):
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         self.settings = Settings.model_validate(settings)
+        self.meta_batches = self.settings.meta_batches
         self.class_weights = effective_number_weights(task.counts, self.settings.beta).to(task.device)
         self.adapting = False
         self.deciding = True

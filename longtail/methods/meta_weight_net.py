@@ -45,6 +45,7 @@ class MetaWeightNet(LearnedWeights):
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
         self.settings = Settings.model_validate(settings)
+        self.meta_batches = self.settings.meta_batches
         hidden = self.settings.hidden
         with global_draws(task.seed, "meta_weight_net"):
             net = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1))

@@ -17,7 +17,7 @@ from longtail.randomness import generator
 from longtail.training.augment.batch import AUGMENTS
 from longtail.training.image_sets import ImageSet, View
 from longtail.training.method import Batch, Method
-from longtail.training.samplers import ClassAwareSampler, Sampler, ShuffledSampler
+from longtail.training.samplers import ClassAwareSampler, DrawnSampler, Sampler, ShuffledSampler
 from longtail.training.throughput import Throughput
 from longtail.training.transfers import to_device
 
@@ -131,14 +131,14 @@ class TrainingData(Generic[Kind]):
         """The first iteration not yet announced, by stream."""
         labels = train.labels.cpu()
         self.sampler = method.sampler(training.sampler, labels, training.batch_size)
-        self.meta_from_training = method.meta_from_training
-        self.meta_sampler: Sampler = ShuffledSampler(
-            meta.labels.numel(), training.meta_batch_size, seed, stream="meta_order"
-        )
-        if self.meta_from_training:
-            self.meta_sampler = ClassAwareSampler(
-                labels, training.meta_batch_size, seed, per_class=1, stream="meta_order"
-            )
+        size, order = training.meta_batch_size, "meta_order"
+        self.meta_source: ImageSet = train if method.meta_batches == "training" else meta
+        self.meta_augment = None if method.meta_batches == "passes" else training.augment
+        self.meta_sampler: Sampler = {
+            "passes": lambda: ShuffledSampler(meta.labels.numel(), size, seed, stream=order),
+            "draws": lambda: DrawnSampler(meta.labels.numel(), size, seed, stream=order),
+            "training": lambda: ClassAwareSampler(labels, size, seed, per_class=1, stream=order),
+        }[method.meta_batches]()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -154,15 +154,10 @@ class TrainingData(Generic[Kind]):
         return Batch(images, labels, second[0][0] if second else None)
 
     def meta_batch(self, iteration: int) -> Batch:
-        """The meta batch of `iteration`.
-
-        Images of the meta set are not augmented (the authors' code uses test transforms), training images
-        are.
-        """
-        source: ImageSet = self.train if self.meta_from_training else self.meta
-        images, labels = self._made(source, self._meta_view(iteration))
-        for later in self._later(source, iteration, "meta"):
-            source.expect(self._meta_view(later))
+        """The meta batch of `iteration`, as the method wants it."""
+        images, labels = self._made(self.meta_source, self._meta_view(iteration))
+        for later in self._later(self.meta_source, iteration, "meta"):
+            self.meta_source.expect(self._meta_view(later))
         return Batch(images, labels)
 
     def _train_views(self, iteration: int) -> list[View]:
@@ -173,8 +168,8 @@ class TrainingData(Generic[Kind]):
         return views
 
     def _meta_view(self, iteration: int) -> View:
-        augment = self.training.augment if self.meta_from_training else None
-        return View(self.meta_sampler.batch(iteration), augment, self.seed, "meta_augment", iteration)
+        rows = self.meta_sampler.batch(iteration)
+        return View(rows, self.meta_augment, self.seed, "meta_augment", iteration)
 
     def _later(self, source: ImageSet, iteration: int, stream: str) -> range:
         """The iterations after this one whose batches can start now, each named once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -70,8 +70,10 @@ class Method:
     """Cross-entropy, with the hooks that other methods override."""
 
     uses_meta_batch = False
-    meta_from_training = False
-    """Meta batches are class-balanced draws from the augmented training images, not from the meta set."""
+    meta_batches: Literal["passes", "draws", "training"] = "passes"
+    """passes: shuffled passes over the meta set, without augmentation. draws: images of the meta set, drawn
+    again at each step and augmented as training images are. training: class-balanced draws of the augmented
+    training images."""
     uses_second_view = False
     replayable = False
     """Whether a GPU may record one iteration and replay it: `backward` reads only the model, the batches, the

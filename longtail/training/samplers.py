@@ -37,6 +37,19 @@ class ShuffledSampler:
         return self._order(epoch)[start : start + self.batch_size]
 
 
+class DrawnSampler:
+    """Images drawn again for each batch, none twice in one: always the first batch of a shuffled loader."""
+
+    def __init__(self, images: int, batch_size: int, seed: int, stream: str) -> None:
+        self.images, self.batch_size, self.seed, self.stream = images, batch_size, seed, stream
+        self.batches_per_epoch = -(-images // batch_size)
+
+    def batch(self, iteration: int) -> Tensor:
+        """Indices int64 [B] of the batch of `iteration`; all images where there are fewer than a batch."""
+        draws = generator(self.seed, self.stream, iteration)
+        return torch.randperm(self.images, generator=draws)[: self.batch_size]
+
+
 class ClassAwareSampler:
     """Classes in turn, `per_class` images of each (Shen et al., ECCV 2016; Kang et al., ICLR 2020).
 

@@ -1,13 +1,16 @@
 """Batches of images in memory: made one by one or many at once, and never by asking the device."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
+from longtail.config.presets import VARIANTS
 from longtail.training.augment.batch import AUGMENTS
 from longtail.training.batches import Images, TrainingData
 from longtail.training.image_sets import View
+from longtail.training.samplers import DrawnSampler, ShuffledSampler
 from tests.support.small_training import COUNTS, META_COUNTS, TRAINING, labels_of, make_trainer
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -78,3 +81,27 @@ def test_nothing_is_read_back_from_the_device(augment: str | None) -> None:
     assert labels.shape == (10,)
     with pytest.raises((RuntimeError, NotImplementedError)):
         made.sum().item()
+
+
+@pytest.mark.parametrize(("method", "settings"), [("meta_weight_net", {}), ("cb_da", {})])
+def test_meta_batches_of_these_methods_are_augmented_and_drawn_again(
+    method: str, settings: dict[str, Any]
+) -> None:
+    data = make_trainer(method, settings).data
+    plain = {image.numpy().tobytes() for image in data.meta.pixels}
+    found = [data.meta_batch(iteration) for iteration in range(12)]
+    moved = sum(image.numpy().tobytes() not in plain for batch in found for image in batch.images)
+    assert moved > 30  # of 72; a shift by (0, 0) is one in nine
+    assert isinstance(data.meta_sampler, DrawnSampler)
+    as_passes = make_trainer(method, {**settings, "meta_batches": "passes"}).data
+    assert all(image.numpy().tobytes() in plain for image in as_passes.meta_batch(0).images)
+    assert isinstance(as_passes.meta_sampler, ShuffledSampler)
+
+
+@pytest.mark.parametrize("variant", ["difficulty_net", "cdb_ce_mwn"])
+def test_meta_batches_of_difficulty_net_are_plain_passes(variant: str) -> None:
+    preset = VARIANTS[variant]
+    settings = preset.resolve(variant, "cifar100-lt", 100, {}, 0.3)
+    data = make_trainer(preset.name, settings).data
+    assert isinstance(data.meta_sampler, ShuffledSampler)
+    assert data.meta_augment is None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from longtail.training.samplers import (
     ClassAwareSampler,
+    DrawnSampler,
     ShortClassAwareSampler,
     ShuffledSampler,
     build_sampler,
@@ -130,6 +131,19 @@ def test_global_randomness_neither_matters_nor_changes(name: str) -> None:
 def test_an_unknown_sampler_is_refused() -> None:
     with pytest.raises(ValueError, match="sampler 'odd'"):
         build_sampler("odd", labels_of([2, 2]), 4, 1)
+
+
+def test_drawn_batches_are_each_a_draw_of_its_own_from_all_images() -> None:
+    sampler = DrawnSampler(20, 8, seed=1, stream="meta_order")
+    batches = [sampler.batch(iteration).tolist() for iteration in range(300)]
+    assert all(len(set(batch)) == 8 for batch in batches)
+    # passes would show every image once in two and a half batches
+    assert any(set(batches[i]) & set(batches[i + 1]) for i in range(0, 10, 2))
+    shown = Counter(image for batch in batches for image in batch)
+    assert sorted(shown) == list(range(20))
+    assert max(shown.values()) < 1.4 * min(shown.values())
+    assert DrawnSampler(20, 8, seed=1, stream="meta_order").batch(7).tolist() == batches[7]
+    assert sorted(DrawnSampler(5, 8, seed=1, stream="meta_order").batch(3).tolist()) == list(range(5))
 
 
 def test_short_passes_go_on_in_the_lists_of_the_classes() -> None:

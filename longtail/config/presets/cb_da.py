@@ -1,5 +1,7 @@
 """CB-DA (Jamal et al., CVPR 2020)."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from longtail.config.presets.preset import Passes, Preset
@@ -15,6 +17,9 @@ class Settings(Strict):
     """Of the class-balanced weights."""
     epsilon_learning_rate: float = Field(0.01, ge=0, allow_inf_nan=False)
     """eta, the size of the step on eps; 0 leaves class-balanced cross-entropy."""
+    meta_batches: Literal["draws", "passes"] = "draws"
+    """draws: images of the meta set, drawn again at each step and augmented as training images are, as in the
+    release. passes: shuffled passes without augmentation, as in Difficulty-Net's code."""
 
 
 PRESET = Preset(
@@ -27,7 +32,7 @@ PRESET = Preset(
     variants={"cb_da": {}},
     sources={
         "start": "the authors' code: epoch 160 of 200",
-        "beta epsilon_learning_rate": "the authors' code",
+        "beta epsilon_learning_rate meta_batches": "the authors' code",
         "digits-lt.beta": "our choice, because at 114 images 0.9999 would be inverse counts",
         "digits-lt.start": "our choice, because the learning rate first drops at 0.5, in the authors' "
         "schedule at 0.8",
