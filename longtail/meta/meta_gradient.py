@@ -35,11 +35,14 @@ def trained_parameters(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
-def meta_cross_entropy(
-    model: nn.Module, images: Tensor, labels: Tensor
+def meta_loss(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    criterion: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> Callable[[Mapping[str, Tensor]], Tensor]:
-    """L_meta of Eq. 8 as a function of the parameters: mean cross-entropy on a meta batch, labels [M]."""
-    return lambda parameters: F.cross_entropy(call_without_trace(model, parameters, images), labels)
+    """L_meta of Eq. 8 as a function of the parameters: `criterion` (a mean) on a meta batch, labels [M]."""
+    return lambda parameters: criterion(call_without_trace(model, parameters, images), labels)
 
 
 def weighted_backward(losses: Tensor, weights: Tensor) -> Tensor:
@@ -107,7 +110,7 @@ def weight_gradient(
             update of phi (Eq. 11) can reuse it.
         weights: w_i, [B]; used as constants.
         sample_losses: the function from logits [B, C] to losses [B] that gave `losses`.
-        meta_loss: L_meta, a scalar, as a function of the parameters; usually `meta_cross_entropy`.
+        meta_loss: L_meta, a scalar, as a function of the parameters; usually `meta_loss`.
         step_size: alpha.
         drift: added to the gradient of each trained parameter in the inner step: the part of momentum and
             weight decay (`SGD.linear_step`). None: plain gradient descent.

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from longtail.config.presets.cb_da import Settings
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
+from longtail.meta.meta_gradient import meta_loss, weight_gradient
 from longtail.meta.tangents import Forward
 from longtail.methods.class_balanced import effective_number_weights
 from longtail.training.method import Batch, Method, StepInfo, Task
@@ -66,7 +66,7 @@ class CBDA(Method):
             losses,
             weights * losses.numel(),  # a sum over the batch, not a mean
             lambda logits: self.sample_losses(logits, batch.labels, info),
-            meta_cross_entropy(model, meta.images, meta.labels),
+            meta_loss(model, meta.images, meta.labels),
             info.learning_rate,
             rates=info.rates,
         )

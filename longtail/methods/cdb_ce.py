@@ -4,15 +4,17 @@
 
 Saptarshi Sinha et al., "Class-Wise Difficulty-Balanced Loss for Solving Class-Imbalance". a_c are the
 accuracies on the meta set, measured after each epoch; at first they are 0, so all weights are 1. tau is
-a number, or dynamic: tau = 2 / (1 + exp(-b)), b = max a / (min a + 0.01) - 1.
+a number, or dynamic: tau = 2 / (1 + exp(-b)), b = max a / (min a + 0.01) - 1. That is the publication, and
+the ImageNet code of the release (CDB-loss); its CIFAR script trains with 1 / (1 + exp(-b - 1)) instead, which
+is `dynamic_released`.
 
 Difficulty-Net's Figure 1 compares 1 - a (`difficulty: linear`) with three other decreasing functions that
 it does not name: 1 - a^2, (1 - a)^2 and exp(-a) are this project's choice.
 `relative` is 1 - a_c / sum_k a_k, our reading of row #5 of Table 4 ("Ours w/o L_dr and ML"): the
 difficulties are relative, as Difficulty-Net's, but nothing is learned.
 
-In the release of Difficulty-Net the dynamic tau lacks the factor 2 and the -1, and the difficulties go in
-already scaled to sum C. Settings and defaults: `longtail/config/presets/cdb_ce.py`.
+Difficulty-Net's release puts difficulties already scaled to sum C into that second formula.
+Settings and defaults: `longtail/config/presets/cdb_ce.py`.
 """
 
 from collections.abc import Callable
@@ -49,6 +51,14 @@ def dynamic_tau(accuracy: Tensor) -> Tensor:
     return 2 * torch.sigmoid(bias)
 
 
+def released_tau(accuracy: Tensor) -> Tensor:
+    """tau, a scalar, from accuracies [C], as the CIFAR script of CDB-loss has it: from about 0.73 to 1."""
+    return torch.sigmoid(accuracy.max() / (accuracy.min() + 0.01))
+
+
+DYNAMIC = {"dynamic": dynamic_tau, "dynamic_released": released_tau}
+
+
 def difficulty_weights(difficulty: Tensor, tau: float | Tensor) -> Tensor:
     """w_c = C d_c^tau / sum d^tau, [C], of difficulties [C] >= 0; all 1 where no class is difficult."""
     peak = difficulty.max()
@@ -80,7 +90,9 @@ class CDBCE(Method):
         """Receive the accuracies [C] on the meta set."""
         self.accuracy.copy_(accuracy)
         self.difficulties.copy_(DIFFICULTIES[self.settings.difficulty](self.accuracy))
-        tau = dynamic_tau(self.accuracy) if self.settings.tau == "dynamic" else self.settings.tau
+        tau = self.settings.tau
+        if isinstance(tau, str):
+            tau = DYNAMIC[tau](self.accuracy)
         self.class_weights.copy_(difficulty_weights(self.difficulties, tau))
 
     def difficulty(self) -> Tensor:

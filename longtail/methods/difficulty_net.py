@@ -9,23 +9,26 @@ Each iteration, with a = accuracies on the meta set (zeros at first, then refres
 The gradient of step 2 goes through step 1 (`longtail.meta.meta_gradient`). In the authors' release it does
 not: the weights are rebuilt as a fresh tensor, so theta sees the driver loss alone. That is
 `meta_gradient: detached` here. Also there, "+ Bal. Softmax" multiplies the mean loss by the mean weight:
-`weighting: averaged`. Settings, defaults and where they come from:
+`weighting: averaged`; and on ImageNet-LT and Places-LT the accuracies are measured before the first epoch
+(`first_accuracies`), and the meta loss is L (`meta_loss`). Settings, defaults and where they come from:
 `longtail/config/presets/difficulty_net.py`.
 """
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from longtail.config.presets.difficulty_net import Settings
 from longtail.meta.difficulty import DifficultyNet, class_weights, driver_loss
 from longtail.meta.tangents import Forward
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
 from longtail.randomness import global_draws
+from longtail.training.image_sets import ImageSet
 from longtail.training.learned_weights import LearnedWeights
 from longtail.training.method import Batch, StepInfo, Task
 from longtail.training.optimisers import Adam
+from longtail.training.trainer import class_accuracy, predict
 
 
 class DifficultyNetMethod(LearnedWeights):
@@ -52,6 +55,18 @@ class DifficultyNetMethod(LearnedWeights):
         if self.settings.loss == "balanced_softmax":
             return balanced_softmax_losses(logits, labels, self.log_counts.to(logits.dtype))
         return super().sample_losses(logits, labels, info)
+
+    def meta_criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """L_meta of Eq. 8."""
+        if self.settings.meta_loss == "balanced_softmax":
+            return balanced_softmax_losses(logits, labels, self.log_counts.to(logits.dtype)).mean()
+        return super().meta_criterion(logits, labels)
+
+    def start_epoch(self, model: nn.Module, train: ImageSet, meta: ImageSet) -> None:
+        """Measure the accuracies before the first epoch, if the settings say so."""
+        # a later epoch in which all are 0 measures the same
+        if self.settings.first_accuracies == "measured" and not self.accuracy.any():
+            self.refresh(class_accuracy(predict(model, meta), meta.labels))
 
     def sample_weights(self, labels: Tensor) -> Tensor:
         """Weights [B] of images with these labels [B], with the graph of theta."""

@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.meta.meta_gradient import MetaGradient, meta_cross_entropy, weight_gradient, weighted_backward
+from longtail.meta.meta_gradient import MetaGradient, meta_loss, weight_gradient, weighted_backward
 from longtail.meta.tangents import Forward
 from longtail.training.method import Batch, Method, StepInfo
 
@@ -28,6 +29,10 @@ class LearnedWeights(Method):
         """Look ahead and take one step on theta; return scalars for the history. `losses` [B] with graph."""
         raise NotImplementedError
 
+    def meta_criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """L_meta, a scalar, of the logits [M, C] and labels [M] of a meta batch."""
+        return F.cross_entropy(logits, labels)
+
     def look_ahead(
         self, forward: Forward, losses: Tensor, weights: Tensor, batch: Batch, meta: Batch, info: StepInfo
     ) -> MetaGradient:
@@ -37,7 +42,7 @@ class LearnedWeights(Method):
             losses,
             weights,
             lambda logits: self.sample_losses(logits, batch.labels, info),
-            meta_cross_entropy(forward.model, meta.images, meta.labels),
+            meta_loss(forward.model, meta.images, meta.labels, self.meta_criterion),
             info.learning_rate,
             rates=info.rates,
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from longtail.meta.meta_gradient import meta_cross_entropy, weight_gradient
+from longtail.meta.meta_gradient import meta_loss, weight_gradient
 from longtail.meta.tangents import Forward, call_without_trace
 from longtail.networks import build_network
 from tests.support.naive_loop import distance, plain
@@ -140,10 +140,10 @@ def test_ignoring_the_weights_in_the_inner_step_would_be_noticed() -> None:
     assert distance(case.by_tangent()[0], expected) > 1e-3
 
 
-def test_the_meta_cross_entropy_is_the_mean_over_the_meta_batch_at_other_parameters() -> None:
+def test_the_meta_loss_is_the_mean_over_the_meta_batch_at_other_parameters() -> None:
     case = Case("digits_resnet", "cross_entropy")
     moved = {name: 1.1 * value.detach() for name, value in case.model.named_parameters()}
-    found = meta_cross_entropy(case.model, case.meta_images, case.meta_labels)(moved)
+    found = meta_loss(case.model, case.meta_images, case.meta_labels)(moved)
     torch.testing.assert_close(found, case.meta_loss(moved), rtol=1e-12, atol=0)
     assert (found - case.meta_loss({})).abs() > 1e-3
 

@@ -25,7 +25,7 @@ FUNCTIONS = {
     "exponential": lambda a: math.e**-a,
     "relative": lambda a: 1 - a / a.sum(),
 }
-TAUS = [0.5, 1.0, 1.5, 2.0, 5.0, "dynamic"]
+TAUS = [0.5, 1.0, 1.5, 2.0, 5.0, "dynamic", "dynamic_released"]
 
 ACCURACIES = {
     "falling": np.array([0.95, 0.8, 0.6, 0.5, 0.2, 0.1]),
@@ -35,9 +35,11 @@ ACCURACIES = {
 
 
 def tau_of(tau: float | str, a: NDArray[np.float64]) -> float:
-    """`tau`, or 2 / (1 + e^{-b}) with b = max a / (min a + 0.01) - 1."""
+    """`tau`; 2 / (1 + e^{-b}) with b = max a / (min a + 0.01) - 1; or without the 2 and the -1."""
     if isinstance(tau, float):
         return tau
+    if tau == "dynamic_released":
+        return 1 / (1 + math.exp(-max(a) / (min(a) + 0.01)))
     b = max(a) / (min(a) + 0.01) - 1
     return 2 / (1 + math.exp(-b))
 
@@ -102,7 +104,10 @@ def test_the_variants_are_the_four_functions_of_figure_1_the_dynamic_tau_and_the
 
 @pytest.mark.parametrize("tau", ["fast", -0.5, math.nan, math.inf, True, None])
 def test_a_tau_that_is_neither_a_number_nor_dynamic_is_one_clear_complaint(tau: object) -> None:
-    with pytest.raises(InputError, match=r"^here\.tau: found .*; tau is a number of at least 0, or dynamic$"):
+    with pytest.raises(
+        InputError,
+        match=r"^here\.tau: found .*; tau is a number of at least 0, dynamic, or dynamic_released$",
+    ):
         METHODS["cdb_ce"].check({"tau": tau}, "here")
     with pytest.raises(ValidationError):
         Settings.model_validate({"tau": tau})

@@ -68,6 +68,16 @@ class Reference(NaiveLoop):
         """L of Eq. 5."""
         return plain(logits + LOG_COUNTS if self.settings.loss == "balanced_softmax" else logits, labels)
 
+    def outer(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """L_meta of Eq. 8, image by image."""
+        return plain(logits + LOG_COUNTS if self.settings.meta_loss == "balanced_softmax" else logits, labels)
+
+    def run(self) -> None:
+        """From accuracies of 0, or measured."""
+        if self.settings.first_accuracies == "measured":
+            self.refresh()
+        super().run()
+
     def driver(self) -> Tensor:
         """Eq. 7."""
         squares = (1 - self.accuracy / (self.accuracy.sum() + 1e-12) - self.difficulty()) ** 2
@@ -117,6 +127,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "lambda 1, no driver loss": {"lambda": 1.0, "driver_loss": False},
     "averaged": {"weighting": "averaged"},
+    "balanced, and its meta loss": {"loss": "balanced_softmax", "meta_loss": "balanced_softmax"},
     "detached": dict(PRESET.variants["difficulty_net_detached"]),
     "balanced, as released": dict(PRESET.variants["difficulty_net_balanced_softmax_released"]),
 }
@@ -146,6 +157,7 @@ def test_twenty_steps_equal_the_naive_loop(name: str) -> None:
         {"loss": "balanced_softmax"},
         {"meta_gradient": "detached"},
         {"weighting": "averaged"},
+        {"meta_loss": "balanced_softmax"},
         {"weight_decay": 0.0},
     ],
     ids=str,
@@ -326,3 +338,34 @@ def test_training_images_of_one_label_get_one_weight_and_weights_have_mean_one()
         assert sum(row["weight"]) / CLASSES == pytest.approx(1, rel=1e-12)
         scaled = [CLASSES * d / sum(row["difficulty"]) for d in row["difficulty"]]
         assert row["weight"] == pytest.approx(scaled, rel=1e-12)
+
+
+def test_accuracies_can_be_measured_before_the_first_epoch() -> None:
+    settings = {**BASE, "first_accuracies": "measured"}
+    trainer, usual = (
+        make_trainer("difficulty_net", own, dtype=torch.float64, iterations=STEPS, seed=2)
+        for own in (settings, BASE)
+    )
+    reference = Reference(trainer)
+    reference.run()
+    trainer.run()
+    reference.assert_same_model(trainer.model)
+    usual.run()
+    with pytest.raises(AssertionError):
+        reference.assert_same_model(usual.model)
+
+
+@pytest.mark.parametrize("benchmark", ["imagenet-lt", "places-lt"])
+def test_the_released_rows_measure_at_first_and_share_the_loss_where_the_authors_code_does(
+    benchmark: str,
+) -> None:
+    def settings(variant: str, name: str = benchmark) -> dict[str, Any]:
+        return PRESET.resolve(variant, name, 256, {}, 0.3)
+
+    released = "difficulty_net_balanced_softmax_released"
+    assert settings(released)["meta_loss"] == settings(released)["loss"] == "balanced_softmax"
+    for variant in ("difficulty_net_detached", released):
+        assert settings(variant)["first_accuracies"] == "measured"
+        assert settings(variant, "cifar100-lt")["first_accuracies"] == "zero"
+    ours = settings("difficulty_net_balanced_softmax")
+    assert (ours["meta_loss"], ours["first_accuracies"]) == ("cross_entropy", "zero")

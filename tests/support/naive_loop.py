@@ -72,7 +72,11 @@ class NaiveLoop:
         gradients = torch.autograd.grad(inner(losses, batch.labels), list(phi.values()), create_graph=True)
         ahead = {name: p - rate * g for (name, p), g in zip(phi.items(), gradients, strict=True)}
         logits = functional_call(self.model, {**ahead, **buffers}, (meta.images,))
-        return plain(logits, meta.labels).mean()
+        return self.outer(logits, meta.labels).mean()
+
+    def outer(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Losses of meta images, [B]: cross-entropy, where a method has no other."""
+        return plain(logits, labels)
 
     def descend(self, loss: Tensor, rate: float) -> None:
         """A step on `loss` with momentum and weight decay."""

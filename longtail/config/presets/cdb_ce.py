@@ -11,19 +11,20 @@ from longtail.config.records import Strict
 
 def number_or_dynamic(value: object) -> object:
     """`value`, where it can be tau. Raises ValueError, with one message for text and numbers alike."""
-    if value == "dynamic":
+    if value in ("dynamic", "dynamic_released"):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf:
         return value
-    raise ValueError("tau is a number of at least 0, or dynamic")
+    raise ValueError("tau is a number of at least 0, dynamic, or dynamic_released")
 
 
 class Settings(Strict):
     """Settings of CDB-CE."""
 
-    tau: Annotated[float | Literal["dynamic"], BeforeValidator(number_or_dynamic)] = 1.0
-    """Exponent of the difficulties. 1 is the default of Difficulty-Net's authors; which one their tables
-    use is not said. The publication has 0.5, 1, 1.5, 2, 5 and dynamic."""
+    tau: Annotated[float | Literal["dynamic", "dynamic_released"], BeforeValidator(number_or_dynamic)] = 1.0
+    """Exponent of the difficulties. 1 is the default of Difficulty-Net's code; which one its tables use is
+    not said. The publication has 0.5, 1, 1.5, 2, 5 and dynamic; dynamic_released is what the CIFAR script of
+    CDB-loss trains with, its default."""
     difficulty: Literal["linear", "concave", "convex", "exponential", "relative"] = "linear"
     """Of the accuracy a: 1-a as published; for Figure 1 also 1-a^2, (1-a)^2 and exp(-a); relative:
     1 - a/(sum of all a), row #5 of Table 4."""
@@ -43,8 +44,8 @@ PRESET = Preset(
         "cdb_ce_relative": {"difficulty": "relative"},
     },
     sources={
-        "tau": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment.py; dynamic in the CDB-loss code for "
-        "CIFAR",
+        "tau": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment.py; the CIFAR script of CDB-loss has "
+        "dynamic, by its own formula",
         "difficulty": "Sinha et al., ACCV 2020",
     },
 )

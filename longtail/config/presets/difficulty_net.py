@@ -1,6 +1,6 @@
 """Difficulty-Net (Sinha & Ohashi, WACV 2023)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,12 @@ class Settings(Strict):
     lambda_: float = Field(0.3, alias="lambda", ge=0, le=1e6, allow_inf_nan=False)
     """Weight of the driver loss in Eq. 8."""
     loss: Literal["cross_entropy", "balanced_softmax"] = "cross_entropy"
-    """L in Eqs. 5, 9 and 11; the meta loss is plain cross-entropy either way."""
+    """L in Eqs. 5, 9 and 11."""
+    meta_loss: Literal["cross_entropy", "balanced_softmax"] = "cross_entropy"
+    """L_meta in Eq. 8, whose images are balanced; balanced_softmax where L is, as the authors' code for
+    ImageNet-LT and Places-LT has it."""
+    first_accuracies: Literal["zero", "measured"] = "zero"
+    """Before the first epoch; the authors' code for ImageNet-LT and Places-LT measures them."""
     difficulty: Literal["relative", "absolute"] = "relative"
     """relative: d = D(a_1..a_C), Eq. 1. absolute: d_c = D(a_c), one scalar network for all classes."""
     driver_loss: bool = True
@@ -34,6 +39,15 @@ class Settings(Strict):
     weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False)
     """Of Adam on theta (added to the gradient)."""
 
+
+RELEASED: dict[str, dict[str, Any]] = {
+    "difficulty_net_detached": {"first_accuracies": "measured"},
+    "difficulty_net_balanced_softmax_released": {
+        "first_accuracies": "measured",
+        "meta_loss": "balanced_softmax",
+    },
+}
+"""What the authors' code for ImageNet-LT and Places-LT does otherwise than that for CIFAR."""
 
 PRESET = Preset(
     name="difficulty_net",
@@ -62,9 +76,11 @@ PRESET = Preset(
         "difficulty_net_lambda_0.9": {"lambda": 0.9},
         "difficulty_net_lambda_1": {"lambda": 1.0},
     },
+    benchmark_variants={"imagenet-lt": RELEASED, "places-lt": RELEASED},
     sources={
         "lambda": "the paper, Sec. 4.2; Difficulty-Net's code",
-        "loss difficulty driver_loss": "the paper, Eqs. 1, 5 and 8",
+        "loss meta_loss difficulty driver_loss": "the paper, Eqs. 1, 5 and 8",
+        "first_accuracies": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment.py",
         "driver_reduction": "Difficulty-Net's code; the printed Eq. 7 shows a sum",
         "meta_gradient weighting": "the paper, Eqs. 5 and 10; the other value is Difficulty-Net's code",
         "hidden bias learning_rate weight_decay": "Difficulty-Net's code, CIFAR-LT/cifar_train_exaugment.py",

@@ -88,6 +88,8 @@ class Preset:
     benchmarks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     imbalances: Mapping[str, Mapping[float, Mapping[str, Any]]] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    benchmark_variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """What variants fix beside that on one benchmark: by benchmark and variant."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """What this method changes in the benchmark's `Training`, such as its sampler."""
     benchmark_training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -151,5 +153,6 @@ class Preset:
         top = {"lambda": lambda_} if self.uses_lambda else {}
         starts = self.imbalances.get(benchmark, {})
         own = starts.get(max((start for start in starts if start <= imbalance), default=0.0), {})
-        layers = {**self.benchmarks.get(benchmark, {}), **own, **top, **section, **self.variants[variant]}
+        fixed = {**self.variants[variant], **self.benchmark_variants.get(benchmark, {}).get(variant, {})}
+        layers = {**self.benchmarks.get(benchmark, {}), **own, **top, **section, **fixed}
         return self.settings.model_validate(layers).model_dump(by_alias=True)
