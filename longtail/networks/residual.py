@@ -74,5 +74,9 @@ def digits_resnet(classes: int) -> ResidualNetwork:
 
 
 def cifar_resnet32(classes: int) -> ResidualNetwork:
-    """ResNet-32 for 32x32 colour images: widths 16, 32, 64, five blocks each, F = 64."""
+    """ResNet-32 for 32x32 colour images: widths 16, 32, 64, five blocks each, F = 64.
+
+    470,004 parameters for 100 classes. Some papers give this name to a wide network of some 21 million, whose
+    numbers are no comparison (docs/reproduction.md).
+    """
     return ResidualNetwork(channels=3, widths=(16, 32, 64), blocks=5, classes=classes)

@@ -40,3 +40,8 @@ def test_every_variant_is_of_one_preset_and_its_settings_are_valid() -> None:
     for variant, preset in VARIANTS.items():
         settings = preset.resolve(variant, "digits-lt", 50, {}, 0.3)
         assert {key: settings[key] for key in preset.variants[variant]} == dict(preset.variants[variant])
+
+
+def test_every_page_says_what_public_code_it_was_checked_against() -> None:
+    pages = [ROOT / "docs" / "methods" / f"{name}.md" for name in METHODS]
+    assert [page.name for page in pages if "\n**Checked against** " not in page.read_text("utf-8")] == []
