@@ -70,7 +70,7 @@ def meta_accuracies(
     for cell in plan.cells():
         if cell.head in (None, method):
             below = features[cell.seed] if cell.head else None
-            trainer = build_trainer(Job(plan, cell, fingerprint="", features=below), inputs)
+            trainer = build_trainer(Job(plan, cell, fingerprint="of no use", features=below), inputs)
             trainer.run()
             found.append(100 * trainer.history.rows[-1]["meta_accuracy"])
     return found
@@ -98,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         features = {cell.seed: Path(folder) / cell.name for cell in plain.cells()}
         for cell in plain.cells():
-            train_cell(Job(plain, cell, fingerprint=""), inputs, features[cell.seed])
+            train_cell(Job(plain, cell, fingerprint="of no use"), inputs, features[cell.seed])
         for method, choices in {HEAD_FEATURES: [{}], **TRIED}.items():
             preset = METHODS[method].resolve(method, DIGITS_LT.name, IMBALANCE, {}, params.lambda_)
             for settings in choices:

@@ -34,7 +34,7 @@ PRESET = Preset(
     summary="weights of images, a meta-learned function of their losses (of classes: of their accuracies)",
     settings=Settings,
     passes=lambda settings: LOOK_AHEAD,
-    benchmarks={"digits-lt": {"learning_rate": 3e-2}},
+    benchmarks={"digits-lt": {"learning_rate": 1e-2}},
     # the second is an ablation of Difficulty-Net, so it has that method's meta batches
     variants={"meta_weight_net": {}, "cdb_ce_mwn": {"level": "class", "meta_batches": "passes"}},
     sources={
