@@ -15,7 +15,7 @@ import argparse
 
 import numpy as np
 
-from longtail.reporting.comparisons import BETTER, Difference, paired_difference, verdicts
+from longtail.reporting.comparisons import BETTER, Difference, judge, paired_difference
 
 SHARED, OWN, GAIN = 4.0, 1.0, 2.0
 
@@ -37,6 +37,11 @@ def holds_zero(difference: Difference) -> bool:
     return low is not None and high is not None and low <= 0 <= high
 
 
+def words(column: list[Difference]) -> list[str]:
+    """What is said of each difference of a column."""
+    return [judged.word for judged in judge(column) if judged is not None]
+
+
 def report(columns: int, rows: int, images: int, seed: int) -> None:
     """Print coverage, false "better" and power."""
     print(f"{columns} columns of {rows} rows, {images} test images, seed {seed}")
@@ -46,8 +51,8 @@ def report(columns: int, rows: int, images: int, seed: int) -> None:
         same = [simulate(draws, rows, seeds, images, 0.0) for _ in range(columns)]
         apart = [simulate(draws, rows, seeds, images, GAIN) for _ in range(columns // 10)]
         coverage = np.mean([holds_zero(found) for column in same for found in column])
-        false = np.mean([BETTER in verdicts(column) for column in same])
-        power = np.mean([word == BETTER for column in apart for word in verdicts(column)])
+        false = np.mean([BETTER in words(column) for column in same])
+        power = np.mean([word == BETTER for column in apart for word in words(column)])
         print(f"{seeds:>5}  {coverage:>8.2%}  {false:>12.2%}  {power:>6.1%}")
 
 

@@ -31,6 +31,10 @@ class Row(Frozen):
     copied: bool = False
     flags: dict[str, str] = Field(default_factory=dict)
 
+    def same_cells(self, other: Row) -> bool:
+        """Whether both rows are filled by the same cells, whatever they are called."""
+        return (self.variant, self.head) == (other.variant, other.head)
+
     @field_validator("variant")
     @classmethod
     def _variant(cls, value: str | None) -> str | None:
@@ -47,6 +51,9 @@ class Row(Frozen):
         if self.variant is not None and self.copied:
             raise ValueError("a copied row is not run, so no variant fills it")
         return self
+
+
+CROSS_ENTROPY = Row(label="Cross-entropy", variant="cross_entropy")
 
 
 class RowGroup(Frozen):
@@ -67,6 +74,8 @@ class TableLayout(Frozen):
     caption: str
     columns: Literal["imbalances", "networks", "groups"]
     groups: list[RowGroup] = Field(min_length=1)
+    reference: Row = CROSS_ENTROPY
+    """What differences are taken to; it need not be a row of this table."""
 
     @property
     def rows(self) -> list[Row]:
@@ -130,6 +139,7 @@ class Layouts(Frozen):
     def needed(self) -> dict[str, tuple[str, ...]]:
         """The variants that fill a row or a curve, each with the heads on its features."""
         rows = [row for part in (*self.tables, *self.figures) for row in part.rows]
+        rows += [table.reference for table in self.tables]
         heads: dict[str, set[str]] = {}
         for row in rows:
             if row.variant is not None:

@@ -1,5 +1,7 @@
 """Top-1 accuracy per class and per shot group, and calibration, from saved logits; numpy only."""
 
+import base64
+import binascii
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,6 +9,8 @@ import numpy.typing as npt
 
 from longtail.config.benchmarks import ShotConvention, ShotThresholds
 
+SPLITS = ("all", "many", "medium", "few")
+"""Of the test images: all of them, and those of the classes of each shot group."""
 BINS = 15
 """Of confidence, as in Guo et al., Table 1."""
 
@@ -37,6 +41,22 @@ def correct(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -
     """
     check_predictions(logits, labels)
     return logits.argmax(axis=1) == labels
+
+
+def pack(hits: npt.NDArray[np.bool_]) -> str:
+    """One bit per image, [N] as base64: 10,000 images take 1.7 kB."""
+    return base64.b64encode(np.packbits(hits).tobytes()).decode()
+
+
+def unpack(text: str, images: int) -> npt.NDArray[np.bool_]:
+    """What `pack` made of [`images`]. Raises ValueError if `text` is not that long, or not base64."""
+    try:
+        packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from None
+    if len(packed) != (images + 7) // 8:
+        raise ValueError(f"{len(packed)} bytes, not the bits of {images} images")
+    return np.unpackbits(packed, count=images).astype(bool)
 
 
 def percent_per_class(

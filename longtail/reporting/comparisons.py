@@ -25,6 +25,26 @@ class Difference:
         return self.interval.mean
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What is said of a difference among those of its family, such as one column of a table.
+
+    `p_holm`: p after Holm's correction over the family, None without p. `word`: *better*, *worse* or
+    *undecided*. `mcnemar`: where both rows have one seed in common, p of McNemar's exact test over its test
+    images; see `mcnemar` for what it can say.
+    """
+
+    difference: Difference
+    p_holm: float | None
+    word: str
+    mcnemar: float | None = None
+
+    @property
+    def interval(self) -> Interval:
+        """Mean and interval of the difference, in the unit of the values."""
+        return self.difference.interval
+
+
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Difference | None:
     """`values` minus `reference`, both by seed, over the seeds of both; None if they share no seed."""
     seeds = sorted(values.keys() & reference.keys())
@@ -60,15 +80,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def verdicts(differences: Sequence[Difference | None], confidence: float = CONFIDENCE) -> list[str | None]:
-    """*better*, *worse* or *undecided* for each difference of one column, with Holm's correction over them.
+def judge(differences: Sequence[Difference | None], confidence: float = CONFIDENCE) -> list[Judgement | None]:
+    """A judgement on each difference of one family, with Holm's correction over those that have a p.
 
     None stays None. A difference without p is undecided.
     """
     tested = {i: found.p for i, found in enumerate(differences) if found is not None and found.p is not None}
     adjusted = dict(zip(tested, holm([*tested.values()]), strict=True))
     return [
-        None if found is None else _word(found.mean, adjusted.get(i), 1 - confidence)
+        None
+        if found is None
+        else Judgement(found, adjusted.get(i), _word(found.mean, adjusted.get(i), 1 - confidence))
         for i, found in enumerate(differences)
     ]
 

@@ -13,8 +13,10 @@ from longtail.parquet_files import read_parquet, schema_of
 from longtail.planning.plans import Cell, ShotGroupsPlan
 from longtail.reporting.accuracy import (
     check_predictions,
+    correct,
     expected_calibration_error,
     group_accuracy,
+    pack,
     percent_per_class,
     shot_groups,
 )
@@ -123,12 +125,13 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
             ece=expected_calibration_error(logits[column], labels),
         )
 
-    copied = set(CellReport.model_fields) - {*Scores.model_fields, "groups", "selected"}
+    copied = set(CellReport.model_fields) - {*Scores.model_fields, "groups", "selected", "correct"}
     try:
         return CellReport(
             **record.model_dump(include=copied),
             **scores("logits").model_dump(),
             selected=scores("logits_selected"),
+            correct=pack(correct(logits["logits"], labels)),
             groups=ShotGroups(**groups.model_dump(), members=members),
         )
     except ValidationError as error:

@@ -3,15 +3,18 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError, model_validator
 
 from longtail.config.presets import METHODS
 from longtail.config.records import Frozen
 from longtail.errors import InputError, found_value, one_line
 from longtail.files import read_object
 from longtail.planning.plans import ShotGroupsPlan, TablesPlan
+from longtail.reporting.accuracy import unpack
 from longtail.running.cell_folders import FAILED
 from longtail.running.cell_record import DisjointSets
 
@@ -66,6 +69,23 @@ class CellReport(NamedCell, Scores):
     iterations: int
     device: str
     versions: dict[str, Any]
+    correct: str | None = None
+    """Which test images the weights after the last iteration have right, in the order of the pool, packed by
+    `longtail.reporting.accuracy.pack`; None in reports from before there was such a field."""
+
+    @property
+    def right_images(self) -> npt.NDArray[np.bool_] | None:
+        """`correct`, one value per test image."""
+        return None if self.correct is None else unpack(self.correct, self.disjoint.test.images)
+
+    @model_validator(mode="after")
+    def _correct_fits(self) -> Self:
+        if (
+            self.right_images is not None
+            and abs(100 * self.right_images.mean() - (self.accuracy["all"] or 0.0)) > 1e-6
+        ):
+            raise ValueError("correct: not the images behind accuracy.all")
+        return self
 
 
 class FailedReport(NamedCell):

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from longtail.config.benchmarks import BENCHMARKS
 from longtail.config.layouts import COPIED, NOT_YET, Row
 from longtail.config.presets import METHODS
+from longtail.reporting.accuracy import SPLITS
 from longtail.reporting.intervals import Interval
 from longtail.reporting.paper import FAILED, LAMBDA, NOT_RUN, label_notes, verdict_notes
 from longtail.reporting.reports import CellReport
-from longtail.reporting.tables import HEADINGS, SPLITS, Column, Entry, Table
+from longtail.reporting.tables import HEADINGS, Column, Entry, Table
 
 SYMBOLS = {"(dagger)": "†", "(asterisk)": "\\*", "lambda=": "λ = "}
 """Symbols for words in labels, in markdown."""

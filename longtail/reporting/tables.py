@@ -2,19 +2,26 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from longtail.config.layouts import COPIED, NOT_YET, Row, TableLayout
 from longtail.planning.plans import TablesPlan, bundle_name, represented
+from longtail.reporting.accuracy import SPLITS
+from longtail.reporting.differences import (
+    Differences,
+    judgement_cells,
+    last_scores,
+    selected_scores,
+    split_differences,
+)
 from longtail.reporting.intervals import Interval, mean_interval
 from longtail.reporting.paper import NOT_RUN, Comparison, Numbers, paper_numbers
 from longtail.reporting.reports import CellReport, FailedReport, Scores
 
 Report = TypeVar("Report", CellReport, FailedReport)
 
-SPLITS = ("all", "many", "medium", "few")
 HEADINGS = {"all": "All", "many": "Many", "medium": "Med", "few": "Few"}
 
 
@@ -30,6 +37,9 @@ Entry = Mapping[str, Interval | None]
 """Accuracy in percent by split; None: no class in that shot group."""
 Entries = Mapping[tuple[str, str], list[Entry | None]]
 """By row group and row label, an entry for each column; None if no cell is there, or one failed."""
+TableDifferences = Mapping[tuple[str, str], list[Differences | None]]
+"""By row group and row label, the differences in each column; None for the reference itself, and where it or
+the row has no entry or they share no seed. Holm's correction is over the rows of a column, by split."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,10 @@ class Table:
     """For the weights after the last iteration, which tables show."""
     selected: Entries
     """For the weights that did best on the meta set."""
+    differences: TableDifferences
+    """To the layout's reference, of the weights after the last iteration."""
+    selected_differences: TableDifferences
+    """Likewise, of the weights that did best on the meta set."""
     paper: Numbers
     """Empty if the paper's table is about other data."""
     reports: list[CellReport]
@@ -97,6 +111,27 @@ def select(reports: Sequence[Report], row: Row, imbalance: float, network: str |
     ]
 
 
+def whole(
+    reports: Sequence[CellReport], failures: Sequence[FailedReport], row: Row, column: Column
+) -> list[CellReport]:
+    """The seeds of `row` in `column`; none if one of them failed."""
+    place = (row, column.imbalance, column.network)
+    return [] if select(failures, *place) else select(reports, *place)
+
+
+def differences(
+    rows: Mapping[tuple[str, str], Sequence[Sequence[CellReport]]],
+    references: Sequence[Sequence[CellReport]],
+    scores: Callable[[CellReport], Scores] = last_scores,
+) -> TableDifferences:
+    """The differences of `rows` to the reference; both have the reports of each column."""
+    columns = [
+        split_differences([cells[index] for cells in rows.values()], reference, scores)
+        for index, reference in enumerate(references)
+    ]
+    return {place: [column[index] for column in columns] for index, place in enumerate(rows)}
+
+
 def count_planned(plan: TablesPlan, row: Row, column: Column) -> int:
     """How many seeds of `row` in `column` are planned."""
     if row.variant is None:
@@ -132,43 +167,58 @@ def fill(
     columns = [Column(imbalance, network) for imbalance in imbalances for network in networks]
     entries: dict[tuple[str, str], list[Entry | None]] = {}
     selected: dict[tuple[str, str], list[Entry | None]] = {}
+    compared: dict[tuple[str, str], list[list[CellReport]]] = {}
     used: list[CellReport] = []
     failed: dict[str, FailedReport] = {}
     planned = absent = 0
     for group in layout.groups:
         for row in group.rows:
-            found: list[list[CellReport]] = []
+            place = (group.name, row.label)
+            found = [whole(reports, failures, row, column) for column in columns]
+            compared[place] = [[]] * len(columns) if row.same_cells(layout.reference) else found
             for column in columns:
-                cells = select(reports, row, column.imbalance, column.network)
                 bad = select(failures, row, column.imbalance, column.network)
                 failed |= {failure.cell: failure for failure in bad}
+                there = len(select(reports, row, column.imbalance, column.network)) + len(bad)
                 wanted = count_planned(plan, row, column)
-                planned, absent = planned + wanted, absent + wanted - len(cells) - len(bad)
-                found.append([] if bad else cells)
-            place = (group.name, row.label)
+                planned, absent = planned + wanted, absent + wanted - there
             entries[place] = [summarise(cells) if cells else None for cells in found]
             selected[place] = [summarise([c.selected for c in cells]) if cells else None for cells in found]
             used.extend(cell for cells in found for cell in cells)
     ours = [report for report in reports if (report.variant, report.head) == ("difficulty_net", None)]
     shown = ours and any(report.variant == "difficulty_net" for report in used)
     lambda_ = ours[0].settings.get("lambda") if shown else None
-    paper = paper_numbers(layout.number, plan.benchmark)
+    references = [whole(reports, failures, layout.reference, column) for column in columns]
     return Table(
-        layout, plan, columns, entries, selected, paper, used, lambda_, planned, absent, [*failed.values()]
+        layout=layout,
+        plan=plan,
+        columns=columns,
+        entries=entries,
+        selected=selected,
+        differences=differences(compared, references),
+        selected_differences=differences(compared, references, selected_scores),
+        paper=paper_numbers(layout.number, plan.benchmark),
+        reports=used,
+        lambda_=lambda_,
+        planned=planned,
+        absent=absent,
+        failures=[*failed.values()],
     )
 
 
 COLUMNS = [
     *("table", "group", "row", "variant", "head", "imbalance", "network", "split", "weights"),
     *("mean", "low", "high", "seeds", "status", "paper", "difference", "tolerance", "verdict"),
+    *("reference", "vs_reference", "vs_low", "vs_high", "vs_seeds", "p", "p_holm", "word", "p_mcnemar"),
 ]
 
 
 def long_csv(table: Table) -> str:
     """One line per row, column, split and weights (`last`, `selected`), in percent.
 
-    `status` says why a line has no numbers. `paper` is the printed number, the rest a `Comparison` with it;
-    empty where the paper prints none.
+    `status` says why a line has no numbers. `paper` is the printed number, and what follows up to `verdict` a
+    `Comparison` with it; empty where the paper prints none. From `reference` on: the `Judgement` on the
+    difference to that row; empty where there is none.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -178,15 +228,21 @@ def long_csv(table: Table) -> str:
             names = [table.layout.number, group.name, row.label, row.variant or "", row.head or ""]
             for index, column in enumerate(table.columns):
                 for split in table.layout.splits:
-                    for weights, entries in (("last", table.entries), ("selected", table.selected)):
+                    for weights, entries, found in (
+                        ("last", table.entries, table.differences),
+                        ("selected", table.selected, table.selected_differences),
+                    ):
                         entry = entries[group.name, row.label][index]
+                        judged = found[group.name, row.label][index]
                         place = [f"{column.imbalance:g}", column.network, split, weights]
-                        writer.writerow([*names, *place, *csv_cells(table, row, column, split, entry)])
+                        numbers = csv_cells(table, row, column, split, entry)
+                        compared = judgement_cells(judged[split] if judged else None)
+                        writer.writerow([*names, *place, *numbers, table.layout.reference.label, *compared])
     return text.getvalue()
 
 
 def csv_cells(table: Table, row: Row, column: Column, split: str, entry: Entry | None) -> list[str]:
-    """What follows the place of a number in `long_csv`."""
+    """What follows the place of a number in `long_csv`, up to the comparison with the paper."""
 
     def fixed(*values: float | None) -> list[str]:
         return ["" if value is None else f"{value:.4f}" for value in values]

@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from longtail.reporting.comparisons import Difference, holm, mcnemar, paired_difference, verdicts
+from longtail.reporting.comparisons import Difference, holm, judge, mcnemar, paired_difference
 from longtail.reporting.intervals import Interval
 
 
 def by_seed(values: np.ndarray) -> dict[int, float]:
     return dict(enumerate(values.tolist(), start=1))
+
+
+def words(differences: list[Difference | None]) -> list[str | None]:
+    return [judged and judged.word for judged in judge(differences)]
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
@@ -33,7 +37,7 @@ def test_what_varies_with_the_seed_cancels() -> None:
     found = paired_difference(ours, reference)
     assert found is not None
     assert found.interval.half_width == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3))
-    assert verdicts([found]) == ["better"]
+    assert words([found]) == ["better"]
 
 
 def test_only_common_seeds_are_compared() -> None:
@@ -49,7 +53,7 @@ def test_without_spread_there_is_no_p_and_no_verdict(values: dict[int, float]) -
     assert found is not None
     assert found.mean == pytest.approx(0.3)
     assert found.p is None
-    assert verdicts([found]) == ["undecided"]
+    assert words([found]) == ["undecided"]
 
 
 def test_holm_is_the_definition_and_keeps_the_order() -> None:
@@ -65,10 +69,10 @@ def test_holm_is_the_definition_and_keeps_the_order() -> None:
 def test_a_column_of_rows_needs_more_than_one_row_alone() -> None:
     once = Difference(Interval(1.0, 0.9, 3), p=0.03)
     none = Difference(Interval(-1.0, 9.0, 3), p=0.8)
-    assert verdicts([once]) == ["better"]
-    assert verdicts([once, none, None]) == ["undecided", "undecided", None]
+    assert words([once]) == ["better"]
+    assert words([once, none, None]) == ["undecided", "undecided", None]
     worse = Difference(Interval(-1.0, 0.1, 3), p=0.001)
-    assert verdicts([worse, None, none]) == ["worse", None, "undecided"]
+    assert words([worse, None, none]) == ["worse", None, "undecided"]
 
 
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 0), (5, 5), (12, 3), (40, 61)])

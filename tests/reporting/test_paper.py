@@ -16,11 +16,12 @@ from longtail.config.presets import VARIANTS
 from longtail.files import write_json
 from longtail.pipeline import paths
 from longtail.planning.plans import BundleMembers, Member, ShotGroupsPlan, TablesPlan, write_plan
+from longtail.reporting.accuracy import SPLITS
 from longtail.reporting.intervals import mean_interval
 from longtail.reporting.paper import Comparison, paper_numbers, read_paper_numbers, verdict_notes
 from longtail.reporting.reports import CellReport, Scores, ShotGroups
 from longtail.reporting.table_text import headline, markdown
-from longtail.reporting.tables import SPLITS, Table, fill, long_csv, metrics
+from longtail.reporting.tables import Table, fill, long_csv, metrics
 from longtail.running.cell_record import DisjointSets, SetDigest
 from tests.support.stage_runs import run_stage
 

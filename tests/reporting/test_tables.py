@@ -2,7 +2,6 @@ import csv
 import io
 import re
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from longtail.config.benchmarks import DIGITS_LT
 from longtail.config.layouts import read_layouts
 from longtail.errors import InputError
 from longtail.pipeline import paths
-from longtail.planning.plans import TablesPlan, read_tables_plan
+from longtail.planning.plans import TablesPlan
 from longtail.reporting import table_text, tables
 from longtail.reporting.reports import CellReport, read_reports
 from tests.support import report_fixtures as fixtures
@@ -19,22 +18,11 @@ from tests.support import report_fixtures as fixtures
 LAYOUTS = {layout.number: layout for layout in read_layouts().tables}
 
 
-def read(folder: Path) -> tuple[TablesPlan, list[CellReport]]:
-    plan = read_tables_plan(folder / paths.tables_plan(fixtures.BENCHMARK))
-    reports, failures = read_reports(
-        plan,
-        lambda *cell: folder / paths.cell_report(fixtures.BENCHMARK, *cell),
-        lambda *cell: folder / paths.model(fixtures.BENCHMARK, *cell),
-    )
-    assert failures == []
-    return plan, reports
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> tuple[TablesPlan, list[CellReport]]:
     folder = tmp_path_factory.mktemp("study")
     fixtures.evaluate(folder, fixtures.build(folder, variants=fixtures.SOME))
-    return read(folder)
+    return fixtures.read(folder)
 
 
 def rows_of(markdown: str) -> list[list[str]]:
@@ -177,7 +165,9 @@ def test_csv_is_long_and_holds_every_row(study):
     rows = list(csv.DictReader(io.StringIO(tables.long_csv(table))))
     assert len(rows) == 9 * 2 * 4 * 2
     names = "table,group,row,variant,head,imbalance,network,split,weights,mean,low,high,seeds,status"
-    assert list(rows[0]) == [*names.split(","), "paper", "difference", "tolerance", "verdict"]
+    compared = ["vs_reference", "vs_low", "vs_high", "vs_seeds", "p", "p_holm", "word", "p_mcnemar"]
+    paper = ["paper", "difference", "tolerance", "verdict"]
+    assert list(rows[0]) == [*names.split(","), *paper, "reference", *compared]
     assert not {row[name] for row in rows for name in ("paper", "difference", "tolerance", "verdict")} - {""}
     ours = [row for row in rows if (row["row"], row["imbalance"], row["split"]) == ("#9 Ours", "10", "all")]
     assert [row["weights"] for row in ours] == ["last", "selected"]
@@ -216,7 +206,7 @@ def test_one_seed_and_an_empty_group_are_shown_as_such(tmp_path):
     # at imbalance 4 the smallest class has 28 images: no few-shot class
     chosen = fixtures.params(imbalances=(4,), seeds=(7,))
     fixtures.evaluate(tmp_path, fixtures.build(tmp_path, chosen, ("difficulty_net",)))
-    table = tables.fill(LAYOUTS[1], *read(tmp_path))
+    table = tables.fill(LAYOUTS[1], *fixtures.read(tmp_path))
     markdown = table_text.markdown(table)
     row = next(row for row in rows_of(markdown) if row[0] == "Ours")
     assert "±" not in "".join(row)

@@ -18,7 +18,8 @@ from longtail.files import write_json
 from longtail.pipeline import paths
 from longtail.planning.fingerprints import recipe
 from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables
-from longtail.planning.plans import BundlePlan, Cell, write_plan
+from longtail.planning.plans import BundlePlan, Cell, TablesPlan, read_tables_plan, write_plan
+from longtail.reporting.reports import CellReport, read_reports
 from longtail.running.cell_folders import sums
 from longtail.training.histories import History
 from tests.support.stage_runs import run_stages
@@ -196,3 +197,15 @@ def evaluate(folder: Path, plans: list[BundlePlan]) -> None:
     """Run the stage at every imbalance of `plans`. Raises RuntimeError where it fails."""
     for imbalance in dict.fromkeys(plan.imbalance for plan in plans):
         run_stages(folder, f"evaluate {imbalance:g}")
+
+
+def read(folder: Path) -> tuple[TablesPlan, list[CellReport]]:
+    """Plan and reports of what `build` and `evaluate` left; none failed."""
+    plan = read_tables_plan(folder / paths.tables_plan(BENCHMARK))
+    reports, failures = read_reports(
+        plan,
+        lambda *cell: folder / paths.cell_report(BENCHMARK, *cell),
+        lambda *cell: folder / paths.model(BENCHMARK, *cell),
+    )
+    assert failures == []
+    return plan, reports

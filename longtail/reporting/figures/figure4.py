@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from longtail.config.layouts import FigureLayout
+from longtail.reporting.accuracy import SPLITS
 from longtail.reporting.figures.drawing import (
     COLOURS,
     DASHES,
@@ -17,7 +18,6 @@ from longtail.reporting.figures.drawing import (
 )
 from longtail.reporting.figures.study import Array, Study, stacked
 from longtail.reporting.reports import CellReport
-from longtail.reporting.tables import SPLITS
 
 HEADER = [
     "curve",
