@@ -75,7 +75,7 @@ class TableLayout(Frozen):
     columns: Literal["imbalances", "networks", "groups"]
     groups: list[RowGroup] = Field(min_length=1)
     reference: Row = CROSS_ENTROPY
-    """What differences are taken to; it need not be a row of this table."""
+    """What differences are taken to. It need not be a row of this table, but is run only as some row or curve."""
 
     @property
     def rows(self) -> list[Row]:
@@ -139,7 +139,6 @@ class Layouts(Frozen):
     def needed(self) -> dict[str, tuple[str, ...]]:
         """The variants that fill a row or a curve, each with the heads on its features."""
         rows = [row for part in (*self.tables, *self.figures) for row in part.rows]
-        rows += [table.reference for table in self.tables]
         heads: dict[str, set[str]] = {}
         for row in rows:
             if row.variant is not None:

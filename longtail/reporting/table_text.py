@@ -6,6 +6,7 @@ from longtail.config.benchmarks import BENCHMARKS
 from longtail.config.layouts import COPIED, NOT_YET, Row
 from longtail.config.presets import METHODS
 from longtail.reporting.accuracy import SPLITS
+from longtail.reporting.comparisons import BETTER, WORSE, Judgement
 from longtail.reporting.intervals import Interval
 from longtail.reporting.paper import FAILED, LAMBDA, NOT_RUN, label_notes, verdict_notes
 from longtail.reporting.reports import CellReport
@@ -13,6 +14,8 @@ from longtail.reporting.tables import HEADINGS, Column, Entry, Table
 
 SYMBOLS = {"(dagger)": "†", "(asterisk)": "\\*", "lambda=": "λ = "}
 """Symbols for words in labels, in markdown."""
+MARKS = {BETTER: " ▲", WORSE: " ▼"}
+"""On differences; undecided ones have none."""
 
 
 def number(interval: Interval | None, seeds: int) -> str:
@@ -24,6 +27,36 @@ def number(interval: Interval | None, seeds: int) -> str:
     width = "" if interval.half_width is None else f" ± {interval.half_width:.1f}"
     fewer = f" ({interval.seeds} of {seeds} seeds)" if interval.seeds < seeds else ""
     return f"{interval.mean:.1f}{width}{fewer}"
+
+
+def signed(judged: Judgement | None, seeds: int, digits: str = ".1f") -> str:
+    """`+0.8 ± 1.0`, marked ▲ or ▼ where better or worse; `+0.8 (p = 0.03)`, McNemar's, with one seed."""
+    if judged is None:
+        return ""
+    found = judged.interval
+    mean = f"{float(format(found.mean, digits)) + 0.0:+{digits}}"  # + 0.0: no "-0.0"
+    width = "" if found.half_width is None else f" ± {found.half_width:{digits}}"
+    images = "" if judged.mcnemar is None else f" ({p_value(judged.mcnemar)})"
+    fewer = f" ({found.seeds} of {seeds} seeds)" if found.seeds < seeds else ""
+    return f"{mean}{width}{images}{MARKS.get(judged.word, '')}{fewer}"
+
+
+def p_value(p: float) -> str:
+    """`p = 0.03`, `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def to_reference(table: Table, group: str, row: Row, column: int) -> str:
+    """The difference to the table's reference over all test images, as tables show it."""
+    if row.same_cells(table.layout.reference):
+        return "reference" if table.entries[group, row.label][column] else ""
+    found = table.differences[group, row.label][column]
+    return signed(found["all"], table.seeds) if found else ""
+
+
+def difference_heading(table: Table) -> str:
+    """`All − Cross-entropy`."""
+    return f"All − {table.layout.reference.label}"
 
 
 def symbols(text: str) -> str:
@@ -41,7 +74,7 @@ def tail_name(benchmark: str, imbalance: float) -> str:
 
 
 def headings(table: Table, column: Column) -> list[tuple[str, str]]:
-    """The upper and the lower heading of everything that stands in a column group."""
+    """The upper and the lower heading of everything that stands in a column group, but for the difference."""
     by_network = table.layout.columns == "networks"
     name = column.network if by_network else tail_name(table.plan.benchmark, column.imbalance)
     if not table.paper:
@@ -58,7 +91,7 @@ def headings(table: Table, column: Column) -> list[tuple[str, str]]:
 
 
 def column_cells(table: Table, row: Row, column: Column, entry: Entry | None) -> list[str]:
-    """What a row has in a column group, under its `headings`."""
+    """What a row has in a column group, under its `headings`, but for the difference."""
     if not table.paper:
         splits = table.layout.splits
         if entry is None:
@@ -90,7 +123,8 @@ def markdown(table: Table) -> str:
     short = f", schedules shortened to {plan.schedule_fraction:.3g} of full length"
     heading = f"# Table {layout.number}. {symbols(layout.title)}, {plan.benchmark}"
     flags = layout.flags
-    above = [pair for column in table.columns for pair in headings(table, column)]
+    difference = ("", symbols(difference_heading(table)))
+    above = [pair for column in table.columns for pair in (*headings(table, column), difference)]
     lines = [
         ["Method", *flags, *(upper for upper, _ in above)],
         ["", *[""] * len(flags), *(f"**{lower}**" for _, lower in above)],
@@ -99,8 +133,10 @@ def markdown(table: Table) -> str:
         lines.append([f"*{group.name}*", *[""] * (len(lines[0]) - 1)])
         for row in group.rows:
             cells = [symbols(row.label), *(row.flags[flag] for flag in flags)]
-            for column, entry in zip(table.columns, table.entries[group.name, row.label], strict=True):
+            entries = table.entries[group.name, row.label]
+            for index, (column, entry) in enumerate(zip(table.columns, entries, strict=True)):
                 cells += column_cells(table, row, column, entry)
+                cells.append(to_reference(table, group.name, row, index))
             lines.append(cells)
     parts = [
         heading + plan.networks_trained + (short if plan.schedule_fraction < 1 else ""),
@@ -169,6 +205,7 @@ def conditions(table: Table) -> list[str]:
         f"Mean over {seeds} ± half-width of the two-sided 95% Student t interval."
         if several
         else f"From {seeds}, so without an interval.",
+        difference_note(table),
     ]
     for imbalance in sorted({report.imbalance for report in reports}, reverse=True):
         first = next(report for report in reports if report.imbalance == imbalance)
@@ -212,6 +249,30 @@ def remarks(benchmark: str, reports: Sequence[CellReport]) -> list[str]:
     return list(found)
 
 
+def difference_note(table: Table) -> str:
+    """How to read the differences of the table."""
+    label = symbols(table.layout.reference.label)
+    columns = [found for columns in table.differences.values() for found in columns if found]
+    judged = [found["all"] for found in columns if found["all"] is not None]
+    if not judged:
+        return f"No differences to {label}: it is not run, or nothing else is."
+    text = f"All − {label}: difference of the accuracies over all test images, by shot group in "
+    lines = [f"{text}`table{table.layout.number}.csv`."]
+    if any(found.interval.seeds > 1 for found in judged):
+        lines.append(
+            "Paired by seed (same images, same draws), ± half-width of its 95% t interval. ▲ better, "
+            "▼ worse: p < 0.05 in the paired t test, Holm's correction over the rows; no mark: undecided."
+        )
+    if any(found.interval.seeds == 1 for found in judged):
+        lines.append("The difference of two single trainings has no interval and is undecided.")
+    if any(found.mcnemar is not None for found in judged):
+        lines.append(
+            "In brackets: p of McNemar's exact test, uncorrected, which asks whether these two networks "
+            "differ beyond the choice of test images, and not whether other trainings would."
+        )
+    return " ".join(lines)
+
+
 def comparison_notes(table: Table) -> list[str]:
     """Notes on the comparison with the paper, one per line."""
     comparisons = [
@@ -231,10 +292,11 @@ def comparison_notes(table: Table) -> list[str]:
 
 
 def headline(table: Table) -> str:
-    """The filled rows with All and Few per imbalance or network, for a terminal."""
+    """The filled rows with All, Few and the difference to the reference per column, for a terminal."""
     by_network = table.layout.columns == "networks"
     names = [column.network if by_network else f"imb {column.imbalance:g}" for column in table.columns]
-    lines = [["", *(f"{name} {HEADINGS[split]}" for name in names for split in ("all", "few"))]]
+    above = [[f"{name} All", f"{name} Few", difference_heading(table)] for name in names]
+    lines = [["", *(heading for headings in above for heading in headings)]]
     for group in table.layout.groups:
         filled = [
             row
@@ -246,15 +308,23 @@ def headline(table: Table) -> str:
             lines.append([group.name, *[""] * (len(lines[0]) - 1)])
         for row in filled:
             cells = [f"  {row.label}"]
-            for column, entry in zip(table.columns, table.entries[group.name, row.label], strict=True):
+            entries = table.entries[group.name, row.label]
+            for index, (column, entry) in enumerate(zip(table.columns, entries, strict=True)):
                 shown = [number(entry[split], table.seeds) for split in ("all", "few")] if entry else []
                 cells += shown or [table.empty(row, column), ""]
+                cells.append(to_reference(table, group.name, row, index))
             lines.append(cells)
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
+    text = "\n".join(
         "  ".join(
             cell.rjust(width) if i else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
+    )
+    if table.seeds < 2:
+        return text
+    return (
+        f"{text}\n\n{difference_heading(table)}: paired by seed; ▲ better, ▼ worse (p < 0.05, Holm over the "
+        "rows); no mark: undecided"
     )

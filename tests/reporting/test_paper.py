@@ -211,20 +211,21 @@ def test_the_verdict_comes_with_the_difference(paper, ours, shortened, text):
     assert text.startswith(found.verdict)
 
 
-def test_three_columns_for_each_imbalance_that_the_paper_has():
+def test_three_columns_and_a_difference_for_each_imbalance_that_the_paper_has():
     three = ["**Paper**", "**Here**", "**Verdict**"]
     upper, _, lower, *_ = rows_of(markdown(made_up(1)))
-    assert upper[1::3] == [f"Imbalance {imbalance}" for imbalance in (200, 100, 50, 20, 10)]
-    assert lower[1:] == three * 5
+    assert upper[1::4] == [f"Imbalance {imbalance}" for imbalance in (200, 100, 50, 20, 10)]
+    assert lower[1:] == [*three, "**All − Cross-entropy**"] * 5
     upper, _, lower, *_ = rows_of(markdown(made_up(4)))
     assert [word for word in upper[5:] if word] == [f"Imbalance {r}" for r in (200, 100, 50, 20, 10)]
-    assert lower[5:] == ["**Here**", *three, "**Here**", "**Here**", *three]
+    here, printed = ["**Here**", "**All − #9 Ours**"], [*three, "**All − #9 Ours**"]
+    assert lower[5:] == [*here, *printed, *here, *here, *printed]
     upper, _, lower, *_ = rows_of(markdown(made_up(2)))
-    assert upper[1:] == ["resnet10", "", "", "resnet50", "", ""]
-    assert lower[1:] == three * 2
+    assert upper[1:] == ["resnet10", "", "", "", "resnet50", "", "", ""]
+    assert lower[1:] == [*three, "**All − Cross-entropy**"] * 2
     upper, _, lower, *_ = rows_of(markdown(made_up(3)))
-    assert upper[1::3] == ["Many", "Med", "Few", "All"]
-    assert lower[1:] == three * 4
+    assert upper[1::3] == ["Many", "Med", "Few", "All", ""]
+    assert lower[1:] == [*three * 4, "**All − Cross-entropy**"]
 
 
 def test_at_an_imbalance_that_the_paper_lacks_nothing_is_counted():
@@ -238,8 +239,10 @@ def test_the_terminal_tells_networks_apart():
     assert re.split(r"\s{2,}", first.strip()) == [
         "resnet10 All",
         "resnet10 Few",
+        "All − Cross-entropy",
         "resnet50 All",
         "resnet50 Few",
+        "All − Cross-entropy",
     ]
 
 
@@ -250,17 +253,17 @@ def test_a_row_has_the_papers_number_ours_and_the_verdict():
         [r.accuracy["all"] or 0 for r in table.reports if r.cell.startswith("imb100-ldam-")]
     )
     wanted = Comparison(paper_numbers(1, "cifar100-lt")["LDAM", 100, "resnet32", "all"], interval, False)
-    assert row_of(text, "LDAM")[4:7] == [
+    assert row_of(text, "LDAM")[5:8] == [
         str(wanted.paper),
         f"{interval.mean:.1f} ± {interval.half_width:.1f}",
         wanted.text,
     ]
-    assert row_of(text, "PaCo + Bal. Softmax †")[4:7] == ["52.00", "", "not run"]
+    assert row_of(text, "PaCo + Bal. Softmax †")[5:8] == ["52.00", "", "not run"]
     assert row_of(text, "DRO-LT †")[1] == "–"  # the paper has no number at 200, we do
     assert re.fullmatch(r"\d\d\.\d ± \d\.\d", row_of(text, "DRO-LT †")[2])
     assert row_of(text, "DRO-LT †")[3] == ""
-    assert row_of(text, "Mixup")[1::3] == ["–"] * 5
-    assert set(row_of(text, "Mixup")[3::3]) == {""}
+    assert row_of(text, "Mixup")[1::4] == ["–"] * 5
+    assert set(row_of(text, "Mixup")[3::4]) == {""}
 
 
 def test_a_table_of_which_little_ran_says_not_run():
@@ -292,7 +295,7 @@ def test_the_rule_stands_below_the_table():
     assert "with one seed, whose spread nobody knows, they differ by at most 1.0 percentage points" in one
     assert "t(0.975" not in one
     assert "\\*: the paper ran the method's released code" in markdown(made_up(2))
-    assert "table3.csv" not in markdown(made_up(3))  # all that the paper prints is in it
+    assert "that the meta set selects" not in markdown(made_up(3))  # all that the paper prints is in it
 
 
 def test_how_wide_the_prediction_intervals_are_is_said():
@@ -380,7 +383,7 @@ def test_the_stage_writes_them(tmp_path):
     assert result.code == 0, result.stderr
     text = (tmp_path / paths.report(benchmark, "table1.md")).read_text(encoding="utf-8")
     assert text == markdown(fill(LAYOUTS[1], plan, table.reports))
-    assert row_of(text, "LDAM")[4] == "46.14"
+    assert row_of(text, "LDAM")[5] == "46.14"
     assert (tmp_path / paths.report(benchmark, "table1.csv")).read_text() == long_csv(table)
 
 

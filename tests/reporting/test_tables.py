@@ -12,6 +12,8 @@ from longtail.errors import InputError
 from longtail.pipeline import paths
 from longtail.planning.plans import TablesPlan
 from longtail.reporting import table_text, tables
+from longtail.reporting.comparisons import Difference, Judgement
+from longtail.reporting.intervals import Interval
 from longtail.reporting.reports import CellReport, read_reports
 from tests.support import report_fixtures as fixtures
 
@@ -80,12 +82,13 @@ def test_copied_rows_say_so(study):
 
 def test_columns_are_the_papers(study):
     headers = {n: rows_of(table_text.markdown(tables.fill(LAYOUTS[n], *study))) for n in LAYOUTS}
-    four = ["**All**", "**Many**", "**Med**", "**Few**"]
+    four, difference = ["**All**", "**Many**", "**Med**", "**Few**"], "**All − Cross-entropy**"
     for number in (1, 5):
-        assert headers[number][0] == ["Method", "Imbalance 50", "", "", "", "Imbalance 10", "", "", ""]
-        assert headers[number][2][1:] == four * 2
-    assert headers[2][0] == ["Method", "digits_resnet", "", "", ""]
-    assert headers[3][2][1:] == [*four[1:], four[0]]
+        assert headers[number][0] == ["Method", "Imbalance 50", *[""] * 4, "Imbalance 10", *[""] * 4]
+        assert headers[number][2][1:] == [*four, difference] * 2
+    assert headers[2][0] == ["Method", "digits_resnet", "", "", "", ""]
+    assert headers[3][2][1:] == [*four[1:], four[0], difference]
+    assert headers[4][2][-1] == "**All − #9 Ours**"
     assert headers[4][0][:6] == ["Method", "S/C", "A/R", "ML", "L_dr", "Imbalance 50"]
 
 
@@ -196,10 +199,16 @@ def test_metrics_have_the_means_of_the_headline_table(study):
 
 def test_headline_has_all_and_few_of_the_filled_rows_in_even_columns(study):
     lines = table_text.headline(tables.fill(LAYOUTS[1], *study)).splitlines()
-    assert re.split(r"\s{2,}", lines[0].strip()) == ["imb 50 All", "imb 50 Few", "imb 10 All", "imb 10 Few"]
+    names = [
+        *("imb 50 All", "imb 50 Few", "All − Cross-entropy"),
+        *("imb 10 All", "imb 10 Few", "All − Cross-entropy"),
+    ]
+    assert re.split(r"\s{2,}", lines[0].strip()) == names
     filled = [line for line in lines[1:] if line.startswith("  ")]
     assert len(filled) == 14
     assert len({len(line) for line in filled}) == 1
+    assert next(line for line in filled if "Cross-entropy" in line).endswith("reference")
+    assert lines[-1].startswith("All − Cross-entropy: paired by seed; ▲ better, ▼ worse")
 
 
 def test_one_seed_and_an_empty_group_are_shown_as_such(tmp_path):
@@ -214,6 +223,44 @@ def test_one_seed_and_an_empty_group_are_shown_as_such(tmp_path):
     assert "From 1 seed (7), so without an interval." in markdown
     assert "few" not in tables.metrics(table)["imb4"]["difficulty_net"]
     assert next(row for row in rows_of(markdown) if row[0] == "cRT")[1] == "not yet"  # the plan has none
+
+
+def test_a_difference_shows_its_interval_its_mark_and_how_many_seeds():
+    def shown(word: str, seeds: int = 3, mcnemar: float | None = None, mean: float = 2.66) -> str:
+        width = None if seeds == 1 else 0.94
+        found = Judgement(Difference(Interval(mean, width, seeds), 0.01), 0.01, word, mcnemar)
+        return table_text.signed(found, seeds=3 if seeds > 1 else 1)
+
+    assert shown("better") == "+2.7 ± 0.9 ▲"
+    assert shown("worse", mean=-2.66) == "-2.7 ± 0.9 ▼"
+    assert shown("undecided", seeds=2) == "+2.7 ± 0.9 (2 of 3 seeds)"
+    assert shown("undecided", seeds=1, mcnemar=0.0314) == "+2.7 (p = 0.031)"
+    assert shown("undecided", seeds=1, mcnemar=1e-9, mean=-0.01) == "+0.0 (p < 0.001)"
+    assert table_text.signed(None, 3) == ""
+
+
+def test_the_differences_of_a_table_stand_in_it_and_the_note_says_how_to_read_them(study):
+    plan, reports = study
+    table = tables.fill(LAYOUTS[4], plan, reports)
+    text = table_text.markdown(table)
+    row = next(row for row in rows_of(text) if row[0].startswith("#6"))
+    found = table.differences["ablation", "#6 Ours w/o L_dr"]
+    assert [row[9], row[14]] == [table_text.signed(column and column["all"], 3) for column in found]
+    assert [row[9] for row in rows_of(text) if row[0] == "#9 Ours"] == ["reference"]
+    assert "Paired by seed" in text
+    assert "McNemar" not in text
+    one = table_text.markdown(tables.fill(LAYOUTS[4], plan, [r for r in reports if r.seed == 2]))
+    assert "Paired by seed" not in one
+    assert "two single trainings has no interval and is undecided. In brackets: p of McNemar's exact" in one
+    assert re.fullmatch(
+        r"[+-]\d+\.\d \(p [=<] [\d.]+\)", next(r for r in rows_of(one) if r[0][:2] == "#6")[9]
+    )
+    old = [r.model_copy(update={"correct": None}) for r in reports if r.seed == 2]
+    text = table_text.markdown(tables.fill(LAYOUTS[4], plan, old))
+    assert "McNemar" not in text
+    assert "two single trainings has no interval" in text
+    none = [report for report in reports if report.variant != "difficulty_net"]
+    assert "No differences to #9 Ours" in table_text.markdown(tables.fill(LAYOUTS[4], plan, none))
 
 
 def test_selected_weights_stand_by_themselves(study):
