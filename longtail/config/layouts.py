@@ -31,6 +31,11 @@ class Row(Frozen):
     copied: bool = False
     flags: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """Its cells, whatever it is called: `difficulty_net`, `difficulty_net+crt`."""
+        return f"{self.variant}+{self.head}" if self.head else str(self.variant)
+
     def same_cells(self, other: Row) -> bool:
         """Whether both rows are filled by the same cells, whatever they are called."""
         return (self.variant, self.head) == (other.variant, other.head)
@@ -75,7 +80,7 @@ class TableLayout(Frozen):
     columns: Literal["imbalances", "networks", "groups"]
     groups: list[RowGroup] = Field(min_length=1)
     reference: Row = CROSS_ENTROPY
-    """What differences are taken to. It need not be a row of this table, but is run only as some row or curve."""
+    """What differences are taken to. It need not be a row of this table, but of some table or figure."""
 
     @property
     def rows(self) -> list[Row]:
@@ -135,6 +140,20 @@ class Layouts(Frozen):
             tables=[table for table in self.tables if benchmark in table.benchmarks],
             figures=[figure for figure in self.figures if benchmark in figure.benchmarks],
         )
+
+    def row(self, name: str) -> Row:
+        """The first row or curve whose label or `Row.name` is `name`. Raises InputError."""
+        rows = [row for part in (*self.tables, *self.figures) for row in part.rows if row.variant][::-1]
+        found = {row.label.lower(): row for row in rows} | {row.name: row for row in rows}
+        if name.lower() not in found:
+            known = [*(row.name for row in rows), *(row.label for row in rows)]
+            raise InputError(f"row '{name}'", "no such row", did_you_mean(name, [*dict.fromkeys(known)]))
+        return found[name.lower()]
+
+    def label(self, row: Row) -> str:
+        """What the first row or curve with the cells of `row` is called; if there is none, what it is."""
+        rows = [other for part in (*self.tables, *self.figures) for other in part.rows]
+        return next((other.label for other in rows if other.same_cells(row)), row.label)
 
     def needed(self) -> dict[str, tuple[str, ...]]:
         """The variants that fill a row or a curve, each with the heads on its features."""

@@ -11,8 +11,8 @@ from longtail.planning.plans import read_tables_plan
 from longtail.reporting import figures
 from longtail.reporting.figures.curves import curves_rows
 from longtail.reporting.figures.drawing import csv_text
-from longtail.reporting.figures.study import missing_cells
 from longtail.reporting.reports import read_reports
+from longtail.reporting.study import missing_cells
 
 
 @remedies("run `dvc repro`")

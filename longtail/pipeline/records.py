@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,8 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
     names += [
         f"figure{layout.number}.{ending}" for layout in layouts.figures for ending in ("svg", "png", "csv")
     ]
-    files = [paths.report(plan.benchmark, name) for name in [*names, "metrics.json", "curves.csv"]]
+    names += ["claims.md", "claims.csv", "metrics.json", "curves.csv"]
+    files = [paths.report(plan.benchmark, name) for name in names]
     for path in files:
         if not path.is_file() or not path.stat().st_size:
             raise InputError(path, "empty" if path.is_file() else "no such file", REMEDY)
@@ -191,6 +193,7 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
         note = artifacts[names[0]].decode()
     except UnicodeDecodeError:
         raise InputError(files[0], "damaged, not UTF-8", REMEDY) from None
+    note = re.sub("-{4,}", "---", re.sub(" {2,}", " ", note))  # rendered, columns need no alignment
     if len(note) > TAG_LIMIT:
         note = f"{note.splitlines()[0]}\n\nIt is too long for this page: `{names[0]}` among the artifacts."
     return Record(

@@ -267,7 +267,6 @@ def metrics(table: Table) -> dict[str, dict[str, dict[str, float]]]:
     several = len({column.network for column in table.columns}) > 1
     for group in table.layout.groups:
         for row in group.rows:
-            name = f"{row.variant}+{row.head}" if row.head else str(row.variant)
             for column, entry in zip(table.columns, table.entries[group.name, row.label], strict=True):
                 if entry:
                     means = {
@@ -275,6 +274,6 @@ def metrics(table: Table) -> dict[str, dict[str, dict[str, float]]]:
                         for split in ("all", "few")
                         if (value := entry[split]) is not None
                     }
-                    full = f"{column.network}-{name}" if several else name
+                    full = f"{column.network}-{row.name}" if several else row.name
                     result.setdefault(f"imb{column.imbalance:g}", {})[full] = means
     return result

@@ -9,8 +9,8 @@ from longtail.planning.plans import read_tables_plan
 from longtail.reporting import figures
 from longtail.reporting.figures.figure2 import min_max
 from longtail.reporting.figures.figure4 import mean_absolute_change, middle_classes
-from longtail.reporting.figures.study import Study, read_course
 from longtail.reporting.reports import read_reports
+from longtail.reporting.study import Study, read_course
 from tests.support import report_fixtures as fixtures
 
 LAYOUTS = {layout.number: layout for layout in read_layouts().figures}

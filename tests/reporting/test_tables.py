@@ -245,7 +245,7 @@ def test_the_differences_of_a_table_stand_in_it_and_the_note_says_how_to_read_th
     text = table_text.markdown(table)
     row = next(row for row in rows_of(text) if row[0].startswith("#6"))
     found = table.differences["ablation", "#6 Ours w/o L_dr"]
-    assert [row[9], row[14]] == [table_text.signed(column and column["all"], 3) for column in found]
+    assert [row[9], row[14]] == [table_text.signed(column["all"] if column else None, 3) for column in found]
     assert [row[9] for row in rows_of(text) if row[0] == "#9 Ours"] == ["reference"]
     assert "Paired by seed" in text
     assert "McNemar" not in text

@@ -60,7 +60,8 @@ def test_stages_turn_predictions_into_reports_tables_and_figures(folder):
     made = {path.name for path in (folder / "reports" / fixtures.BENCHMARK).iterdir()}
     figures = {f"figure{n}.{ending}" for n in range(1, 5) for ending in ("svg", "png", "csv")}
     tables = {f"table{n}.{ending}" for n in range(1, 6) for ending in ("md", "csv")}
-    assert made == figures | tables | {"cells", "metrics.json", "curves.csv"}
+    claims = {"claims.md", "claims.csv"}
+    assert made == figures | tables | claims | {"cells", "metrics.json", "curves.csv"}
     for result in (tabulated, plotted):
         assert result.stdout.splitlines()[-1].split()[1] == "done:"
 

@@ -6,7 +6,7 @@ from longtail.config.layouts import FigureLayout
 from longtail.errors import InputError
 from longtail.reporting.figures import figure1, figure2, figure3, figure4
 from longtail.reporting.figures.drawing import STYLE, Drawing, render
-from longtail.reporting.figures.study import Course, Study, read_course
+from longtail.reporting.study import Course, Study, read_course
 
 __all__ = ["Course", "Drawing", "Study", "draw", "read_course", "render"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from longtail.config.layouts import Row
-from longtail.reporting.figures.study import CURVES, Study, stacked
+from longtail.reporting.study import CURVES, Study, stacked
 
 
 def curves_rows(study: Study) -> list[list[Any]]:

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from longtail.config.layouts import FigureLayout
 from longtail.reporting.accuracy import SPLITS
 from longtail.reporting.figures.drawing import COLOURS, MARKERS, Drawing, canvas, empty, finish, seeds_text
-from longtail.reporting.figures.study import Study
+from longtail.reporting.study import Study
 from longtail.reporting.tables import HEADINGS, select, summarise
 
 PANELS = {"all": "All classes", "many": "Many-shot", "medium": "Medium-shot", "few": "Few-shot"}

@@ -17,7 +17,7 @@ from longtail.reporting.figures.drawing import (
     finish,
     seeds_text,
 )
-from longtail.reporting.figures.study import Array, Study, stacked
+from longtail.reporting.study import Array, Study, stacked
 
 HEADER = ["curve", "rank", "class", "class_name", "images", "mean", "low", "high", "min_max", "seeds"]
 FEW_CLASSES = 20

@@ -4,7 +4,7 @@ from typing import Any
 
 from longtail.config.layouts import FigureLayout
 from longtail.reporting.figures.drawing import COLOURS, DASHES, Drawing, canvas, empty, finish, seeds_text
-from longtail.reporting.figures.study import Study, stacked
+from longtail.reporting.study import Study, stacked
 
 HEADER = ["curve", "variant", "imbalance", "iteration", "mean", "low", "high", "seeds"]
 ROUNDING = 1e-12

@@ -16,8 +16,8 @@ from longtail.reporting.figures.drawing import (
     finish,
     seeds_text,
 )
-from longtail.reporting.figures.study import Array, Study, stacked
 from longtail.reporting.reports import CellReport
+from longtail.reporting.study import Array, Study, stacked
 
 HEADER = [
     "curve",
