@@ -141,19 +141,30 @@ class Layouts(Frozen):
             figures=[figure for figure in self.figures if benchmark in figure.benchmarks],
         )
 
+    @property
+    def rows(self) -> list[Row]:
+        """All rows and curves that cells fill, in order."""
+        return [row for part in (*self.tables, *self.figures) for row in part.rows if row.variant]
+
     def row(self, name: str) -> Row:
-        """The first row or curve whose label or `Row.name` is `name`. Raises InputError."""
-        rows = [row for part in (*self.tables, *self.figures) for row in part.rows if row.variant][::-1]
-        found = {row.label.lower(): row for row in rows} | {row.name: row for row in rows}
-        if name.lower() not in found:
-            known = [*(row.name for row in rows), *(row.label for row in rows)]
-            raise InputError(f"row '{name}'", "no such row", did_you_mean(name, [*dict.fromkeys(known)]))
-        return found[name.lower()]
+        """The first row or curve whose label or `Row.name` is `name`, in any case. Raises InputError."""
+
+        def key(text: str) -> str:
+            return text.lower().replace(" ", "")
+
+        backwards = self.rows[::-1]
+        found = {key(row.label): row for row in backwards} | {key(row.name): row for row in backwards}
+        if key(name) not in found:
+            raise InputError(f"row '{name}'", "no such row", did_you_mean(name, self.names()))
+        return found[key(name)]
+
+    def names(self) -> list[str]:
+        """All that `row` understands."""
+        return [*dict.fromkeys(name for row in self.rows for name in (row.name, row.label))]
 
     def label(self, row: Row) -> str:
         """What the first row or curve with the cells of `row` is called; if there is none, what it is."""
-        rows = [other for part in (*self.tables, *self.figures) for other in part.rows]
-        return next((other.label for other in rows if other.same_cells(row)), row.label)
+        return next((other.label for other in self.rows if other.same_cells(row)), row.label)
 
     def needed(self) -> dict[str, tuple[str, ...]]:
         """The variants that fill a row or a curve, each with the heads on its features."""

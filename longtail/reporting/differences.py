@@ -36,26 +36,27 @@ def present(values: Mapping[int, float | None]) -> dict[int, float]:
 
 
 def split_differences(
-    rows: Sequence[Sequence[CellReport]],
-    reference: Sequence[CellReport],
+    pairs: Sequence[tuple[Sequence[CellReport], Sequence[CellReport]]],
     scores: Callable[[CellReport], Scores] = last_scores,
 ) -> list[Differences | None]:
-    """Each row's accuracy minus the reference's; rows of one column of a table, each its seeds' reports.
+    """The first row's accuracy minus the second's in each of `pairs`; a row is its seeds' reports.
 
-    Paired by seed, and judged with Holm's correction over the rows, for each split apart. None for a row that
-    shares no seed with the reference.
+    Paired by seed, and judged with Holm's correction over the pairs, for each split apart. None for rows that
+    share no seed.
     """
-    judged: dict[str, list[Judgement | None]] = {}
-    for split in SPLITS:
-        others = by_seed(reference, scores, split)
-        judged[split] = judge([paired_difference(by_seed(row, scores, split), others) for row in rows])
+    judged = {
+        split: judge(
+            [paired_difference(*(by_seed(reports, scores, split) for reports in pair)) for pair in pairs]
+        )
+        for split in SPLITS
+    }
     found: list[Differences | None] = []
-    for index, row in enumerate(rows):
-        of_row = {split: column[index] for split, column in judged.items()}
-        every = of_row["all"]
+    for index, pair in enumerate(pairs):
+        of_pair = {split: column[index] for split, column in judged.items()}
+        every = of_pair["all"]
         if every is not None and every.interval.seeds == 1 and scores is last_scores:
-            of_row["all"] = replace(every, mcnemar=one_seed_mcnemar(row, reference))
-        found.append(None if every is None else of_row)
+            of_pair["all"] = replace(every, mcnemar=one_seed_mcnemar(*pair))
+        found.append(None if every is None else of_pair)
     return found
 
 
@@ -74,10 +75,17 @@ def class_differences(row: Sequence[CellReport], reference: Sequence[CellReport]
     return judge([paired_difference(*pair) for pair in pairs])
 
 
+def common_seeds(
+    row: Sequence[CellReport], reference: Sequence[CellReport]
+) -> list[tuple[CellReport, CellReport]]:
+    """The reports of both rows for each seed that both have."""
+    others = {report.seed: report for report in reference}
+    return [(report, others[report.seed]) for report in row if report.seed in others]
+
+
 def one_seed_mcnemar(row: Sequence[CellReport], reference: Sequence[CellReport]) -> float | None:
     """`images_mcnemar` of the reports of the one seed that both have; None if it is not one."""
-    others = {report.seed: report for report in reference}
-    pairs = [(report, others[report.seed]) for report in row if report.seed in others]
+    pairs = common_seeds(row, reference)
     return images_mcnemar(*pairs[0]) if len(pairs) == 1 else None
 
 

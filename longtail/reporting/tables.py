@@ -126,7 +126,7 @@ def differences(
 ) -> TableDifferences:
     """The differences of `rows` to the reference; both have the reports of each column."""
     columns = [
-        split_differences([cells[index] for cells in rows.values()], reference, scores)
+        split_differences([(cells[index], reference) for cells in rows.values()], scores)
         for index, reference in enumerate(references)
     ]
     return {place: [column[index] for column in columns] for index, place in enumerate(rows)}

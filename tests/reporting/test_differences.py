@@ -136,8 +136,8 @@ def test_classes_are_compared_over_seeds_with_holm_over_classes(study) -> None:
 
 def test_rows_that_share_no_seed_are_not_compared(study) -> None:
     ours, others = seeds_of(study[1], "difficulty_net"), seeds_of(study[1], "cross_entropy")
-    assert split_differences([ours[:1]], others[1:]) == [None]
-    two = split_differences([ours], others[1:])[0]
+    assert split_differences([(ours[:1], others[1:])]) == [None]
+    two = split_differences([(ours, others[1:])])[0]
     assert two is not None
     judged = two["all"]
     assert judged is not None
