@@ -117,6 +117,52 @@ def test_figure_1_has_the_means_and_intervals_of_the_tables(study):
     assert "Not yet" not in texts(figures.draw(LAYOUTS[1], study))
 
 
+def many_seeds(study: Study, numbers: range) -> Study:
+    """The study with the cells of one seed under so many seeds, accuracies all but one at 0 or 100 %."""
+    reports, courses = [], {}
+    for report in [report for report in study.reports if report.seed == 1]:
+        for seed in numbers:
+            name = report.cell.replace("seed1", f"seed{seed}")
+            high = 40.0 if seed == 5 else 100.0
+            accuracy = {"all": high, "many": high, "medium": 50.0, "few": 100 - high}
+            copy = report.model_copy(update={"cell": name, "seed": seed, "accuracy": accuracy})
+            reports.append(copy)
+            courses[name] = replace(study.courses[report.cell], report=copy)
+    plan = study.plan.model_copy(update={"seeds": list(numbers)})
+    return Study(plan, reports, courses)
+
+
+def bars(drawing) -> list[np.ndarray]:
+    """The ends of all bars, in percent."""
+    from matplotlib.collections import LineCollection
+
+    found = [bar for axes in drawing.figure.axes for bar in axes.findobj(LineCollection)]
+    return [segment[:, 1] for bar in found for segment in bar.get_segments() if len(segment)]
+
+
+def test_few_seeds_are_points_and_the_bars_of_many_stay_within_0_and_100(study):
+    few = figures.draw(LAYOUTS[1], study)
+    assert bars(few) == []
+    assert "Small points: seeds" in texts(few)
+    chosen = next(row for row in records(few) if (row["variant"], row["split"]) == ("cross_entropy", "all"))
+    values = [float(value) for value in chosen["by_seed"].split()]
+    wanted = [r.accuracy["all"] for r in study.reports if r.cell.startswith("imb10-cross_entropy-seed")]
+    assert values == pytest.approx(wanted)
+    drawn = [value for line in few.figure.axes[0].lines for value in np.asarray(line.get_ydata(), float)]
+    assert all(np.isclose(drawn, value).any() for value in values)
+    many = figures.draw(LAYOUTS[1], many_seeds(study, range(1, 13)))
+    ends = np.concatenate(bars(many))
+    assert len(ends) > 50
+    assert ends.min() >= 0
+    assert ends.max() <= 100
+    assert np.isclose(ends, 100).any()  # one that the interval would have left
+    assert max(row["high"] for row in records(many)) > 100  # as the csv says
+    assert "Bars: two-sided 95% Student t interval, as far as" in texts(many)
+    for number, words in ((2, "bands: lowest to highest seed"), (3, "band: lowest to highest seed")):
+        assert words in texts(figures.draw(LAYOUTS[number], many_seeds(study, range(1, 13))))
+        assert "small points: seeds" in texts(figures.draw(LAYOUTS[number], study))
+
+
 def test_figure_2_sorts_classes_by_accuracy_and_shows_the_last_epoch(study):
     rows = records(figures.draw(LAYOUTS[2], study))
     accuracy = [row for row in rows if row["curve"].startswith("accuracy")]

@@ -20,6 +20,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's palette, darker colours first; a grey in place of its yellow."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES = ("-", "--", "-.", ":")
+FEW_SEEDS = 10
+"""Up to so many seeds are drawn as points of their own; of more, an interval or a band."""
 INK, GREY = "#222222", "#666666"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -85,6 +87,12 @@ def finish(figure: Figure, layout: FigureLayout, plan: TablesPlan, where: str, n
     sentences = [*notes, *([f"{NOT_YET.capitalize()}: {'; '.join(waiting)}."] if waiting else [])]
     foot = textwrap.fill(" ".join(sentences), int(width * 16), break_long_words=False)
     figure.supxlabel(foot, x=0.01, ha="left", fontsize=7.5, color=GREY)
+
+
+def seed_points(axes: Axes, x: Any, values: Any, colour: str) -> None:
+    """Small points without a label: `values` [seeds, ...] at `x` [...]."""
+    for seed in values:
+        axes.plot(x, seed, "o", color=colour, alpha=0.5, markersize=3.5, markeredgewidth=0, zorder=2.5)
 
 
 def empty(layout: FigureLayout, plan: TablesPlan, header: list[Any]) -> Drawing:

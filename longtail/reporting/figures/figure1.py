@@ -7,16 +7,28 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from longtail.config.layouts import FigureLayout
 from longtail.reporting.accuracy import SPLITS
-from longtail.reporting.figures.drawing import COLOURS, MARKERS, Drawing, canvas, empty, finish, seeds_text
+from longtail.reporting.differences import by_seed, last_scores
+from longtail.reporting.figures.drawing import (
+    COLOURS,
+    FEW_SEEDS,
+    MARKERS,
+    Drawing,
+    canvas,
+    empty,
+    finish,
+    seed_points,
+    seeds_text,
+)
+from longtail.reporting.intervals import Interval
 from longtail.reporting.study import Study
 from longtail.reporting.tables import HEADINGS, select, summarise
 
 PANELS = {"all": "All classes", "many": "Many-shot", "medium": "Medium-shot", "few": "Few-shot"}
-HEADER = ["split", "curve", "variant", "imbalance", "mean", "low", "high", "seeds"]
+HEADER = ["split", "curve", "variant", "imbalance", "mean", "low", "high", "seeds", "by_seed"]
 
 
 def draw(layout: FigureLayout, study: Study) -> Drawing:
-    """One panel per shot group, one curve per variant, bars for the interval over seeds."""
+    """One panel per shot group, one curve per variant; few seeds as points, else bars for their interval."""
     curves = [curve for curve in layout.curves if select_any(study, curve.variant)]
     if not curves:
         return empty(layout, study.plan, HEADER)
@@ -24,9 +36,10 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
     imbalances = sorted(study.plan.imbalances)
     span = max(math.log(imbalances[-1] / imbalances[0]), 1.0)
     rows: list[list[Any]] = [HEADER]
+    few = len(study.plan.seeds) <= FEW_SEEDS
     for axes, split in zip(panels, SPLITS, strict=True):
         for index, curve in enumerate(curves):
-            points = []
+            points, colour = [], COLOURS[index % len(COLOURS)]
             for imbalance in imbalances:
                 cells = select(study.reports, curve, imbalance)
                 interval = summarise(cells)[split] if cells else None
@@ -34,16 +47,20 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
                     continue
                 # side by side, so that bars at the same imbalance do not hide each other
                 shift = math.exp(0.2 * span * (index / max(len(curves) - 1, 1) - 0.5))
-                points.append((imbalance * shift, interval.mean, interval.half_width or 0.0))
+                values = by_seed(cells, last_scores, split).values()
+                points.append((imbalance * shift, interval.mean, *bar(interval)))
                 ends = (interval.mean, interval.low, interval.high)
-                rows.append([split, curve.label, curve.variant, imbalance, *ends, interval.seeds])
+                shown = " ".join(f"{value:.9g}" for value in values)
+                rows.append([split, curve.label, curve.variant, imbalance, *ends, interval.seeds, shown])
+                if few and len(values) > 1:
+                    seed_points(axes, [imbalance * shift], [[value] for value in values], colour)
             if points:
-                x, mean, half_width = zip(*points, strict=True)
+                x, mean, below, above = zip(*points, strict=True)
                 axes.errorbar(
                     x,
                     mean,
-                    yerr=half_width if any(half_width) else None,
-                    color=COLOURS[index % len(COLOURS)],
+                    yerr=None if few else (below, above),
+                    color=colour,
                     marker=MARKERS[index % len(MARKERS)],
                     markersize=4.5,
                     elinewidth=1.1,
@@ -59,11 +76,22 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
         axes.set_xlabel("imbalance ratio $n_{max}\\,/\\,n_{min}$")
     panels[0].set_ylabel("top-1 test accuracy (%)")
     low, high = panels[0].get_ylim()
-    panels[0].set_ylim(max(low, -2), min(high, 102))  # an interval may end beyond 0 or 100 %
+    panels[0].set_ylim(max(low, -2), min(high, 102))
     seeds = study.plan.seeds
-    note = "Bars: two-sided 95% Student t interval; points are set apart sideways." if len(seeds) > 1 else ""
-    finish(figure, layout, study.plan, seeds_text(seeds), [note] if note else [])
+    what = (
+        "Small points: seeds; markers: their mean"
+        if few
+        else "Bars: two-sided 95% Student t interval, as far as it lies within 0 to 100%"
+    )
+    notes = [f"{what}; curves are set apart sideways."] if len(seeds) > 1 else []
+    finish(figure, layout, study.plan, seeds_text(seeds), notes)
     return Drawing(figure, rows)
+
+
+def bar(interval: Interval) -> tuple[float, float]:
+    """How far the bar of an interval of percentages reaches below and above its mean, within 0..100."""
+    width = interval.half_width or 0.0
+    return min(width, interval.mean), min(width, 100 - interval.mean)
 
 
 def select_any(study: Study, variant: str | None) -> bool:

@@ -10,11 +10,13 @@ from longtail.config.layouts import FigureLayout
 from longtail.reporting.figures.drawing import (
     COLOURS,
     DASHES,
+    FEW_SEEDS,
     INK,
     Drawing,
     canvas,
     empty,
     finish,
+    seed_points,
     seeds_text,
 )
 from longtail.reporting.study import Array, Study, stacked
@@ -56,7 +58,9 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
             axes.plot(
                 ranks, curve, color=colour, linestyle=dash, label=shown, marker="o" if few else None, ms=3
             )
-        if len(ordered) > 1:
+        if 1 < len(ordered) <= FEW_SEEDS:
+            seed_points(panels[0], ranks, ordered, colour)
+        elif len(ordered) > 1:
             panels[0].fill_between(ranks, low, high, color=colour, alpha=0.15, linewidth=0)
         spans.append(f"{shown}: {float(np.ptp(mean)):.2g}")
         for rank, number in enumerate(order):
@@ -75,7 +79,8 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
         f"Highest minus lowest mean, which the right panel stretches: {', '.join(spans)}.",
     ]
     if len(cells) > 1:
-        notes.insert(1, "Lines: mean over seeds; bands: lowest to highest seed.")
+        each = "small points: seeds" if len(cells) <= FEW_SEEDS else "bands: lowest to highest seed"
+        notes.insert(1, f"Lines: mean over seeds; {each}.")
     where = f"imbalance {study.imbalance:g}, {seeds_text([c.report.seed for c in cells])}"
     finish(figure, layout, study.plan, where, notes)
     return Drawing(figure, rows)

@@ -3,7 +3,17 @@
 from typing import Any
 
 from longtail.config.layouts import FigureLayout
-from longtail.reporting.figures.drawing import COLOURS, DASHES, Drawing, canvas, empty, finish, seeds_text
+from longtail.reporting.figures.drawing import (
+    COLOURS,
+    DASHES,
+    FEW_SEEDS,
+    Drawing,
+    canvas,
+    empty,
+    finish,
+    seed_points,
+    seeds_text,
+)
 from longtail.reporting.study import Study, stacked
 
 HEADER = ["curve", "variant", "imbalance", "iteration", "mean", "low", "high", "seeds"]
@@ -35,7 +45,9 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
             ms=3,
             label=curve.label,
         )
-        if len(cells) > 1:
+        if 1 < len(cells) <= FEW_SEEDS:
+            seed_points(axes, iteration[visible], entropy[:, visible], colour)
+        elif len(cells) > 1:
             axes.fill_between(
                 iteration[visible], low[visible], high[visible], color=colour, alpha=0.18, linewidth=0
             )
@@ -50,7 +62,8 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
     if hidden:
         notes.append("Points of E = 0, as before training, lie off the log axis.")
     if len(cells) > 1:
-        notes.append("Line: mean over seeds; band: lowest to highest seed.")
+        each = "small points: seeds" if len(cells) <= FEW_SEEDS else "band: lowest to highest seed"
+        notes.append(f"Line: mean over seeds; {each}.")
     where = f"imbalance {study.imbalance:g}, {seeds_text([c.report.seed for c in cells])}"
     finish(figure, layout, study.plan, where, notes)
     return Drawing(figure, rows)
