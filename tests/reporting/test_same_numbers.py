@@ -1,0 +1,171 @@
+"""Tables as markdown, csv and in the terminal, metrics, claims and MLflow: all tell the same numbers.
+
+A new way to show them adds a reader to `READERS`.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from longtail.config.layouts import read_layouts
+from longtail.pipeline import paths
+from longtail.pipeline.records import cell_records, table_records
+from longtail.reporting.table_text import symbols
+from tests.support import report_fixtures as fixtures
+from tests.support.stage_runs import run_stage
+
+LAYOUTS = {layout.number: layout for layout in read_layouts().tables}
+Place = tuple[int, str, str, str, str]
+"""Table, row group, row, imbalance, and what is shown there: a split, or `difference`."""
+MARKS = {"better": " ▲", "worse": " ▼", "undecided": ""}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with tables and claims, and what the terminal said, in `terminal.txt`."""
+    folder = tmp_path_factory.mktemp("study")
+    fixtures.evaluate(folder, fixtures.build(folder, variants=fixtures.SOME))
+    result = run_stage(folder, "tabulate")
+    assert result.code == 0, result.stderr
+    (folder / "terminal.txt").write_text(result.stdout, encoding="utf-8")
+    return folder
+
+
+def report(folder: Path, name: str) -> Path:
+    return folder / paths.report(fixtures.BENCHMARK, name)
+
+
+def csv_rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with report(folder, name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def expected(folder: Path) -> dict[Place, str]:
+    """What should be shown, from the csv of each table."""
+    found: dict[Place, str] = {}
+    for number in LAYOUTS:
+        for line in csv_rows(folder, f"table{number}.csv"):
+            if line["weights"] != "last" or not line["mean"]:
+                continue
+            place = (number, line["group"], line["row"], line["imbalance"])
+            half = (float(line["high"]) - float(line["low"])) / 2
+            found[*place, line["split"]] = f"{float(line['mean']):.1f} ± {half:.1f}"
+            if line["split"] == "all":
+                found[*place, "difference"] = "reference"
+            if line["split"] == "all" and line["vs_reference"]:
+                half = (float(line["vs_high"]) - float(line["vs_low"])) / 2
+                mean = round(float(line["vs_reference"]), 1) + 0.0
+                found[*place, "difference"] = f"{mean:+.1f} ± {half:.1f}{MARKS[line['word']]}"
+    return found
+
+
+def from_markdown(folder: Path) -> dict[Place, str]:
+    found: dict[Place, str] = {}
+    for number, layout in LAYOUTS.items():
+        lines = [
+            line for line in report(folder, f"table{number}.md").read_text().splitlines() if line[:1] == "|"
+        ]
+        rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+        imbalances = ["50", "10"] if layout.columns == "imbalances" else ["50"]
+        kinds = [*layout.splits, "difference"]
+        labels = {symbols(row.label): row.label for row in layout.rows}
+        group = ""
+        for first, *cells in rows[3:]:
+            if first.startswith("*"):
+                group = first.strip("*")
+                continue
+            numbers = cells[len(layout.flags) :]
+            for index, imbalance in enumerate(imbalances):
+                part = numbers[index * len(kinds) : (index + 1) * len(kinds)]
+                for kind, text in zip(kinds, part, strict=True):
+                    if re.search(r"\d|reference", text):
+                        found[number, group, labels[first], imbalance, kind] = text
+    return found
+
+
+def from_terminal(folder: Path) -> dict[Place, str]:
+    """Table 1: all, few and the difference."""
+    found: dict[Place, str] = {}
+    group, groups = "", {group.name for group in LAYOUTS[1].groups}
+    for line in (folder / "terminal.txt").read_text(encoding="utf-8").splitlines():
+        if line in groups:
+            group = line
+        elif group and line.startswith("  "):
+            row, *cells = re.split(r"\s{2,}", line.strip())
+            for cell, (imbalance, kind) in zip(
+                cells, [(i, k) for i in ("50", "10") for k in ("all", "few", "difference")], strict=True
+            ):
+                found[1, group, row, imbalance, kind] = cell
+    return found
+
+
+READERS: dict[str, Callable[[Path], dict[Place, str]]] = {
+    "markdown": from_markdown,
+    "terminal": from_terminal,
+}
+"""What each way of showing the tables shows; each at least as many places as `FEWEST`."""
+FEWEST = 80
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_shown_is_what_the_csv_says(folder: Path, reader: str) -> None:
+    wanted, found = expected(folder), READERS[reader](folder)
+    assert len(found) >= FEWEST
+    assert {place: wanted.get(place) for place in found} == found
+    if reader == "markdown":
+        assert found.keys() == wanted.keys()
+
+
+def test_metrics_are_the_means_of_the_first_table(folder: Path) -> None:
+    metrics = json.loads(report(folder, "metrics.json").read_text())
+    seen = 0
+    for line in csv_rows(folder, "table1.csv"):
+        if line["weights"] == "last" and line["mean"] and line["split"] in ("all", "few"):
+            name = "+".join(filter(None, (line["variant"], line["head"])))
+            assert metrics[f"imb{line['imbalance']}"][name][line["split"]] == pytest.approx(
+                float(line["mean"])
+            )
+            seen += 1
+    assert seen == sum(len(means) for column in metrics.values() for means in column.values())
+
+
+def test_claims_have_the_differences_of_the_tables(folder: Path) -> None:
+    table = {
+        (line["imbalance"], line["variant"]): line
+        for line in csv_rows(folder, "table4.csv")
+        if line["split"] == "all" and line["weights"] == "last" and line["vs_reference"]
+    }
+    seen = 0
+    for claim in csv_rows(folder, "claims.csv"):
+        place = (claim["imbalance"], claim["than"])
+        if claim["higher"] == "difficulty_net" and claim["measure"] == "accuracy" and place in table:
+            line = table[place]
+            for ours, theirs in (("difference", "vs_reference"), ("low", "vs_high"), ("high", "vs_low")):
+                assert float(claim[ours]) == pytest.approx(-float(line[theirs]), rel=1e-5)
+            assert claim["p"] == line["p"]
+            seen += 1
+    assert seen >= 6
+
+
+def test_mlflow_gets_the_seeds_behind_the_means(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    plan, reports = fixtures.read(Path())
+    cells = cell_records(plan, reports, [])
+    records = table_records(LAYOUTS[1], plan, reports, [], cells)
+    seen = 0
+    for line in csv_rows(folder, "table1.csv"):
+        if line["weights"] == "last" and line["mean"]:
+            values = [
+                record.metrics[f"acc_{line['split']}"]
+                for record in records
+                if (record.identity["row"], record.params["imbalance"]) == (line["row"], line["imbalance"])
+            ]
+            assert np.mean(values) == pytest.approx(float(line["mean"]), abs=1e-3)
+            assert str(len(values)) == line["seeds"]
+            seen += 1
+    assert seen > 100
