@@ -55,7 +55,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fixtures.evaluate(folder, fixtures.build(folder, chosen, ("cross_entropy", "difficulty_net")))
     names = [f"table{number}.{ending}" for number in range(1, 6) for ending in ("md", "csv")]
     names += [f"figure{number}.{ending}" for number in range(1, 5) for ending in ("svg", "png", "csv")]
-    for name in [*names, "metrics.json", "curves.csv"]:
+    for name in [*names, "claims.md", "claims.csv", "metrics.json", "curves.csv"]:
         (folder / paths.report(fixtures.BENCHMARK, name)).write_text("{}")
     return folder
 
