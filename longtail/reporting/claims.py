@@ -4,7 +4,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from longtail.config.claims import Claim
 from longtail.config.layouts import Row
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.comparisons import BETTER, UNDECIDED, WORSE, Judgement, judge, paired_difference
-from longtail.reporting.differences import judgement_cells
+from longtail.reporting.differences import judgement_cells, one_seed_mcnemar
 from longtail.reporting.paper import FAILED, NOT_RUN
 from longtail.reporting.reports import CellReport, FailedReport
 from longtail.reporting.study import Study
@@ -114,16 +114,21 @@ def judge_claims(
         ]
         if not places:
             continue
-        differences = []
+        differences, images = [], []
         for (higher, than), column in places:
-            ours = measured(claim, study, whole(study.reports, failures, higher, column))
+            cells = whole(study.reports, failures, higher, column)
+            ours = measured(claim, study, cells)
             others = dict.fromkeys(ours, 0.0)
+            reference = whole(study.reports, failures, than, column) if than else []
             if than is not None:
-                others = measured(claim, study, whole(study.reports, failures, than, column))
+                others = measured(claim, study, reference)
             differences.append(paired_difference(ours, others))
+            images.append(one_seed_mcnemar(cells, reference) if claim.measure == "accuracy" else None)
         compared = [
-            Compared(*pair, column, found, "" if found else why_missing(pair, column, failures))
-            for (pair, column), found in zip(places, judge(differences), strict=True)
+            Compared(*pair, column, replace(found, mcnemar=p))
+            if found
+            else Compared(*pair, column, None, why_missing(pair, column, failures))
+            for (pair, column), found, p in zip(places, judge(differences), images, strict=True)
         ]
         judged.append(JudgedClaim(claim, compared, verdict_on(claim, compared)))
     return judged

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from longtail.config.layouts import Layouts
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.claims import Compared, JudgedClaim, counted_verdicts
-from longtail.reporting.table_text import aligned, signed, symbols, tail_name
+from longtail.reporting.table_text import MCNEMAR_NOTE, aligned, signed, symbols, tail_name
 from longtail.reporting.tables import Column
 
 MEASURES = {
@@ -81,6 +81,8 @@ def claim_notes(judged: Sequence[JudgedClaim], plan: TablesPlan, layouts: Layout
         "supported: every comparison is as claimed. contradicted: one is the opposite. undecided: otherwise, "
         "as with one seed. Each claim is tested by itself, without correction for their number.",
     ]
+    if any(one.judged and one.judged.mcnemar is not None for claim in judged for one in claim.compared):
+        notes.append(MCNEMAR_NOTE)
     rules = {claim.claim.rule for claim in judged}
     if "often" in rules:
         notes.append(

@@ -18,6 +18,12 @@ MARKS = {BETTER: " ▲", WORSE: " ▼"}
 """On differences; undecided ones have none."""
 
 
+MCNEMAR_NOTE = (
+    "In brackets: p of McNemar's exact test, uncorrected, which asks whether these two networks differ "
+    "beyond the choice of test images, and not whether other trainings would."
+)
+
+
 def number(interval: Interval | None, seeds: int) -> str:
     """`84.2 ± 1.1`, `84.2` for one seed, `–` for an empty shot group; `84.2 ± 1.1 (2 of 3 seeds)` where
     other places of the table have `seeds` 3.
@@ -266,10 +272,7 @@ def difference_note(table: Table) -> str:
     if any(found.interval.seeds == 1 for found in judged):
         lines.append("The difference of two single trainings has no interval and is undecided.")
     if any(found.mcnemar is not None for found in judged):
-        lines.append(
-            "In brackets: p of McNemar's exact test, uncorrected, which asks whether these two networks "
-            "differ beyond the choice of test images, and not whether other trainings would."
-        )
+        lines.append(MCNEMAR_NOTE)
     return " ".join(lines)
 
 

@@ -17,6 +17,7 @@ from longtail.reporting import claims
 from longtail.reporting.claims import Compared, JudgedClaim, judge_claims, verdict_on
 from longtail.reporting.claims_text import claims_markdown, summary
 from longtail.reporting.comparisons import Difference, Judgement, holm
+from longtail.reporting.differences import images_mcnemar
 from longtail.reporting.intervals import Interval
 from longtail.reporting.reports import CellReport, FailedReport, NamedCell
 from longtail.reporting.study import Study, read_course
@@ -180,6 +181,12 @@ def test_one_seed_decides_nothing(study: Study) -> None:
     one = Study(study.plan, [r for r in study.reports if r.seed == 1], study.courses)
     judged = judge_claims(read_claims(), one)
     assert {found.verdict for found in judged} == {"undecided"}
+    (found, _) = by_name(judged)["Relative beats absolute difficulty"].compared
+    ours, others = (cells(one, name)[0] for name in ("difficulty_net", "difficulty_net_absolute"))
+    assert found.judged is not None
+    assert found.judged.mcnemar == images_mcnemar(ours, others) is not None
+    assert "McNemar" in claims_markdown(judged, one.plan, read_layouts())
+    assert "McNemar" not in claims_markdown(judge_claims(read_claims(), study), study.plan, read_layouts())
 
 
 def test_what_is_not_run_or_failed_is_said_and_not_judged(study: Study) -> None:
