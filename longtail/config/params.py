@@ -81,6 +81,8 @@ class OwnImagesParams(Strict):
     """The test images, where they are given."""
     orientation: Literal["apply", "ignore"] = "apply"
     """Whether images are turned upright as the camera noted (EXIF)."""
+    several_labels: Literal["keep", "drop", "refuse"] = "keep"
+    """What to do with images of equal content under different labels; `drop` leaves out all of them."""
 
     @field_validator("train", "test")
     @classmethod

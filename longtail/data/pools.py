@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from longtail.data.image_files import UPRIGHT, PixelRules
 from longtail.data.selection import select
-from longtail.data.source import Source
+from longtail.data.source import Source, image_hash
 from longtail.errors import InputError, flat, shown
 from longtail.parquet_files import read_parquet, schema_of, write_parquet
 
@@ -111,16 +111,6 @@ class Pool:
         }
 
 
-def image_hash(image: NDArray[Any]) -> str:
-    """Hex sha256 of dtype, shape and values: of `uint8|8,8,1|` and the bytes in C order."""
-    return hashlib.sha256(_head(image.dtype, image.shape) + image.tobytes()).hexdigest()
-
-
-@cache  # spelling a dtype takes longer than hashing a small image
-def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    return f"{dtype}|{','.join(map(str, shape))}|".encode()
-
-
 def draw_pool(
     source: Source,
     *,
@@ -138,7 +128,7 @@ def draw_pool(
     """
     if [test_per_class is None, test_share is None, source.test is None].count(False) != 1:
         raise ValueError("a test set is drawn where a source has none, and only there")
-    hashes = np.array([image_hash(image) for image in source.images])
+    hashes = source.hashes
     if source.test is None:
         classes = len(source.class_names)
         sizes = np.bincount(source.label, minlength=classes)

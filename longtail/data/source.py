@@ -1,9 +1,11 @@
 """What a source of images provides."""
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,26 @@ class Source:
     """How image files became these pixels."""
     notes: tuple[str, ...] = ()
     """Lines about what was found in reading them."""
+
+    @cached_property
+    def hashes(self) -> NDArray[np.str_]:
+        """`image_hash` of each image, [N]."""
+        return np.array([image_hash(image) for image in self.images])
+
+    def part(self, stays: NDArray[np.bool_]) -> "Source":
+        """The images that `stays` [N] marks, under the same classes."""
+        test = None if self.test is None else self.test[stays]
+        return replace(self, images=self.images[stays], label=self.label[stays], test=test)
+
+
+def image_hash(image: NDArray[Any]) -> str:
+    """Hex sha256 of dtype, shape and values: of `uint8|8,8,1|` and the bytes in C order."""
+    return hashlib.sha256(_head(image.dtype, image.shape) + image.tobytes()).hexdigest()
+
+
+@cache  # spelling a dtype takes longer than hashing a small image
+def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    return f"{dtype}|{','.join(map(str, shape))}|".encode()
 
 
 class Reader(Protocol):

@@ -6,8 +6,19 @@ import numpy as np
 
 from longtail.config.benchmarks import Benchmark
 from longtail.config.params import DOWNLOAD, OwnImagesParams, Params, read_params
+from longtail.data.class_folders import within
+from longtail.data.conflicts import conflicting, conflicts_text
 from longtail.data.manifests import tail_rows
-from longtail.data.pools import Pool, arranged, draw_pool, duplicates_line, without_duplicates, write_pool
+from longtail.data.pools import (
+    Pool,
+    arranged,
+    draw_pool,
+    duplicates_line,
+    share_sizes,
+    without_duplicates,
+    write_pool,
+)
+from longtail.data.source import Reader, Source
 from longtail.data.sources import SOURCES
 from longtail.data.sources.own import WANTED, OwnImages, check_classes, find_own
 from longtail.errors import InputError, shown
@@ -39,6 +50,7 @@ def prepare(benchmark: str, verify: bool = False) -> None:
         source = reader.read(origin, paths.downloads(), progress.reach)
     for note in source.notes:
         console.say("prepare", note)
+    source = _one_label_each(source, reader, chosen, params)
     if params.split == "file_order" and not source.in_file_order:
         raise InputError(
             "params.yaml",
@@ -120,6 +132,33 @@ def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
         f"images, the smallest {shown(found.class_names[-1])} with {sizes[-1]}{passed}",
     )
     return found
+
+
+def _one_label_each(source: Source, reader: Reader, chosen: Benchmark, params: Params) -> Source:
+    """`source` as `several_labels` wants it; says which images are under several. Raises InputError."""
+    mixed = conflicting(source.hashes, source.label)
+    if not mixed.any():
+        return source
+    own = reader if isinstance(reader, OwnImages) else None
+    wanted = params.own_images.several_labels if own and params.own_images else "keep"
+
+    def name_of(row: int) -> str:
+        return within(own.files[row], own.root) if own else f"image {row}"
+
+    text = conflicts_text(source.hashes, source.label, source.class_names, name_of)
+    if wanted == "refuse":
+        raise InputError(f"several_labels: refuse: {params.images[chosen.name]}", text, "keep one of each")
+    console.say("prepare", f"{text}; {'all are left out' if wanted == 'drop' else 'all are kept'}")
+    if wanted == "keep":
+        return source
+    left = source.part(~mixed)
+    drawn = left.label if left.test is None else left.label[~left.test]
+    sizes = np.bincount(drawn, minlength=len(source.class_names)).tolist()
+    tests = [0] * len(sizes) if chosen.test_share is None else share_sizes(sizes, chosen.test_share)
+    meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
+    where = f"{chosen.name}, images under several labels left out"
+    check_classes(where, source.class_names, sizes, tests, meta)
+    return left
 
 
 def _show_tail(pool: Pool, chosen: Benchmark, params: Params) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from longtail.config.benchmarks import Benchmark
 from longtail.config.params import Params
+from longtail.data.conflicts import conflicting, conflicts_text
 from longtail.data.image_roots import verify
 from longtail.data.pools import duplicates_line, without_duplicates, write_pool
 from longtail.data.sources.listed import check_decoded, content_hashes, find_listed, listed_pool
@@ -38,6 +39,11 @@ def prepare_lists(chosen: Benchmark, params: Params, verify: bool) -> None:
     pool = listed_pool(
         lists, hashes, benchmark=chosen.name, data_seed=params.data_seed, image_shape=chosen.image_shape
     )
+    assert pool.path is not None
+    files = pool.path
+    if conflicting(pool.hash, pool.label).any():
+        text = conflicts_text(pool.hash, pool.label, pool.class_names, lambda row: shown(str(files[row])))
+        console.say("prepare", f"{text}; all are kept, as in the lists")
     if len(pool.shared):
         console.say("prepare", duplicates_line(pool, params.duplicates))
     if params.duplicates == "exclude":

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtail.data.pools import Pool, arranged, draw_pool, image_hash, read_images, read_pool, write_pool
+from longtail.data.pools import Pool, arranged, draw_pool, read_images, read_pool, write_pool
+from longtail.data.source import image_hash
 from longtail.data.sources import Source
 from longtail.errors import InputError
 from longtail.parquet_files import HEADER

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
 
-from longtail.data.pools import draw_pool, image_hash
+from longtail.data.pools import draw_pool
+from longtail.data.source import image_hash
 from longtail.data.sources import SOURCES, Source, cifar
 from longtail.data.sources.cifar import CIFAR10, CIFAR100, Cifar
 from longtail.data.sources.original import unpickled

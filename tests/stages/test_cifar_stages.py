@@ -8,7 +8,8 @@ import pytest
 
 from longtail.config.benchmarks import BENCHMARKS, find_benchmark
 from longtail.data.manifests import check_disjoint, draw_meta, read_manifest, write_manifest
-from longtail.data.pools import image_hash, read_pool
+from longtail.data.pools import read_pool
+from longtail.data.source import image_hash
 from longtail.data.sources import SOURCES
 from longtail.pipeline import paths
 from tests.support.cifar_files import SMALL100, made_up, write_original, write_parquet
@@ -73,12 +74,14 @@ def test_duplicates_across_source_and_test_are_shown_and_left_out_or_kept(
 ) -> None:
     said = make(f"duplicates: {duplicates}\nimages: {{{CIFAR}: ../parquet}}")
     printed = [line for line in said.splitlines() if line.startswith("prepare")]
-    assert printed[2].startswith(
+    (shared,) = [line for line in printed if "both in source and test" in line]
+    assert shared.startswith(
         "prepare      2 images are both in source and test (3 source and 2 test images; "
     )
-    assert f"duplicates: {duplicates}, " in printed[2]
-    assert f"{image_hash(made_up('test')[0][4])[:12]} " in printed[2]
-    assert printed[3].startswith(f"prepare      done: {left} source and 12 test images (pool ")
+    assert f"duplicates: {duplicates}, " in shared
+    assert f"{image_hash(made_up('test')[0][4])[:12]} " in shared
+    assert " are under several labels (2 copies): image " in printed[1]
+    assert printed[-1].startswith(f"prepare      done: {left} source and 12 test images (pool ")
 
 
 def test_a_kept_duplicate_in_the_training_set_is_said_and_any_other_still_refused(small_cifar: Path) -> None:

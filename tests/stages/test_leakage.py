@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longtail.data.manifests import Manifest, draw_meta, draw_train, write_manifest
-from longtail.data.pools import Pool, draw_pool, image_hash
+from longtail.data.pools import Pool, draw_pool
+from longtail.data.source import image_hash
 from longtail.data.sources import Source
 from longtail.errors import InputError
 from longtail.pipeline import paths

@@ -1,5 +1,6 @@
 """Your own images in the stages: how they are split and thinned, and what is refused."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def test_settings_decide_size_share_length_and_augmentation(tmp_path: Path) -> N
         ("images: {own: {test: x}}", "images: own: train: missing; add it"),
         ("images: {own: {train: x, test: ''}}", "images: own: test: found ''; write a path"),
         ("images: {own: {train: x, orientation: off}}", "images: own: orientation: found 'off'; "),
+        ("images: {own: {train: x, several_labels: first}}", "own: several_labels: found 'first'; "),
         ("images: {own: {train: [x]}}", "images: own: train: found ['x']; "),
     ],
 )
@@ -155,6 +157,34 @@ def test_the_stages_take_a_given_test_split(here: Path) -> None:
     assert read_manifest(paths.train_manifest("own", 1), "train", pool, 1).counts == [25, 10, 3]
 
 
+SEVERAL = "1 images are under several labels (2 copies): common/000.png (common) = rare/000.png (rare)"
+
+
+def under_two_labels(photos: Path) -> None:
+    shutil.copyfile(photos / "common/000.png", photos / "rare/000.png")
+
+
+def two_under_two_labels(photos: Path) -> None:
+    under_two_labels(photos)
+    shutil.copyfile(photos / "common/001.png", photos / "rare/001.png")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "sizes"),
+    [(None, "all are kept", [30, 15, 8]), ("drop", "all are left out", [29, 15, 7])],
+)
+def test_an_image_under_two_labels_is_kept_or_left_out(
+    here: Path, wanted: str | None, said: str, sizes: list[int]
+) -> None:
+    under_two_labels(here.parent / "photos")
+    chosen = "../photos" if wanted is None else f"{{train: ../photos, several_labels: {wanted}}}"
+    params_of(here, f"images: {{own: {chosen}}}\nown: {{image_size: 8}}\nduplicates: keep\nmeta_per_class: 2")
+    prepared = run_stage(here, "prepare", *OWN_WORDS)
+    assert prepared.code == 0, prepared.stderr
+    assert f"prepare      {SEVERAL}; {said}\n" in prepared.stdout
+    assert np.bincount(read_pool(paths.pool("own")).label).tolist() == sizes
+
+
 def copies(photos: Path) -> None:
     """Rare images that all show the same: what is in the test set is left out of the source."""
     for number in range(7):
@@ -187,6 +217,17 @@ REFUSALS: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "images: {own: ../photos}",
         corrupt,
         "../photos: 1 of 53 images cannot be read: rare/",
+    ),
+    "two labels": (
+        "images: {own: {train: ../photos, several_labels: refuse}}",
+        under_two_labels,
+        f"several_labels: refuse: ../photos: {SEVERAL}; keep one of each",
+    ),
+    "two labels, too few without them": (
+        "images: {own: {train: ../photos, several_labels: drop}}",
+        two_under_two_labels,
+        "own, images under several labels left out: 1 of 3 classes have fewer images than the test set "
+        "(own.test_share of them), 5 for the meta set and 1 to train on: rare 6 of 7; ",
     ),
     "the order of files": (
         "images: {own: ../photos}\nsplit: file_order",
