@@ -125,16 +125,17 @@ def main(
     predictor = load_predictor(model, weights, choose_device(device))
     _announce(predictor, len(found.files), len(found.links))
     names = predictor.class_names
+    words = [shown(name) for name in names]
     reading = Reading(found.files, predictor, skip_bad)
     path_width = max(len(shown(path)) for path in found.files)
-    name_width = max(map(len, names))
+    name_width = max(map(len, words))
     rows: list[tuple[str, int, str, float]] = []
     read = 0
     for paths, batch in reading.batches():
         probabilities = predictor.probabilities(batch)
         order = (-probabilities).argsort(axis=1, kind="stable")[:, :top]
         for path, own, ranked in zip(paths, probabilities, order.tolist(), strict=True):
-            answers = "   ".join(f"{names[i]:<{name_width}} {100 * own[i]:5.1f} %" for i in ranked)
+            answers = "   ".join(f"{words[i]:<{name_width}} {100 * own[i]:5.1f} %" for i in ranked)
             print(f"{shown(path):<{path_width}}   {answers}", flush=True)
             rows += [(str(path), rank, names[i], float(own[i])) for rank, i in enumerate(ranked, start=1)]
         read += len(paths)

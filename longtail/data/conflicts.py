@@ -34,7 +34,9 @@ def conflicts_text(
     rows = np.flatnonzero(conflicting(hashes, label))
     contents = dict.fromkeys(hashes[rows].tolist())  # in the order of the images
     groups = [
-        " = ".join(f"{name_of(row)} ({shown(class_names[label[row]])})" for row in rows[hashes[rows] == one])
+        " = ".join(
+            f"{name_of(row)} ({shown(class_names[int(label[row])])})" for row in rows[hashes[rows] == one]
+        )
         for one in list(contents)[:SHOWN]
     ]
     more = "; ..." if len(contents) > SHOWN else ""

@@ -288,7 +288,7 @@ def check_labels(path: Path, label: NDArray[np.int64], class_names: tuple[str, .
     if missing:
         raise InputError(
             path,
-            f"class {missing[0]} ('{class_names[missing[0]]}') has no image, as {len(missing)} of "
+            f"class {missing[0]} ({class_names[missing[0]]!r}) has no image, as {len(missing)} of "
             f"{len(class_names)} classes",
         )
 

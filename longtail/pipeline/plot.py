@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from longtail.config.layouts import read_layouts
+from longtail.errors import and_more
 from longtail.files import atomic_path
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
@@ -11,6 +12,7 @@ from longtail.planning.plans import read_tables_plan
 from longtail.reporting import figures
 from longtail.reporting.figures.curves import curves_rows
 from longtail.reporting.figures.drawing import csv_text
+from longtail.reporting.figures.words import boxes
 from longtail.reporting.reports import read_reports
 from longtail.reporting.study import missing_cells
 
@@ -41,6 +43,12 @@ def plot(benchmark: str, incomplete: bool = False, results: Path = Path()) -> No
             for report in reports
         }
         study = figures.Study(plan, reports, courses)
+        if lacking := boxes(study.class_names):
+            console.say(
+                "plot",
+                f"no installed font has {and_more(lacking, 10, '')} of the class names, boxes stand there; "
+                "install one (Noto, say) and run the stage again",
+            )
         made = {"curves.csv": csv_text(curves_rows(study)).encode()}
         there = {report.cell for report in (*found, *failures)}
         drawn = [layout for layout in layouts if not missing_cells(layout, study, there)]

@@ -34,7 +34,7 @@ def subsample(benchmark: str, imbalance: float) -> None:
         remedies += ["choose a higher imbalance"] if label else []
         raise InputError(
             f"imbalance {imbalance:g}",
-            f"class {label} ('{pool.class_names[label]}') has {left[label]} images left to train on, "
+            f"class {label} ({pool.class_names[label]!r}) has {left[label]} images left to train on, "
             f"{counts[label]} wanted",
             " or ".join(remedies) or "add images to it",
         )

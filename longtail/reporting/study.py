@@ -67,6 +67,11 @@ class Study:
     """By the name of the cell."""
 
     @property
+    def class_names(self) -> list[str]:
+        """Of the data set, by class; none where there is no report."""
+        return self.reports[0].class_names if self.reports else []
+
+    @property
     def imbalance(self) -> float:
         """That of Figures 2-4: the paper's 100 where it is planned, else the largest."""
         return 100 if 100 in self.plan.imbalances else max(self.plan.imbalances)

@@ -19,16 +19,20 @@ from longtail.errors import InputError
 from longtail.inference import exports
 from longtail.inference.predictors import load_predictor
 from longtail.pipeline import tracking
+from longtail.running.cell_folders import read_cell, write_cell_record
 from tests.support.mlflow_servers import free_port, mlflow_server
+from tests.support.names import NAMES
 from tests.support.trained_cells import train, unseen_images
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A head on a network."""
+    """A head on a network, with difficult class names."""
     root = tmp_path_factory.mktemp("trained")
     train(root, "cross_entropy")
-    return train(root, "cross_entropy", "disalign")
+    folder = train(root, "cross_entropy", "disalign")
+    write_cell_record(folder, read_cell(folder).model_copy(update={"class_names": list(NAMES)}))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def test_an_onnx_file_gives_the_logits_of_the_cell(exported: tuple[Path, str], h
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(metadata["class_names"]) == list("0123456789")
+    assert json.loads(metadata["class_names"]) == list(NAMES)
     assert metadata["cell"] == "imb50-cross_entropy-disalign-seed1"
     assert str(Path(exports.__file__).parent) not in str(model)  # nothing of this machine
 
@@ -176,7 +180,7 @@ def test_a_logged_model_loads_by_the_printed_line_without_the_repository_and_pre
     answer = answer_of_a_loaded_model(the_line_that_loads(capsys.readouterr().out))
     expected = load_predictor(head).probabilities(unseen_images()[:40])
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
-    assert answer["class"] == [str(index) for index in expected.argmax(axis=1)]
+    assert answer["class"] == [NAMES[index] for index in expected.argmax(axis=1)]
     np.testing.assert_allclose(answer["probability"], expected.max(axis=1), atol=1e-6)
     assert answer["inputs"] == [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 8, 8, 1]}}]
     assert answer["outputs"] == ["class", "probability", "probabilities"]

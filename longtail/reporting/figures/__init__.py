@@ -6,6 +6,7 @@ from longtail.config.layouts import FigureLayout
 from longtail.errors import InputError
 from longtail.reporting.figures import figure1, figure2, figure3, figure4
 from longtail.reporting.figures.drawing import STYLE, Drawing, render
+from longtail.reporting.figures.words import fonts_for
 from longtail.reporting.study import Course, Study, read_course
 
 __all__ = ["Course", "Drawing", "Study", "draw", "read_course", "render"]
@@ -20,5 +21,5 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
         raise InputError(
             f"figure {layout.number}", "nothing draws it", f"the paper has {', '.join(map(str, DRAW))}"
         )
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context({**STYLE, "font.family": fonts_for(study.class_names)}):
         return DRAW[layout.number](layout, study)

@@ -3,6 +3,7 @@
 import csv
 import io
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from longtail.config.layouts import NOT_YET, FigureLayout
 from longtail.planning.plans import TablesPlan
+from longtail.reporting.figures.words import FONT
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 """Okabe and Ito's palette, darker colours first; a grey in place of its yellow."""
@@ -24,7 +26,7 @@ FEW_SEEDS = 10
 """Up to so many seeds are drawn as points of their own; of more, an interval or a band."""
 INK, GREY = "#222222", "#666666"
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -78,7 +80,7 @@ def finish(figure: Figure, layout: FigureLayout, plan: TablesPlan, where: str, n
             ncols=max(1, int(width / 2.3)),
             title=title,
             alignment="left",
-            title_fontproperties={"size": 10, "weight": "bold"},
+            title_fontproperties={"family": FONT, "size": 10, "weight": "bold"},
             borderaxespad=0.4,
         )
     else:
@@ -107,7 +109,8 @@ def empty(layout: FigureLayout, plan: TablesPlan, header: list[Any]) -> Drawing:
 def render(drawing: Drawing) -> dict[str, bytes]:
     """The files of a drawing by their endings, svg, png and csv; the same numbers give the same bytes."""
     svg, png = io.BytesIO(), io.BytesIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # `words.boxes` names them
         FigureCanvasSVG(drawing.figure).print_svg(svg, metadata={"Date": None, "Creator": None})
         FigureCanvasAgg(drawing.figure)
         drawing.figure.savefig(png, format="png", dpi=160, metadata={"Software": None})

@@ -19,11 +19,14 @@ from longtail.reporting.figures.drawing import (
     seed_points,
     seeds_text,
 )
+from longtail.reporting.figures.words import literal
 from longtail.reporting.study import Array, Study, stacked
 
 HEADER = ["curve", "rank", "class", "class_name", "images", "mean", "low", "high", "min_max", "seeds"]
 FEW_CLASSES = 20
 """Up to so many classes are named under the axis."""
+LONGEST = 20
+"""Characters of such a name; figure2.csv has it whole."""
 
 
 def draw(layout: FigureLayout, study: Study) -> Drawing:
@@ -98,4 +101,5 @@ def name_classes(axes: Axes, names: list[str]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return
     long = max(map(len, names)) > 3
-    axes.set_xticks(range(len(names)), names, rotation=45 if long else 0, ha="right" if long else "center")
+    labels = [literal(name, LONGEST) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=45 if long else 0, ha="right" if long else "center")

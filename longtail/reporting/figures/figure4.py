@@ -16,6 +16,7 @@ from longtail.reporting.figures.drawing import (
     finish,
     seeds_text,
 )
+from longtail.reporting.figures.words import literal
 from longtail.reporting.reports import CellReport
 from longtail.reporting.study import Array, Study, stacked
 
@@ -31,6 +32,9 @@ HEADER = [
     "weight",
     "mean_absolute_change",
 ]
+
+LONGEST = 20
+"""Characters of a class name in the legend; figure4.csv has it whole."""
 
 
 def draw(layout: FigureLayout, study: Study) -> Drawing:
@@ -48,7 +52,8 @@ def draw(layout: FigureLayout, study: Study) -> Drawing:
         axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle=":")
         per_group = []
         for index, (group, number) in enumerate(chosen.items()):
-            label = f"{group}-shot: class {report.class_names[number]} (n = {report.counts[number]})"
+            name = literal(report.class_names[number], LONGEST)
+            label = f"{group}-shot: class {name} (n = {report.counts[number]})"
             colour = COLOURS[index]
             for later, seed in reversed(list(enumerate(weights[:, :, number]))):
                 if later:
