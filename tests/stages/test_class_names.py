@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 def test_difficult_class_names_reach_every_report_and_mlflow(tmp_path: Path) -> None:
     chosen = fixtures.params(imbalances=(50,), seeds=(1,))
-    plans = fixtures.build(tmp_path, chosen, ("cross_entropy", "difficulty_net", "cdb_ce"))
+    plans = fixtures.build(tmp_path, chosen, fixtures.SOME)
     for path in tmp_path.rglob("cell.json"):
         write_json(path, {**json.loads(path.read_text()), "class_names": list(NAMES)})
     fixtures.evaluate(tmp_path, plans)
