@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,17 +36,27 @@ class Reading:
         self.colour: list[int] = []
 
     def batches(self) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
-        """Paths and their images uint8 [B, H, W, channels]. Raises InputError unless `skip_bad`."""
+        """Paths and their images uint8 [B, H, W, channels].
+
+        Raises InputError, after the images before the bad one, unless `skip_bad`.
+        """
         import numpy as np
 
         for first in range(0, len(self.files), BATCH):
-            images = {}
+            images: dict[Path, NDArray[np.uint8]] = {}
+            bad = None
             for path in self.files[first : first + BATCH]:
-                image = self._image(path)
+                try:
+                    image = self._image(path)
+                except InputError as error:
+                    bad = error
+                    break
                 if image is not None:
                     images[path] = image
             if images:
                 yield list(images), np.stack(list(images.values()))
+            if bad is not None:
+                raise bad
 
     def _image(self, path: Path) -> NDArray[np.uint8] | None:
         from longtail.data.image_files import read_image
@@ -86,6 +97,19 @@ def write_csv(path: Path, rows: list[tuple[str, int, str, float]]) -> None:
             writer.writerows((*row[:3], f"{row[3]:.6g}") for row in rows)
     except OSError as error:
         raise InputError(f"--csv {path}", error.strerror, "write elsewhere") from None
+
+
+@contextmanager
+def _kept(csv: Path | None, rows: list[tuple[str, int, str, float]]) -> Iterator[None]:
+    """Where the block ends early, write the `rows` so far beside `csv`, which stays as it was."""
+    try:
+        yield
+    except (InputError, console.Stopped):
+        if csv is not None and rows:
+            partial = csv.with_name(f"{csv.stem}.partial{csv.suffix}")
+            write_csv(partial, rows)
+            console.say("predict", f"{shown(partial)} has the {len({row[0] for row in rows})} images before")
+        raise
 
 
 def _announce(predictor: Predictor, count: int, links: int) -> None:
@@ -131,14 +155,15 @@ def main(
     name_width = max(map(len, words))
     rows: list[tuple[str, int, str, float]] = []
     read = 0
-    for paths, batch in reading.batches():
-        probabilities = predictor.probabilities(batch)
-        order = (-probabilities).argsort(axis=1, kind="stable")[:, :top]
-        for path, own, ranked in zip(paths, probabilities, order.tolist(), strict=True):
-            answers = "   ".join(f"{words[i]:<{name_width}} {100 * own[i]:5.1f} %" for i in ranked)
-            print(f"{shown(path):<{path_width}}   {answers}", flush=True)
-            rows += [(str(path), rank, names[i], float(own[i])) for rank, i in enumerate(ranked, start=1)]
-        read += len(paths)
+    with _kept(csv, rows):
+        for paths, batch in reading.batches():
+            probabilities = predictor.probabilities(batch)
+            order = (-probabilities).argsort(axis=1, kind="stable")[:, :top]
+            for path, own, ranked in zip(paths, probabilities, order.tolist(), strict=True):
+                answers = "   ".join(f"{words[i]:<{name_width}} {100 * own[i]:5.1f} %" for i in ranked)
+                print(f"{shown(path):<{path_width}}   {answers}", flush=True)
+                rows += [(str(path), rank, names[i], float(own[i])) for rank, i in enumerate(ranked, start=1)]
+            read += len(paths)
     bits = predictor.pixel_rules.bits
     for note in deep_notes(reading.grey, reading.colour, bits, expected=bits):
         console.say("predict", note)

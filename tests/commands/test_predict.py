@@ -18,6 +18,7 @@ from longtail.errors import InputError
 from longtail.inference.predictors import Weights, load_predictor
 from longtail.pipeline import console
 from tests.support.image_files import spoilt_images
+from tests.support.names import NAMES
 from tests.support.trained_cells import digits, inputs, train, unseen_images
 
 MODELS = Path("models/digits-lt/imb50")
@@ -227,6 +228,38 @@ def test_bad_images_are_left_out_only_when_that_is_wanted(
         main(images=list(bad), model=PLAIN, skip_bad=True, device="cpu")
     with pytest.raises(InputError, match="a folder; give a file"):
         main(images=[Path("images")], model=PLAIN, csv=folder)
+
+
+def test_answers_for_the_images_before_a_bad_one_are_not_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_digits(folder / "images", BATCH + 9)
+    bad = Path(f"images/{BATCH + 4:04}.png")
+    bad.write_text("no image")
+    Path("out.csv").write_text("old")
+    words = ["predict", "--model", str(PLAIN), "--csv", "out.csv", "images", "--top", "2"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        console.run(main)
+    said = capsys.readouterr()
+    assert (stop.value.code, said.err.count("\n")) == (2, 1)
+    assert said.err.startswith(f"error: {bad}: not an image in ")
+    assert said.out.splitlines()[-1] == f"predict      out.partial.csv has the {BATCH + 4} images before"
+    assert sum(line.startswith("images/") for line in said.out.splitlines()) == BATCH + 4
+    assert Path("out.csv").read_text() == "old"
+    save_digits(folder / "all", BATCH + 4)
+    main(images=[Path("all")], model=PLAIN, csv=Path("all.csv"), top=2, device="cpu")
+    assert Path("out.partial.csv").read_text() == Path("all.csv").read_text().replace("all/", "images/")
+
+
+def test_class_names_may_be_any_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_digits(folder / "images", 3)
+    names = [*NAMES[:-1], "two\nlines"]
+    rewrite(PLAIN / "cell.json", class_names=names)
+    main(images=[Path("images")], model=PLAIN, csv=Path("out.csv"), top=10, device="cpu")
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    with Path("out.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["class"] for row in csv.DictReader(file)} == set(names)
 
 
 def test_16_bit_images_are_read_as_those_that_the_model_was_trained_on(
