@@ -11,6 +11,7 @@ from longtail.config.benchmarks import BENCHMARKS, OWN, Benchmark, ShotConventio
 from longtail.config.presets import METHODS
 from longtail.config.presets.preset import did_you_mean
 from longtail.config.records import Strict
+from longtail.config.repository import base_of
 from longtail.config.training import scaled
 from longtail.config.yaml_files import read_yaml
 from longtail.errors import InputError, found_value, one_line
@@ -101,7 +102,7 @@ class Params(Strict):
     seeds: list[int] = Field(min_length=1, max_length=1000)
     data_seed: int = Field(0, ge=0, lt=2**63)
     images: dict[str, str] = Field(default_factory=dict)
-    """Where the images are: `download` or a path; `read_params` makes it relative to the working folder."""
+    """Where the images are: `download` or a path; `read_params` resolves it, see `base_of`."""
     own_images: OwnImagesParams | None = None
     """The mapping at `images: own:`, if it is one; `images` then holds its `train`."""
     lists: dict[str, str] = Field(default_factory=dict)
@@ -274,14 +275,15 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
         params = Params.model_validate({**found, "methods": sections})
     except ValidationError as error:
         raise InputError(path, one_line(error)) from None
+    base = base_of(path.parent)
     places: dict[str, Any] = {
         key: {
-            benchmark: where if where == DOWNLOAD and key != "lists" else str(path.parent / where)
+            benchmark: where if where == DOWNLOAD and key != "lists" else str(base / where)
             for benchmark, where in getattr(params, key).items()
         }
         for key in ("images", "lists", "weights")
     }
     if params.own_images is not None and params.own_images.test is not None:
-        test = str(path.parent / params.own_images.test)
+        test = str(base / params.own_images.test)
         places["own_images"] = params.own_images.model_copy(update={"test": test})
     return params.model_copy(update=places)

@@ -1,9 +1,9 @@
 """All paths, relative to the folder of dvc.yaml; below data/, models/ and reports/ comes the benchmark."""
 
-import os
 from contextlib import AbstractContextManager, chdir
 from pathlib import Path
 
+from longtail.config.repository import repository
 from longtail.errors import InputError
 
 
@@ -72,11 +72,6 @@ def cell_report(benchmark: str, imbalance: float, bundle: str, member: str) -> P
 def report(benchmark: str, name: str) -> Path:
     """A table or figure, by file name."""
     return Path("reports") / benchmark / name
-
-
-def repository() -> Path:
-    """The repository that owns this run, from DVC_ROOT: `dvc exp run --temp` and `--queue` work in a copy."""
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
 def check_repository() -> None:
