@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote
 
 import typer
 
@@ -94,8 +95,16 @@ def log_model(model: Path, weights: Weights) -> None:
         "export", f"signature: uint8 images {predictor.image_shape} to class, probability, probabilities"
     )
     console.say("export", "load it with")
-    print(f"import mlflow; mlflow.set_tracking_uri('{store}'); model = mlflow.pyfunc.load_model('{logged}')")
+    print(_loading(logged, store, root))
     console.done("export", f"{logged} in {where}; `longtail ui` shows it")
+
+
+def _loading(logged: str, store: str, root: Path) -> str:
+    """The line that loads a logged model; MLflow cannot load one in place below a path with `%2F`, say."""
+    quoted = unquote(str(root)) != str(root)
+    more, place = (", tempfile", ", dst_path=tempfile.mkdtemp()") if quoted else ("", "")
+    model = f"mlflow.pyfunc.load_model({logged!r}{place})"
+    return f"import mlflow{more}; mlflow.set_tracking_uri({store!r}); model = {model}"
 
 
 def _log(predictor: Predictor, artifacts: dict[str, Path], experiment: str, store: str, where: str) -> str:

@@ -33,4 +33,13 @@ def create_store(database: Path, artifacts: str) -> None:
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    SqlAlchemyStore(f"sqlite:///{database}", artifacts).engine.dispose()
+    SqlAlchemyStore(sqlite_uri(database), artifacts).engine.dispose()
+
+
+def sqlite_uri(database: Path) -> str:
+    """The address of a sqlite file, quoted by sqlalchemy, which also takes it apart for MLflow."""
+    from sqlalchemy.engine import URL
+
+    address = URL.create("sqlite", database=str(database)).render_as_string()
+    # of an address without a driver, MLflow takes the quoted path for a real one, and makes its folder
+    return address if address.endswith(str(database)) else address.replace("sqlite:", "sqlite+pysqlite:", 1)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from longtail.errors import InputError, flat
 from longtail.files import atomic_path
-from longtail.pipeline.mlflow_internals import VIEW_TAG, create_store, results_page, view_state
+from longtail.pipeline.mlflow_internals import VIEW_TAG, create_store, results_page, sqlite_uri, view_state
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -82,7 +82,7 @@ def database(root: Path) -> Path:
 
 def store_uri(root: Path) -> str:
     """Where MLflow finds the database."""
-    return f"sqlite:///{database(root)}"
+    return sqlite_uri(database(root))
 
 
 def artifact_uri(root: Path) -> str:

@@ -57,6 +57,25 @@ def test_a_run_cut_short_is_made_whole_without_doubling_anything(
     assert len(tracker.client.search_runs([experiment])) == 2
 
 
+ODD = ("a%2Fb", "a%20b", "a?b", "a#b", "a b ", "100 %", "a@b:c", "a&b=c;d+e", "it's é")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name / "mlruns"
+    root.mkdir(parents=True)
+    tracker = Tracker(root)
+    experiment = tracker.experiment("e", "", ("metrics.`acc_all`",))
+    record = Record("a run", {"cell": "1"}, {}, {}, {"per_class.csv": b"class"}, end=2000.0)
+    tracker.log(experiment, record, {})
+    again = Tracker(root)
+    (run,) = again.runs(experiment, ("cell",)).values()
+    assert [file.path for file in again.client.list_artifacts(run.info.run_id)] == ["per_class.csv"]
+    assert [page for page, _ in tracking.results_pages(root)] == ["e"]
+    assert (root / "mlflow.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # no folder of a name that was taken apart
+
+
 def test_the_commit_is_marked_dirty_by_a_change_but_not_by_the_lock_of_dvc(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

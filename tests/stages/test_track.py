@@ -37,7 +37,7 @@ REPORTS = f"{fixtures.BENCHMARK} · Tables and figures"
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two imbalances, two seeds, with tables and figures; in a folder with a difficult name."""
-    folder = tmp_path_factory.mktemp("a repository, 100 % éclair")
+    folder = tmp_path_factory.mktemp("a repository, 100 % éclair, a%2Fb? #1")
     plans = fixtures.build(folder, fixtures.params(seeds=(1, 2)), BUNDLES)
     fixtures.evaluate(folder, plans)
     for table in range(1, 6):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from longtail.pipeline import tracking
+from longtail.pipeline.mlflow_internals import sqlite_uri
 
 
 def free_port() -> int:
@@ -26,7 +27,7 @@ def mlflow_server(folder: Path, port: int) -> Iterator[None]:
     """One with a database of its own in `folder`; killed when the block is left."""
     folder.mkdir(exist_ok=True)
     words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    words += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+    words += ["--backend-store-uri", sqlite_uri(folder / "server.db")]
     words += ["--artifacts-destination", str(folder / "artifacts")]
     with (folder / "log").open("a") as log:
         process = subprocess.Popen(
