@@ -92,7 +92,9 @@ def log_model(model: Path, weights: Weights) -> None:
         )
         logged = _log(predictor, artifacts, experiment, store, where)
     console.say(
-        "export", f"signature: uint8 images {predictor.image_shape} to class, probability, probabilities"
+        "export",
+        f"input: uint8 images {predictor.image_shape}, or image files in base64; output: class, probability, "
+        "probabilities",
     )
     console.say("export", "load it with")
     print(_loading(logged, store, root))
@@ -142,20 +144,25 @@ def _logged(predictor: Predictor, artifacts: dict[str, Path], experiment: str, s
             artifacts={name: str(folder) for name, folder in artifacts.items()},
             model_config={"weights": predictor.weights},
             code_paths=[str(code)],
-            signature=_signature(predictor),
+            signature=_signature(),
             pip_requirements=_requirements(),
-            metadata={"class_names": list(predictor.class_names), "fingerprint": facts.fingerprint},
+            metadata={
+                "class_names": list(predictor.class_names),
+                "image_shape": list(predictor.image_shape),
+                "fingerprint": facts.fingerprint,
+            },
         )
     return logged.model_uri
 
 
-def _signature(predictor: Predictor) -> Any:
+def _signature() -> Any:
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
     from mlflow.types.schema import Array
 
-    images = TensorSpec(np.dtype(np.uint8), (-1, *predictor.image_shape), name=None)
+    # of another type MLflow would cast what it is sent, floats from 0 to 1 to zeros; this one it passes on
+    images = TensorSpec(np.dtype(object), (-1,), name=None)
     answers: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string, "class"),
         ColSpec(DataType.double, "probability"),

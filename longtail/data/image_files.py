@@ -84,15 +84,15 @@ class Decoded:
 
 
 def read_image(
-    path: Path, shape: tuple[int, int, int], rules: PixelRules = UPRIGHT
+    path: Path, shape: tuple[int, int, int], rules: PixelRules = UPRIGHT, content: bytes | None = None
 ) -> tuple[NDArray[np.uint8], Decoded]:
-    """The image as uint8 of `shape` (H, W, 1 or 3), and as it was decoded.
+    """The image in a file, or in its `content`, as uint8 of `shape` (H, W, 1 or 3), and as it was decoded.
 
     One channel is PIL's greyscale; transparency is ignored. An image of another size is `fitted`. Raises
     InputError.
     """
     height, width, channels = shape
-    decoded = decode(path, "L" if channels == 1 else "RGB", rules=rules)
+    decoded = decode(path, "L" if channels == 1 else "RGB", content, rules)
     image = decoded.image
     if (image.height, image.width) != (height, width):
         image = fitted(image, height, width)

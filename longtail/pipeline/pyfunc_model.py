@@ -5,19 +5,20 @@ Nothing is pickled: the weights are safetensors, and the library lies beside the
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from longtail.inference.predictors import load_predictor
+from longtail.inference.requests import as_images
 
 
 class CellModel(PythonModel):
-    """Images uint8 [N, H, W, channels] to a table: class, probability, probabilities [C]."""
+    """Images to a table: class, probability, probabilities [C]. See `as_images` for what may be sent."""
 
     _skip_type_hint_validation = True
-    """MLflow checks images by the signature; without this it advises type hints at every loading."""
+    """`as_images` checks the input; without this MLflow advises type hints at every loading."""
 
     def load_context(self, context) -> None:
         """Make the model again from the artifacts `cell` and, for a head, `features`."""
@@ -27,7 +28,11 @@ class CellModel(PythonModel):
 
     def predict(self, context, model_input, params=None):
         """One row an image: its most probable class, that one's probability, and all of them."""
-        probabilities = self.predictor.probabilities(np.asarray(model_input))
+        try:
+            images = as_images(model_input, self.predictor.image_shape, self.predictor.pixel_rules)
+        except ValueError as error:  # served: an answer 400 with these words
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+        probabilities = self.predictor.probabilities(images)
         best = probabilities.argmax(axis=1)
         return pd.DataFrame(
             {

@@ -26,22 +26,29 @@ def free_port() -> int:
 def mlflow_server(folder: Path, port: int) -> Iterator[None]:
     """One with a database of its own in `folder`; killed when the block is left."""
     folder.mkdir(exist_ok=True)
-    words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     words += ["--backend-store-uri", sqlite_uri(folder / "server.db")]
     words += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log").open("a") as log:
+    with server_process(folder / "log", port, "/health", *words):
+        yield
+
+
+@contextmanager
+def server_process(log: Path, port: int, page: str, *words: str) -> Iterator[None]:
+    """`mlflow` with these words, once `page` answers; killed when the block is left."""
+    with log.open("a") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *words],
+            [sys.executable, "-m", "mlflow", *words],
             env={**os.environ, **tracking.QUIET},
-            stdout=log,
-            stderr=log,
+            stdout=file,
+            stderr=file,
             start_new_session=True,
         )
     try:
         end = time.monotonic() + 120
         while time.monotonic() < end:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=2).close()
                 break
             except OSError:
                 time.sleep(0.1)
