@@ -1,6 +1,8 @@
 """The repository that a run belongs to."""
 
 import os
+from configparser import ConfigParser, Error
+from functools import cache
 from pathlib import Path
 
 
@@ -13,3 +15,18 @@ def base_of(folder: Path) -> Path:
     """What paths in the params.yaml of `folder` are relative to: `folder`, or in a copy the repository."""
     here = Path.cwd().resolve()
     return repository() if folder.resolve() == here != repository() else folder
+
+
+@cache
+def dvc_cache(root: Path) -> Path:
+    """The folder of DVC's cache in the repository `root`, links resolved."""
+    found = root / ".dvc" / "cache"
+    for name in ("config", "config.local"):
+        file = root / ".dvc" / name
+        config = ConfigParser(interpolation=None, strict=False)
+        try:
+            config.read_string(file.read_text(encoding="utf-8"))
+            found = file.parent / config["cache"]["dir"]
+        except (OSError, UnicodeDecodeError, Error, KeyError):
+            continue
+    return Path(os.path.realpath(found))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longtail.data.image_files import SUFFIXES
-from longtail.data.image_folders import real_path, search
+from longtail.data.image_folders import leads_out, search
 from longtail.errors import InputError, and_more, shown
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
@@ -20,13 +20,12 @@ Pairs = list[tuple[Path, str]]
 
 def in_folders(root: Path) -> tuple[Pairs, int]:
     """The images anywhere below each class folder, sorted, and the number of other files there."""
-    real = real_path(root)
     try:
         entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise InputError(root, error.strerror, "make it readable") from None
     links = [path for path in entries if path.is_symlink()]
-    _refuse_links(root, [path for path in links if path.is_dir() or not real_path(path).is_relative_to(real)])
+    _refuse_links(root, [path for path in links if path.is_dir() or leads_out(path, root)])
     loose = [within(path, root) for path in entries if path.is_file() and path.suffix.lower() in SUFFIXES]
     if loose:
         raise InputError(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from longtail.config.repository import dvc_cache, repository
 from longtail.data.image_files import SUFFIXES
 from longtail.errors import InputError
 
@@ -13,7 +14,7 @@ from longtail.errors import InputError
 class Found:
     """The files below folders, sorted by path.
 
-    `links` are symbolic links to folders, and those that lead out of the root; they are never followed.
+    `links` are symbolic links to folders, and those that lead out; they are never followed.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -25,12 +26,12 @@ class Found:
 
 def search(folder: Path, root: Path) -> Found:
     """All files below `folder`, which is `root` or inside it. Raises InputError."""
-    found, real = Found(), real_path(root)
+    found = Found()
     for path in sorted(_below(folder)):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if hidden and not path.is_dir():
             found.passed.append(path)
-        elif path.is_symlink() and (path.is_dir() or not real_path(path).is_relative_to(real)):
+        elif path.is_symlink() and (path.is_dir() or leads_out(path, root)):
             found.links += [] if hidden else [path]
         elif path.suffix.lower() in SUFFIXES:
             found.files.append(path)
@@ -59,6 +60,15 @@ def find_images(given: Sequence[Path]) -> Found:
 def real_path(path: Path) -> Path:
     """The real location of `path`; unlike `Path.resolve`, no error for links that lead in a circle."""
     return Path(os.path.realpath(path))
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Whether links on the way lead out of `root`, other than to this repository's DVC cache.
+
+    `dvc add` with `cache.type symlink` leaves such links in the places of files.
+    """
+    real = real_path(path)
+    return not (real.is_relative_to(real_path(root)) or real.is_relative_to(dvc_cache(repository())))
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from longtail.data.image_files import read_image
-from longtail.data.image_folders import real_path
+from longtail.data.image_folders import leads_out
 from longtail.data.image_lists import LongTailed
 from longtail.errors import InputError, shown
 
@@ -66,12 +66,11 @@ def missing(root: Path, paths: Iterable[str]) -> list[str]:
     asked = list(paths)
     files_of = {folder: _entries(root, folder)[0] for folder in {posixpath.dirname(path) for path in asked}}
     absent: list[str] = []
-    real_root = real_path(root)
     for path in asked:
         folder, name = posixpath.split(path)
         if name not in files_of[folder]:
             absent.append(path)
-        elif files_of[folder][name] and not real_path(root / path).is_relative_to(real_root):
+        elif files_of[folder][name] and leads_out(root / path, root):
             raise InputError(root / path, "a symbolic link that leaves the root", "copy the file")
     return absent
 
@@ -79,7 +78,7 @@ def missing(root: Path, paths: Iterable[str]) -> list[str]:
 def _entries(root: Path, folder: str) -> tuple[dict[str, bool], set[str]]:
     """A folder's files below `root`, each with whether it is a symbolic link, and its subfolders."""
     place = root / folder
-    if not real_path(place).is_relative_to(real_path(root)):
+    if leads_out(place, root):
         raise InputError(place, "a symbolic link leads it out of the root", "copy the folder")
     files: dict[str, bool] = {}
     folders: set[str] = set()

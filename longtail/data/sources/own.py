@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from longtail.data.class_folders import SHOWN, Pairs, in_folders, within
 from longtail.data.image_files import Decoded, PixelRules, decode, deep_notes, fitted
-from longtail.data.image_folders import real_path
+from longtail.data.image_folders import leads_out, real_path
 from longtail.data.pools import share_sizes
 from longtail.data.source import Reach, Source
 from longtail.errors import InputError, and_more, flat, shown
@@ -180,8 +180,9 @@ def _check_test(where: Path, test: Path, pairs: Pairs, held: Pairs) -> None:
             raise InputError(
                 test, f"{len(strange)} classes {problem}: {and_more(sorted(strange), SHOWN)}", remedy
             )
-    known = {real_path(path) for path, _ in pairs}
-    both = [path for path, _ in held if real_path(path) in known]
+    # of the file itself nothing is asked: in DVC's cache, files of equal content are one
+    known = {real_path(path.parent) / path.name for path, _ in pairs}
+    both = [path for path, _ in held if real_path(path.parent) / path.name in known]
     if both:
         raise InputError(
             test,
@@ -193,7 +194,7 @@ def _check_test(where: Path, test: Path, pairs: Pairs, held: Pairs) -> None:
 def _in_list(where: Path) -> Pairs:
     """The files of a list, in its order, with their labels as text."""
     columns = _columns(where)
-    root, real = where.parent, real_path(where.parent)
+    root = where.parent
     bare = [row for row, pair in enumerate(columns, 1) if None in pair or "" in pair]
     if bare:
         raise InputError(
@@ -202,7 +203,7 @@ def _in_list(where: Path) -> Pairs:
     rows = [(str(path), str(label)) for path, label in columns]
     faults = []
     for text, _ in rows:
-        fault = _fault(root, real, text)
+        fault = _fault(root, text)
         if fault:
             faults.append(f"{shown(text)} ({fault})")
     if faults:
@@ -241,7 +242,7 @@ def _columns(where: Path) -> list[tuple[object, object]]:
         raise InputError(where, f"not a list with the columns path and label ({reason})", "fix it") from None
 
 
-def _fault(root: Path, real: Path, text: str) -> str | None:
+def _fault(root: Path, text: str) -> str | None:
     """What is wrong with a path of a list, None: nothing."""
     if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
         return "absolute"
@@ -249,7 +250,7 @@ def _fault(root: Path, real: Path, text: str) -> str | None:
         return "climbs"
     if "\0" in text or not (root / text).is_file():
         return "no such file"
-    if not real_path(root / text).is_relative_to(real):
+    if leads_out(root / text, root):
         return "a link that leads out"
     return None
 
