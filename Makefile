@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 PIP := python -m pip install --no-compile --constraint constraints.txt
 
-.PHONY: help repro test ui lint clean
+.PHONY: help clone repro test ui lint clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -21,7 +21,11 @@ $(BIN)/installed-dev: $(BIN)/installed
 	$(PIP) --quiet --editable '.[dev]'
 	@touch $@
 
-repro: $(BIN)/installed ## Install into .venv, then train and evaluate what changed: Tables 1-5, Figures 1-4, MLflow.
+clone: # before minutes of installing: DVC needs git, which an unpacked ZIP does not have
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "error: $(CURDIR): not a git repository, and DVC needs one;" \
+	"clone the project, or run 'git init && git add . && git commit -m start' here" >&2; exit 2; }
+
+repro: clone $(BIN)/installed ## Install into .venv, then train and evaluate what changed: Tables 1-5, Figures 1-4, MLflow.
 	@LONGTAIL_AHEAD=1 dvc repro
 
 test: $(BIN)/installed-dev ## Run every test.
