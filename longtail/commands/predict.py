@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from longtail.data.image_folders import Found
     from longtail.inference.predictors import Predictor
 
 BATCH = 64
@@ -112,16 +113,21 @@ def _kept(csv: Path | None, rows: list[tuple[str, int, str, float]]) -> Iterator
         raise
 
 
-def _announce(predictor: Predictor, count: int, links: int) -> None:
+def _announce(predictor: Predictor, found: Found) -> None:
+    from longtail.data.image_folders import passed_over
+
     shape = "x".join(map(str, predictor.image_shape))
     console.say(
         "predict",
         f"{predictor.name}, {predictor.weights} weights (iteration {predictor.iteration}), "
-        f"{len(predictor.class_names)} classes, {shape}, on {predictor.device}; images: {count}",
+        f"{len(predictor.class_names)} classes, {shape}, on {predictor.device}; images: {len(found.files)}",
     )
-    if links:
+    if passed := passed_over({"": found}):
+        console.say("predict", passed)
+    if found.links:
         console.say(
-            "predict", f"symbolic links out of a folder, or to one, are not followed: {links} left out"
+            "predict",
+            f"symbolic links out of a folder, or to one, are not followed: {len(found.links)} left out",
         )
 
 
@@ -147,7 +153,7 @@ def main(
     from longtail.inference.predictors import load_predictor
 
     predictor = load_predictor(model, weights, choose_device(device))
-    _announce(predictor, len(found.files), len(found.links))
+    _announce(predictor, found)
     names = predictor.class_names
     words = [shown(name) for name in names]
     reading = Reading(found.files, predictor, skip_bad)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longtail.data.image_files import SUFFIXES
-from longtail.data.image_folders import leads_out, search
+from longtail.data.image_folders import Found, leads_out, search
 from longtail.errors import InputError, and_more, shown
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
@@ -18,8 +18,8 @@ Pairs = list[tuple[Path, str]]
 """Files with the names of their classes."""
 
 
-def in_folders(root: Path) -> tuple[Pairs, int]:
-    """The images anywhere below each class folder, sorted, and the number of other files there."""
+def in_folders(root: Path) -> tuple[Pairs, dict[str, Found]]:
+    """The images anywhere below each class folder, sorted, and what was found there, by class."""
     try:
         entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -46,7 +46,7 @@ def in_folders(root: Path) -> tuple[Pairs, int]:
             "add images or remove the folders",
         )
     pairs = [(path, name) for name, found in inside.items() for path in found.files]
-    return pairs, sum(len(found.passed) for found in inside.values())
+    return pairs, inside
 
 
 def _refuse_splits(root: Path, inside: dict[str, list[Path]]) -> None:

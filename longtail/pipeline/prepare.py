@@ -125,12 +125,14 @@ def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
     found = find_own(Path(where), chosen.image_shape[0], test, upright=own.orientation == "apply")
     meta = chosen.with_meta_per_class(params.meta_per_class).meta_per_class
     found.check(chosen.test_share, meta)
-    sizes, passed = found.sizes, f"; {found.others} other files passed over" if found.others else ""
+    sizes = found.sizes
     console.say(
         "prepare",
         f"{chosen.name}: {len(sizes)} classes, the largest {shown(found.class_names[0])} with {sizes[0]} "
-        f"images, the smallest {shown(found.class_names[-1])} with {sizes[-1]}{passed}",
+        f"images, the smallest {shown(found.class_names[-1])} with {sizes[-1]}",
     )
+    if found.passed:
+        console.say("prepare", found.passed)
     return found
 
 

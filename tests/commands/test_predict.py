@@ -165,7 +165,8 @@ def test_folders_are_searched_in_order_by_the_rules_of_prepare(tmp_path: Path) -
         inside / name for name in ("c.jpeg", "a/b/c.webp", "a/z.JPG", "b.png", "d.bmp", "e.png")
     ]
     assert found.links == [inside / name for name in ("a/away", "link.png", "loop")]
-    assert found.passed == [inside / name for name in passed]
+    assert found.hidden == [inside / name for name in passed[:2]]
+    assert found.passed == [inside / name for name in passed[2:]]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="a folder without an image"):
         find_images([tmp_path / "empty"])

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from longtail.data import image_files
 from longtail.data.image_files import PixelRules, fitted, read_image
-from longtail.data.image_folders import find_images
+from longtail.data.image_folders import Found, find_images, passed_over
 from longtail.data.pools import draw_pool, read_pool, write_pool
 from longtail.data.sources import own
 from longtail.data.sources.own import OwnImages, find_own
@@ -68,7 +68,10 @@ def test_formats_are_read_from_nested_folders_and_other_files_are_passed_over(
         (photos / "rare" / name).write_text("no image")
     (photos / ".git").mkdir()
     found = find_own(photos, 8)
-    assert (found.sizes[-1], found.others) == (9, 3)
+    assert (found.sizes[-1], found.passed) == (
+        9,
+        "files passed over: 1 .db (rare 1), 1 .txt (rare 1), 1 hidden",
+    )
     image = read(found).images[found.files.index(path)]
     assert np.abs(image.astype(int) - [10, 200, 30]).max() <= 6
 
@@ -88,7 +91,7 @@ def test_no_part_of_a_path_below_the_root_may_begin_with_a_dot(tmp_path: Path, n
     path.parent.mkdir(parents=True, exist_ok=True)
     picture(99).save(path)
     found = find_own(photos, 8)
-    assert (found.sizes, found.others) == ([30, 15, 8], 1)
+    assert (found.sizes, found.passed) == ([30, 15, 8], "files passed over: 1 hidden")
     assert path not in find_images([photos]).files
     assert len(find_images([photos]).files) == 53
     picture(98).save(path.with_name("seen.png"))
@@ -120,6 +123,29 @@ def test_classes_that_are_named_like_splits_are_read_where_they_hold_no_classes(
         (tmp_path / "b" / name / "morning").mkdir()
         picture(51).save(tmp_path / "b" / name / "morning/x.png")
     assert find_own(tmp_path / "b", 8).class_names == ("train", "bus")
+
+
+def test_suffixes_that_are_passed_over_are_counted_with_the_classes_that_have_them(photos: Path) -> None:
+    given = build(photos.parent / "given", {"rare": 2, "middle": 1, "common": 1}, first=70)
+    for root, name, count, suffix in (
+        (photos, "rare", 7, ".JP2"),
+        (photos, "common", 2, ".jp2"),
+        (given, "rare", 1, ".jp2"),
+        (photos, "middle", 3, ""),
+    ):
+        for number in range(count):
+            (root / name / f"x{number}{suffix}").touch()
+    found = find_own(photos, 8, given)
+    assert found.passed == ("files passed over: 10 .jp2 (rare 8, common 2), 3 without a suffix (middle 3)")
+    assert find_own(write_list(photos.parent / "list.csv", listed(photos)), 8).passed == ""
+    for number in range(9):
+        (photos / "rare" / f"x.s{number}").touch()
+    assert find_own(photos, 8).passed.endswith(", 1 .s2 (rare 1), 6 more suffixes")
+
+
+def test_heic_without_its_plugin_names_the_package() -> None:
+    found = Found(passed=[Path("a.HEIC"), Path("b.heic")])
+    assert passed_over({"": found}) == ("files passed over: 2 .heic; `pip install pillow-heif` to read .heic")
 
 
 def test_a_given_test_split_is_the_test_set(photos: Path) -> None:

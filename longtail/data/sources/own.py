@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from longtail.data.class_folders import SHOWN, Pairs, in_folders, within
 from longtail.data.image_files import Decoded, PixelRules, decode, deep_notes, fitted
-from longtail.data.image_folders import leads_out, real_path
+from longtail.data.image_folders import Found, leads_out, passed_over, real_path
 from longtail.data.pools import share_sizes
 from longtail.data.source import Reach, Source
 from longtail.errors import InputError, and_more, flat, shown
@@ -37,7 +37,7 @@ class OwnImages:
     """The user's image files with their classes; nothing is decoded yet.
 
     `root`: the folder, or that of the list. `files` [N] are in it, except given test images; `label` [N] is
-    in 0..C-1. `others`: files in the class folders that are no images by their names.
+    in 0..C-1.
     """
 
     root: Path
@@ -50,7 +50,8 @@ class OwnImages:
     """Whether images are turned as the camera noted."""
     test: NDArray[np.bool_] | None = None
     """Which images [N] are the given test images; None: the test images are drawn."""
-    others: int = 0
+    passed: str = ""
+    """Which files in the class folders are not read; see `passed_over`."""
     bundled: bool = False
 
     @property
@@ -140,7 +141,7 @@ def check_classes(
 
 def find_own(where: Path, side: int, test: Path | None = None, upright: bool = True) -> OwnImages:
     """The images of the folder or list `where`, and the test images in `test` if given. Raises InputError."""
-    root, pairs, others = _found(where)
+    root, pairs, inside = _found(where)
     counts = Counter(name for _, name in pairs)
     names = sorted(counts, key=lambda name: (-counts[name], name))
     if len(names) < 2:
@@ -153,19 +154,23 @@ def find_own(where: Path, side: int, test: Path | None = None, upright: bool = T
         _, held, more = _found(test)
         _check_test(where, test, pairs, held)
         given = np.repeat([False, True], [len(pairs), len(held)])
-        pairs, others = pairs + held, others + more
+        pairs = pairs + held
+        for name, found in more.items():
+            both = inside.setdefault(name, Found())
+            both.passed += found.passed
+            both.hidden += found.hidden
     place = {name: c for c, name in enumerate(names)}
     label = np.array([place[name] for _, name in pairs], np.int64)
     files = tuple(path for path, _ in pairs)
-    return OwnImages(root, files, label, tuple(names), side, upright, given, others)
+    return OwnImages(root, files, label, tuple(names), side, upright, given, passed_over(inside))
 
 
-def _found(where: Path) -> tuple[Path, Pairs, int]:
-    """The root of the images of a folder or list, the images, and the number of other files."""
+def _found(where: Path) -> tuple[Path, Pairs, dict[str, Found]]:
+    """The root of the images of a folder or list, the images, and what was found in class folders."""
     if where.is_dir():
         return where, *in_folders(where)
     if where.is_file():
-        return where.parent, _in_list(where), 0
+        return where.parent, _in_list(where), {}
     raise InputError(where, "no such file or folder", WANTED)
 
 
