@@ -7,6 +7,7 @@ import numpy as np
 from longtail.config.benchmarks import Benchmark
 from longtail.config.params import DOWNLOAD, OwnImagesParams, Params, read_params
 from longtail.data.class_folders import within
+from longtail.data.class_lists import WANTED
 from longtail.data.conflicts import conflicting, conflicts_text
 from longtail.data.manifests import tail_rows
 from longtail.data.pools import (
@@ -20,7 +21,7 @@ from longtail.data.pools import (
 )
 from longtail.data.source import Reader, Source
 from longtail.data.sources import SOURCES
-from longtail.data.sources.own import WANTED, OwnImages, check_classes, find_own
+from longtail.data.sources.own import OwnImages, check_classes, find_own
 from longtail.errors import InputError, shown
 from longtail.files import atomic_path
 from longtail.pipeline import console, paths
@@ -131,8 +132,8 @@ def _find_own(chosen: Benchmark, params: Params) -> OwnImages:
         f"{chosen.name}: {len(sizes)} classes, the largest {shown(found.class_names[0])} with {sizes[0]} "
         f"images, the smallest {shown(found.class_names[-1])} with {sizes[-1]}",
     )
-    if found.passed:
-        console.say("prepare", found.passed)
+    for note in found.notes:
+        console.say("prepare", note)
     return found
 
 

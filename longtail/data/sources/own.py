@@ -6,30 +6,27 @@ class 0 is the largest, as in the other benchmarks.
 """
 
 import os
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from longtail.data.class_folders import SHOWN, Pairs, in_folders, within
+from longtail.data.class_lists import WANTED, in_list
 from longtail.data.image_files import Decoded, PixelRules, decode, deep_notes, fitted
-from longtail.data.image_folders import Found, leads_out, passed_over, real_path
+from longtail.data.image_folders import Found, passed_over, real_path
 from longtail.data.pools import share_sizes
 from longtail.data.source import Reach, Source
-from longtail.errors import InputError, and_more, flat, shown
+from longtail.errors import InputError, and_more, shown
 
 LARGEST = 8 * 10**9
 """Bytes of the array of all images; `prepare` needs it twice."""
-
-WANTED = "give a folder of class folders, or a .csv or .parquet list with the columns path and label"
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,8 @@ class OwnImages:
     """Whether images are turned as the camera noted."""
     test: NDArray[np.bool_] | None = None
     """Which images [N] are the given test images; None: the test images are drawn."""
-    passed: str = ""
-    """Which files in the class folders are not read; see `passed_over`."""
+    notes: tuple[str, ...] = ()
+    """Lines about what was found: files that are not read, names that are almost equal."""
     bundled: bool = False
 
     @property
@@ -162,7 +159,27 @@ def find_own(where: Path, side: int, test: Path | None = None, upright: bool = T
     place = {name: c for c, name in enumerate(names)}
     label = np.array([place[name] for _, name in pairs], np.int64)
     files = tuple(path for path, _ in pairs)
-    return OwnImages(root, files, label, tuple(names), side, upright, given, passed_over(inside))
+    notes = tuple(note for note in (passed_over(inside), _almost_equal(counts)) if note)
+    return OwnImages(root, files, label, tuple(names), side, upright, given, notes)
+
+
+def _almost_equal(counts: Counter[str]) -> str:
+    """A line on names of classes that differ only in blanks, case or Unicode form, empty if none do."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(counts):
+        key = " ".join(unicodedata.normalize("NFC", name).casefold().split())
+        alike.setdefault(key, []).append(name)
+    groups = []
+    for names in alike.values():
+        same = len({unicodedata.normalize("NFC", name) for name in names}) < len(names)
+        if len(names) > 1:
+            groups.append(" and ".join(f"{ascii(n) if same else repr(n)} {counts[n]}" for n in names))
+    if not groups:
+        return ""
+    return (
+        "classes whose names differ only in blanks, case or Unicode form, with their images: "
+        f"{and_more(groups, SHOWN, '; ')}; each is a class of its own"
+    )
 
 
 def _found(where: Path) -> tuple[Path, Pairs, dict[str, Found]]:
@@ -170,7 +187,7 @@ def _found(where: Path) -> tuple[Path, Pairs, dict[str, Found]]:
     if where.is_dir():
         return where, *in_folders(where)
     if where.is_file():
-        return where.parent, _in_list(where), {}
+        return where.parent, in_list(where), {}
     raise InputError(where, "no such file or folder", WANTED)
 
 
@@ -194,70 +211,6 @@ def _check_test(where: Path, test: Path, pairs: Pairs, held: Pairs) -> None:
             f"{len(both)} of its images are in {shown(where)} too: {and_more(both, SHOWN)}",
             "keep each in one of the two",
         )
-
-
-def _in_list(where: Path) -> Pairs:
-    """The files of a list, in its order, with their labels as text."""
-    columns = _columns(where)
-    root = where.parent
-    bare = [row for row, pair in enumerate(columns, 1) if None in pair or "" in pair]
-    if bare:
-        raise InputError(
-            where, f"{len(bare)} rows without a path or a label (first: row {bare[0]})", "fill them in"
-        )
-    rows = [(str(path), str(label)) for path, label in columns]
-    faults = []
-    for text, _ in rows:
-        fault = _fault(root, text)
-        if fault:
-            faults.append(f"{shown(text)} ({fault})")
-    if faults:
-        raise InputError(
-            where,
-            f"{len(faults)} of {len(rows)} paths name no file in its folder: {and_more(faults, SHOWN)}",
-            "fix the list",
-        )
-    pairs = [(root / text, label) for text, label in rows]
-    counts = Counter(Path(os.path.normpath(path)) for path, _ in pairs)
-    twice = [within(path, Path(os.path.normpath(root))) for path, count in counts.items() if count > 1]
-    if twice:
-        raise InputError(
-            where, f"{len(twice)} paths are listed twice: {and_more(twice, SHOWN)}", "keep one row of each"
-        )
-    return pairs
-
-
-def _columns(where: Path) -> list[tuple[object, object]]:
-    """The columns path and label of a list."""
-    suffix = where.suffix.lower()
-    if suffix not in (".csv", ".parquet"):
-        raise InputError(where, "neither a folder nor a list", WANTED)
-    try:
-        if suffix == ".csv":
-            text = {"path": pa.string(), "label": pa.string()}
-            options = pa_csv.ConvertOptions(column_types=text, include_columns=list(text))
-            table = pa_csv.read_csv(where, convert_options=options)
-        else:
-            table = pq.ParquetFile(where).read(columns=["path", "label"])
-        if set(table.column_names) != {"path", "label"}:
-            raise KeyError("one of them is missing")
-        return list(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True))
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        reason = flat(error)
-        raise InputError(where, f"not a list with the columns path and label ({reason})", "fix it") from None
-
-
-def _fault(root: Path, text: str) -> str | None:
-    """What is wrong with a path of a list, None: nothing."""
-    if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
-        return "absolute"
-    if ".." in PurePosixPath(text).parts or ".." in PureWindowsPath(text).parts:
-        return "climbs"
-    if "\0" in text or not (root / text).is_file():
-        return "no such file"
-    if leads_out(root / text, root):
-        return "a link that leads out"
-    return None
 
 
 def _decoded(files: Sequence[Path], rules: PixelRules, side: int) -> Iterator[Decoded | InputError]:
