@@ -29,7 +29,8 @@ MORE = {"own": ["own.image_size", "own.test_share"], "listed": ["lists"]}
 """Further parameters of the pool, by source."""
 HEADER = """\
 # {benchmark}: the stages of the root's dvc.yaml{scale}. `longtail pipelines` made this
-# from it: change that one.
+# from it: change that one. Experiments start in the repository's folder, where params.yaml is:
+# `dvc exp run {folder}/dvc.yaml -S ...`; in this one, write `-S {up}/params.yaml:name=value`.
 
 """
 
@@ -73,7 +74,10 @@ def pipeline(benchmark: str, root: str) -> str:
         for axes in plot.values():
             axes["y"] = {f"{up}/{path}": column for path, column in axes["y"].items()}
     text = yaml_text(made)
-    return HEADER.format(benchmark=benchmark, scale=SCALES[benchmark]) + text
+    return (
+        HEADER.format(benchmark=benchmark, scale=SCALES[benchmark], folder=BENCHMARKS[benchmark], up=up)
+        + text
+    )
 
 
 def read_root(path: Path) -> str:

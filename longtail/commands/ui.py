@@ -10,12 +10,15 @@ import typer
 from longtail.pipeline import console, paths
 
 HOST = "127.0.0.1"
+HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
+"""MLflow's own variable: host names under which it answers, with commas between them."""
 
 
 def main(port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5000) -> None:
     """Show the runs: serve MLflow on 127.0.0.1.
 
-    If MLFLOW_TRACKING_URI names a server, print its address instead.
+    If MLFLOW_TRACKING_URI names a server, print its address instead. MLflow refuses other host names than
+    localhost, as behind a proxy or a tunnel: MLFLOW_SERVER_ALLOWED_HOSTS=NAME allows one.
     """
     from longtail.errors import InputError
     from longtail.pipeline import tracking
@@ -38,6 +41,8 @@ def main(port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1,
             tracking.create_database(root)
     address = f"http://{HOST}:{port}"
     console.say("ui", f"{address} (Ctrl-C to stop); choose 'Model training' at its top left, or open")
+    if not os.environ.get(HOSTS):
+        console.say("ui", f"to reach it by another host name: {HOSTS}=NAME longtail ui")
     for name, page in tracking.results_pages(root):
         console.say("ui", f"{name:<30} {address}/{page}")
     os.environ.update(tracking.QUIET)

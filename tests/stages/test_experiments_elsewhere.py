@@ -1,5 +1,6 @@
 """Experiments in a copy of the repository find the images where the repository has them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from longtail.config.params import read_params
 from tests.support.dvc_repositories import SmallRepository
 from tests.support.own_folders import build
+from tests.support.stage_runs import ROOT
 
 
 @pytest.mark.parametrize("images", ["photos", "../photos", "{train: ../photos, test: photos}"])
@@ -23,6 +25,25 @@ def test_experiments_find_relative_images_inside_and_beside_the_repository(
         repository.dvc("exp", "run", "--queue", "-S", "own.test_share=0.25")
         assert "prepare      done: " in repository.dvc("exp", "run", "--run-all")
     assert not (repository.path / "data").exists()
+
+
+def test_experiments_on_own_images_start_where_the_page_says(tmp_path: Path) -> None:
+    build(tmp_path / "photos")
+    repository = SmallRepository(tmp_path / "repository", "{own: ../photos}")
+    (repository.path / "own").mkdir()
+    text = (repository.path / "dvc.yaml").read_text().replace("cmd:", "wdir: ..\n    cmd:")
+    (repository.path / "own/dvc.yaml").write_text(f"vars: [../params.yaml]{text}")
+    (repository.path / "dvc.yaml").unlink()
+    repository.commit()
+    page = (ROOT / "docs/pipeline.md").read_text(encoding="utf-8")
+    found = re.findall(r"`dvc (exp run (?:own/dvc.yaml )?-S \S*own.test_share)=0.3`", page)
+    assert len(found) == 2
+    for command, share in zip(found, ("0.3", "0.25"), strict=True):
+        words = [*command.split()[:-1], f"{command.split()[-1]}={share}"]
+        at_root = "own/dvc.yaml" in words
+        folder = repository.path if at_root else repository.path / "own"
+        assert "prepare      done: " in repository.dvc("--cd", str(folder), *words)
+        assert f"test_share: {share}" in (repository.path / "params.yaml").read_text()
 
 
 def test_in_a_copy_all_relative_places_are_those_of_the_repository(

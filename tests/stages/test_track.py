@@ -12,9 +12,11 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 
 import pytest
 
+from longtail.commands import ui
 from longtail.errors import InputError
 from longtail.pipeline import paths, tracking
 from longtail.pipeline.tracking import Tracker
@@ -312,27 +314,37 @@ def test_ui_on_a_taken_port_is_one_line(tmp_path: Path, port: int) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
-def test_ui_serves_the_experiments(tracked: Path) -> None:
+@pytest.mark.parametrize("hosts", [None, "my.host"])
+def test_ui_serves_the_experiments(tracked: Path, hosts: str | None) -> None:
+    """Under another name only where MLflow's variable, which the command prints, has it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         chosen = free.getsockname()[1]
-    server = start_python(tracked, "-m", "longtail", "ui", "--port", str(chosen))
+    more = {} if hosts is None else {ui.HOSTS: hosts}
+    server = start_python(tracked, "-m", "longtail", "ui", "--port", str(chosen), **more)
     try:
         assert server.stdout is not None
         assert f"http://127.0.0.1:{chosen} " in server.stdout.readline()
+        if hosts is None:
+            assert server.stdout.readline().endswith(f"{ui.HOSTS}=NAME longtail ui\n")
         assert f"{fixtures.BENCHMARK} · Table 1 " in server.stdout.readline()
         address = (
             f"http://127.0.0.1:{chosen}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
         )
         for _ in range(120):
             try:
-                with urllib.request.urlopen(address, timeout=5) as answer:
+                asked = urllib.request.Request(address, headers={"Host": hosts} if hosts else {})
+                with urllib.request.urlopen(asked, timeout=5) as answer:
                     assert json.load(answer)["experiment"]["experiment_id"] == "0"
                 break
             except OSError:
                 time.sleep(0.25)
         else:
             pytest.fail("no answer from the server")
+        if hosts is None:
+            foreign = urllib.request.Request(address, headers={"Host": "my.host"})
+            with pytest.raises(HTTPError, match="403"):
+                urllib.request.urlopen(foreign, timeout=5)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.communicate(timeout=30)
