@@ -12,6 +12,7 @@ from longtail.config.presets import METHODS
 from longtail.config.presets.preset import did_you_mean
 from longtail.errors import InputError
 from longtail.methods import build_method
+from longtail.own_checks import checked
 from longtail.reporting.accuracy import group_accuracy, shot_groups
 from longtail.training.method import Method, Task
 from longtail.training.samplers import Sampler
@@ -26,7 +27,7 @@ def make_method(
     lambda_: float | None = None,
     **settings: Any,
 ) -> Method:
-    """Build the method `name`.
+    """Build the method `name`. It checks models and batches before each step; see `longtail.own_checks`.
 
     Args:
         name: one of `longtail.METHODS`; its settings are in `longtail/config/presets/<name>.py`.
@@ -51,7 +52,7 @@ def make_method(
         raise InputError(f"counts {list(counts)[:10]}", "expected images of each class, each 1 or more")
     chosen = preset.settings.model_validate(settings).model_dump(by_alias=True)
     task = Task(images, seed, float(images.max() / images.min()), torch.device(device))
-    return build_method(name, chosen, task)
+    return checked(name, build_method(name, chosen, task))
 
 
 class EpochBatches:
