@@ -23,6 +23,7 @@ OPTIONAL: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("focal", "adapt"): lambda settings: settings.form == "softmax",
     ("balms", "sampler"): lambda settings: not settings.meta_sampler,
     ("cb_da", "start_epoch"): lambda settings: True,  # then every step decides for itself
+    ("difficulty_net", "start_epoch"): lambda settings: settings.first_accuracies != "measured",
     ("tau_norm", "start_epoch"): lambda settings: settings.tau is not None,
 }
 """Settings with which a method overrides a hook, and does without it."""

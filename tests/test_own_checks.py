@@ -17,13 +17,17 @@ from tests.support.small_training import CLASSES, COUNTS, META_COUNTS, make_imag
 
 TRAIN = make_images(COUNTS, 2, torch.float32, noise=1.0)
 META = make_images(META_COUNTS, 3, torch.float32, noise=1.0)
-SIGMOID: dict[str, dict[str, Any]] = {"focal": {"form": "sigmoid"}, "class_balanced": {"loss": "sigmoid"}}
-"""Settings with which these methods need `adapt`."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "focal": {"form": "sigmoid"},
+    "class_balanced": {"loss": "sigmoid"},
+    "difficulty_net": {"first_accuracies": "measured"},
+}
+"""Settings with which these methods need a hook."""
 NEEDED = {
     "adapt": ["class_balanced", "focal", "ldam", "paco"],
     "head": ["balms", "crt", "disalign", "las", "lws", "tau_norm"],
     "parameters": ["dro_lt", "paco"],
-    "start_epoch": ["dro_lt", "tau_norm"],
+    "start_epoch": ["difficulty_net", "dro_lt", "tau_norm"],
     "sampler": ["balms", "resampling", "sample_difficulty_net"],
 }
 
@@ -36,7 +40,7 @@ class Loop:
     without: str = ""
 
     def __post_init__(self) -> None:
-        self.method = make_method(self.name, COUNTS, **SIGMOID.get(self.name, {}))
+        self.method = make_method(self.name, COUNTS, **SETTINGS.get(self.name, {}))
         network = build_network("digits_resnet", CLASSES, 1)
         head = copy.deepcopy(network.classifier)
         if METHODS[self.name].stage == "retrain":
