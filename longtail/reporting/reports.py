@@ -114,6 +114,8 @@ def check_settings(path: Path, report: CellReport) -> None:
     if name not in METHODS:
         raise InputError(path, f"method {found_value(name)} is not known")
     known = METHODS[name].settings
+    if known.model_fields and not report.settings:
+        raise InputError(path, f"settings of {name}: no setting in them")
     try:
         known.model_validate(report.settings)
     except ValidationError as error:
