@@ -34,7 +34,7 @@ def test_the_shipped_file_is_valid_and_says_what_the_defaults_say() -> None:
     params = read_params(SHIPPED)
     assert params.lambda_ == 0.3
     assert params.imbalances_of("digits-lt") == [50, 10]
-    assert params.seeds == [1, 2, 3]
+    assert params.seeds == [1, 2, 3, 4, 5]
     assert params.schedule == ScheduleParams()
     assert set(params.methods) == {"difficulty_net"}
 
