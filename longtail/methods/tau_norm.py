@@ -9,24 +9,15 @@ there a row of zeros would give NaN, here it stays zero. For a cosine classifier
 the classifier's scale, so that tau = 1 gives stage 1's logits.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.config.presets.tau_norm import Settings
-from longtail.networks.cosine import CosineClassifier
-from longtail.networks.heads import WithHead
-from longtail.training.method import Batch, Method, StepInfo, Task
-
-if TYPE_CHECKING:
-    from longtail.training.image_sets import ImageSet
-
-GRID = tuple(step / 10 for step in range(21))
-"""The candidates for tau."""
+from longtail.networks.adjusted import AdjustedClassifier
+from longtail.training.post_hoc import PostHocHead
 
 
 def tau_normalised(weight: Tensor, tau: Tensor) -> Tensor:
@@ -35,58 +26,29 @@ def tau_normalised(weight: Tensor, tau: Tensor) -> Tensor:
     return weight / torch.where(length > 0, length, 1).pow(tau)
 
 
-class TauNormalisedClassifier(nn.Module):
-    """Stage 1's class vectors, shortened; nothing in it is trained."""
+class TauNormalisedClassifier(AdjustedClassifier):
+    """Stage 1's class vectors, shortened."""
 
-    tau: Tensor
+    def __init__(self, classifier: nn.Linear, numbers: Mapping[str, float]) -> None:
+        super().__init__(classifier, numbers)
+        self.bias = None
 
-    def __init__(self, classifier: nn.Linear, tau: float) -> None:
-        super().__init__()
-        self.cosine = classifier.scale if isinstance(classifier, CosineClassifier) else None
-        self.weight = nn.Parameter(classifier.weight.detach().clone(), requires_grad=False)
-        self.register_buffer("tau", self.weight.new_tensor(tau))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits [B, C] of features [B, F]."""
+    def adjusted(self, features: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+        """Logits [B, C] of features [B, F] under `tau`."""
         if self.cosine is not None:
             features = self.cosine * F.normalize(features)
-        return F.linear(features, tau_normalised(self.weight, self.tau))
+        return F.linear(features, tau_normalised(self.weight, numbers["tau"]))
 
 
-def best_tau(weight: Tensor, features: Tensor, labels: Tensor) -> Tensor:
-    """The smallest tau of the grid with most features [N, F] classified as their labels [N], a scalar."""
-    grid = weight.new_tensor(GRID)
-    right = [(F.linear(features, tau_normalised(weight, tau)).argmax(dim=1) == labels).sum() for tau in grid]
-    return grid[torch.stack(right).argmax()]  # the first of the largest
+class TauNorm(PostHocHead):
+    """A choice of tau."""
 
-
-class TauNorm(Method):
-    """A choice of tau in place of a training."""
-
-    def __init__(self, settings: dict[str, Any], task: Task) -> None:
-        super().__init__(settings, task)
-        self.settings = Settings.model_validate(settings)
+    settings_model = Settings
+    numbers = ("tau",)
 
     def head(self, classifier: nn.Linear) -> nn.Module:
-        """Stage 1's class vectors under the tau of the settings, 0 until it is chosen."""
-        return TauNormalisedClassifier(classifier, self.settings.tau or 0.0)
-
-    @torch.no_grad()
-    def start_epoch(self, model: nn.Module, train: ImageSet, meta: ImageSet) -> None:
-        """Choose tau on the meta set, unless the settings do; it becomes a buffer of the head."""
-        if self.settings.tau is not None:
-            return
-        assert isinstance(model, WithHead)
-        assert isinstance(model.head, TauNormalisedClassifier)
-        features = torch.cat([model.features(images) for images in meta.batches()])
-        model.head.tau.copy_(best_tau(model.head.weight, features, meta.labels))
-
-    @torch.no_grad()
-    def backward(
-        self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
-    ) -> dict[str, Tensor]:
-        """The loss, for the history; no gradient."""
-        return {"train_loss": self.batch_loss(model(batch.images), batch.labels, info)}
+        """Stage 1's class vectors under tau."""
+        return TauNormalisedClassifier(classifier, self.first)
 
 
 METHOD = TauNorm

@@ -17,6 +17,7 @@ from longtail.planning.plans import ShotGroupsPlan, TablesPlan
 from longtail.reporting.accuracy import unpack
 from longtail.running.cell_folders import FAILED
 from longtail.running.cell_record import DisjointSets
+from longtail.training.choices import Choice
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -65,6 +66,8 @@ class CellReport(NamedCell, Scores):
     counts: list[int]
     class_names: list[str]
     groups: ShotGroups
+    choice: Choice | None = None
+    """What the meta set chose."""
     selected: Scores
     iterations: int
     device: str

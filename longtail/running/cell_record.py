@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from longtail.config.records import Frozen
 from longtail.config.training import Training
 from longtail.data.image_files import UPRIGHT, PixelRules
+from longtail.training.choices import Choice
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 """Of an image, in pixels."""
@@ -65,6 +66,8 @@ class CellRecord(Frozen):
     """How image files became the images that it was trained on."""
     features: str | None = None
     """For a head: the fingerprint of the training whose features it uses."""
+    choice: Choice | None = None
+    """What the meta set chose, for the weights after the last iteration."""
 
     cell: str | None = None
     """The cell's name; this and the next two only once a training has the place of a cell."""

@@ -217,6 +217,8 @@ def _record(job: Job, inputs: CellInputs, trainer: Trainer, files: dict[str, str
     plan = job.plan
     more: dict[str, Any] = {} if job.features is None else {"features": read_cell(job.features).fingerprint}
     more |= {} if inputs.pool.rules == UPRIGHT else {"pixel_rules": inputs.pool.rules}
+    chosen = trainer.method.choice()
+    more |= {} if chosen is None else {"choice": chosen}
     return CellRecord(
         fingerprint=job.fingerprint,
         benchmark=plan.benchmark,

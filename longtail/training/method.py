@@ -13,6 +13,7 @@ from longtail.training.optimisers import SGD
 from longtail.training.samplers import Sampler, build_sampler
 
 if TYPE_CHECKING:
+    from longtail.training.choices import Choice
     from longtail.training.image_sets import ImageSet
 
 
@@ -100,6 +101,10 @@ class Method:
     def head(self, classifier: nn.Linear) -> nn.Module:
         """For methods that retrain a classifier: the head that replaces `classifier`."""
         raise TypeError(f"{type(self).__name__} trains whole networks, it has no head")
+
+    def choice(self) -> Choice | None:
+        """What the method chose on the meta set, for the record of the cell."""
+        return None
 
     def start_epoch(self, model: nn.Module, train: ImageSet, meta: ImageSet) -> None:
         """Called before the first step of each epoch, with the training and the meta set.

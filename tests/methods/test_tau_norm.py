@@ -6,11 +6,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from longtail.methods.tau_norm import GRID, TauNorm, TauNormalisedClassifier, best_tau
+from longtail.methods.tau_norm import TauNorm, TauNormalisedClassifier, tau_normalised
+from longtail.training.choices import STEPS
+from longtail.training.post_hoc import choose
 from tests.support.heads import (
     assert_it_learns_the_class_of_one_image,
     changed,
-    frozen_features,
+    check_choice,
+    check_nothing_is_trained,
     make_head_trainer,
     model_of,
     retrain,
@@ -57,11 +60,11 @@ def test_the_logits_are_those_of_the_paper(name: str, tau: float) -> None:
 def test_tau_zero_is_the_classifier_without_its_bias() -> None:
     layer = nn.Linear(5, 6)
     features = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(TauNormalisedClassifier(layer, 0.0)(features), features @ layer.weight.T)
+    assert torch.equal(TauNormalisedClassifier(layer, {"tau": 0.0})(features), features @ layer.weight.T)
 
 
 def test_tau_one_gives_class_vectors_of_length_one() -> None:
-    head = TauNormalisedClassifier(classifier(WEIGHTS["random"]), 1.0)
+    head = TauNormalisedClassifier(classifier(WEIGHTS["random"]), {"tau": 1.0})
     vectors = head(torch.eye(5, dtype=torch.float64)).T
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(6, dtype=torch.float64), rtol=1e-12, atol=0)
 
@@ -78,20 +81,13 @@ def test_its_gradient_is_that_of_its_values() -> None:
 
 
 def test_the_grid_has_21_values_from_0_to_2() -> None:
-    np.testing.assert_allclose(GRID, np.linspace(0, 2, 21), rtol=1e-12, atol=0)
+    np.testing.assert_allclose(STEPS, np.linspace(0, 2, 21), rtol=1e-12, atol=0)
 
 
 def test_tau_is_the_one_with_the_best_accuracy_on_the_meta_set() -> None:
-    trainer = make_head_trainer("tau_norm", dtype=torch.float64)
-    model, meta = model_of(trainer), trainer.data.meta
-    weight = model.network.get_parameter("classifier.weight").numpy()
-    features, labels = frozen_features(model, meta.pixels).numpy(), meta.labels.numpy()
-    right = [(formula(weight, features, k / 10).argmax(1) == labels).sum() for k in range(21)]
-    expected = int(np.argmax(right)) / 10
-    assert right[0] < max(right)
-    trainer.run()
-    assert float(model.head.get_buffer("tau")) == pytest.approx(expected, abs=1e-12)
-    assert trainer.history.rows[-1]["meta_accuracy"] == pytest.approx(max(right) / len(labels))
+    check_choice(
+        "tau_norm", lambda features, head, numbers: formula(head["weight"], features, numbers["tau"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,16 +100,14 @@ def test_tau_is_the_one_with_the_best_accuracy_on_the_meta_set() -> None:
 )
 def test_of_equally_good_values_the_smallest_is_taken(features: list[list[float]], expected: float) -> None:
     vectors = torch.tensor([[3.0, 0.0], [1.0, 1.0]])
-    found = best_tau(vectors, torch.tensor(features), torch.tensor([0, 1]))
-    assert float(found) == pytest.approx(expected, abs=1e-6)
+    logits = (torch.tensor(features) @ tau_normalised(vectors, torch.tensor(tau)).T for tau in STEPS)
+    assert choose({"tau": STEPS}, logits, torch.tensor([0, 1])).chosen == {"tau": expected}
 
 
 def test_only_tau_changes_and_nothing_has_a_gradient() -> None:
-    before, model, trainer = retrain("tau_norm")
-    assert changed(before, model) == {"head.tau"}
-    assert torch.equal(before["head.weight"], before["network.classifier.weight"])
-    assert trainer.iteration == 1
-    assert all(value.grad is None for value in model.parameters())
+    check_nothing_is_trained("tau_norm", set())
+    _, model, trainer = retrain("tau_norm")
+    assert torch.equal(model.head.get_parameter("weight"), model.network.get_parameter("classifier.weight"))
     assert trainer.method.weights() is None
 
 
@@ -136,17 +130,6 @@ def test_a_tau_from_the_settings_stays() -> None:
     before, model, _ = retrain("tau_norm", {"tau": 0.35})
     assert not changed(before, model)
     assert float(model.head.get_buffer("tau")) == pytest.approx(0.35)
-
-
-def test_tau_is_saved_with_the_weights() -> None:
-    _, model, trainer = retrain("tau_norm")
-    other = model_of(make_head_trainer("tau_norm"))
-    images = trainer.data.meta.pixels
-    model.eval()
-    other.eval()
-    assert not torch.equal(other(images), model(images))
-    other.head.load_state_dict(model.head.state_dict())
-    assert torch.equal(other(images), model(images))
 
 
 def test_it_helps_the_class_of_one_image() -> None:

@@ -42,6 +42,7 @@ def result(trainer: Trainer) -> dict[str, Any]:
         "iteration": trainer.iteration,
         "history": [repr(sorted(row.items())) for row in trainer.history.rows],
         "predictions": logits,
+        "choice": trainer.method.choice(),
     }
 
 

@@ -3,24 +3,32 @@
 import hashlib
 import inspect
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from longtail.config.presets import METHODS
 from longtail.data.manifests import Manifest, draw_meta, draw_train, write_manifest
 from longtail.data.pools import Pool, draw_pool
 from longtail.data.source import image_hash
 from longtail.data.sources import Source
 from longtail.errors import InputError
+from longtail.methods import find_method
 from longtail.pipeline import paths
 from longtail.running import cells
+from longtail.running.cell_folders import read_cell
 from longtail.running.jobs import CellInputs
+from longtail.training.choices import Choice, best_of
+from longtail.training.post_hoc import ChoosingHead
 from tests.support import report_fixtures as fixtures
 from tests.support import trained_cells
 from tests.support.stage_runs import run_stage
@@ -124,6 +132,54 @@ def test_a_cell_records_the_proof_and_the_images_themselves_bear_it_out(
     assert proof == {**{name: by_hand(hashes) for name, hashes in contents.items()}, "shared": 0}
     assert not set(contents["train"]) & set(contents["meta"])
     assert not (set(contents["train"]) | set(contents["meta"])) & set(contents["test"])
+
+
+CHOOSING = [name for name in METHODS if issubclass(find_method(name), ChoosingHead)]
+
+
+def shuffled(label: np.ndarray) -> np.ndarray:
+    return label[np.random.default_rng(1).permutation(len(label))]
+
+
+@pytest.mark.parametrize("head", CHOOSING)
+def test_test_labels_reach_neither_a_choice_nor_a_prediction_and_meta_labels_do(
+    tmp_path: Path, head: str
+) -> None:
+    trained_cells.train(tmp_path, "cross_entropy", iterations=30)
+
+    def choice_and_logits(images: CellInputs) -> tuple[Choice, bytes, bytes]:
+        folder = trained_cells.train(tmp_path, "cross_entropy", head, iterations=4, images=images)
+        choice, table = read_cell(folder).choice, pq.read_table(folder / "predictions.parquet")
+        assert choice is not None
+        logits = pickle.dumps(table["logits"].to_pylist())
+        return choice, logits, (folder / "weights.safetensors").read_bytes()
+
+    pool = INPUTS.pool
+    test, label = pool.rows("test"), pool.label.copy()
+    label[test] = shuffled(label[test])
+    assert (label != pool.label).mean() > 0.2
+    usual = choice_and_logits(INPUTS)
+    assert choice_and_logits(replace(INPUTS, pool=replace(pool, label=label))) == usual
+    meta = replace(INPUTS.meta, label=shuffled(INPUTS.meta.label))
+    other = choice_and_logits(replace(INPUTS, meta=meta))
+    assert other[0].grid == usual[0].grid
+    assert max(other[0].meta_accuracy) < max(usual[0].meta_accuracy) - 0.2
+
+
+def test_the_report_has_the_choice_of_the_cell(tmp_path: Path) -> None:
+    plans = fixtures.build(tmp_path, fixtures.params((50,), (1,)), ("cross_entropy",))
+    cell = tmp_path / paths.model("digits-lt", 50, "cross_entropy", "seed1") / "cell.json"
+    grid = {"tau": [0.0, 0.5], "adjustment": [0.0, 0.25, 1.0]}
+    right = best_of(grid, [1, 2, 3, 4, 6, 5], 8)
+    choice = json.loads(json.dumps(right.model_dump(), sort_keys=True))
+    cell.write_text(json.dumps({**json.loads(cell.read_text()), "choice": choice}))
+    fixtures.evaluate(tmp_path, plans)
+    report = json.loads((tmp_path / paths.cell_report("digits-lt", 50, "cross_entropy", "seed1")).read_text())
+    assert report["choice"] == choice
+    numbers, values = report["choice"]["numbers"], report["choice"]["grid"]
+    again = [dict(zip(numbers, own, strict=True)) for own in product(*(values[name] for name in numbers))]
+    best = report["choice"]["meta_accuracy"].index(6 / 8)
+    assert again[best] == report["choice"]["chosen"] == {"tau": 0.5, "adjustment": 0.25}
 
 
 def test_the_report_has_the_proof_of_the_cell_and_is_not_made_without(tmp_path: Path) -> None:

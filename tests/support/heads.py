@@ -1,9 +1,14 @@
 """What the tests of retrained heads have in common: a network trained for a moment, and heads on it."""
 
+from collections.abc import Callable
 from functools import cache
+from itertools import product
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from longtail.config.presets import METHODS
@@ -95,6 +100,50 @@ def reference_logits(model: WithHead, images: Tensor) -> Tensor:
     features = frozen_features(model, images)
     head = dict(model.head.named_parameters())
     return (features @ head["weight"].T + head["bias"]) * head["scale"]
+
+
+Formula = Callable[
+    [NDArray[np.float64], dict[str, NDArray[np.float64]], dict[str, float]], NDArray[np.float64]
+]
+"""Logits [N, C] from features [N, F], the head's tensors and the free numbers."""
+
+
+def check_choice(method: str, formula: Formula) -> None:
+    """The choice of a post-hoc head, in float64 against `formula`, evaluated one combination at a time."""
+    trainer = make_head_trainer(method, dtype=torch.float64)
+    model, meta = model_of(trainer), trainer.data.meta
+    features, labels = frozen_features(model, meta.pixels).numpy(), meta.labels.numpy()
+    trainer.run()
+    found = trainer.method.choice()
+    assert found is not None
+    head = {name: value.numpy() for name, value in model.head.state_dict().items()}
+    combinations = [dict(zip(found.grid, values, strict=True)) for values in product(*found.grid.values())]
+    right = [int((formula(features, head, own).argmax(1) == labels).sum()) for own in combinations]
+    assert found.meta_accuracy == [count / len(labels) for count in right]
+    best = max(right)
+    assert right[0] < best
+    assert found.chosen == combinations[right.index(best)]  # the first of equally good ones
+    assert {name: float(head[name]) for name in found.chosen} == found.chosen
+    assert trainer.history.rows[-1]["meta_accuracy"] == pytest.approx(best / len(labels), rel=1e-12)
+    np.testing.assert_allclose(
+        predict(model, meta.pixels).numpy(), formula(features, head, found.chosen), rtol=1e-10, atol=1e-10
+    )
+
+
+def check_nothing_is_trained(method: str, measured: set[str]) -> None:
+    """A post-hoc head changes its numbers and the buffers `measured` alone; its file has what it chose."""
+    before, model, trainer = retrain(method)
+    chosen = trainer.method.choice()
+    assert chosen is not None
+    moved = {name for name, value in chosen.chosen.items() if value}  # from 0
+    assert changed(before, model) == {f"head.{name}" for name in moved | measured}
+    assert trainer.iteration == 1
+    assert all(value.grad is None for value in model.parameters())
+    other = model_of(make_head_trainer(method))
+    images = trainer.data.meta.pixels
+    assert not torch.equal(predict(other, images), predict(model, images))
+    other.head.load_state_dict(model.head.state_dict())
+    assert torch.equal(predict(other, images), predict(model, images))
 
 
 def losses_before_and_after(trainer: Trainer) -> tuple[float, float]:

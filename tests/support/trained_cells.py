@@ -48,8 +48,12 @@ def train(
     network: str = "digits_resnet",
     iterations: int = 30,
     head_settings: dict[str, Any] | None = None,
+    images: CellInputs | None = None,
 ) -> Path:
-    """Train `variant`, or `head` on its features, seed 1; the folder of the cell below `root`/models."""
+    """Train `variant`, or `head` on its features, seed 1; the folder of the cell below `root`/models.
+
+    `images`: other ones than `inputs`.
+    """
     names = [name for name in (variant, head) if name]
     settings = {name: VARIANTS[name].resolve(name, "digits-lt", 50, {}, 0.3) for name in names}
     if head:
@@ -58,6 +62,8 @@ def train(
         training.model_copy(update={"iterations": iterations})
         for training in (DIGITS_LT.represent, DIGITS_LT.retrain)
     )
+    if head:
+        retrain = retrain.model_copy(update=dict(VARIANTS[head].training))
     plan = BundlePlan(
         benchmark="digits-lt",
         imbalance=IMBALANCE,
@@ -78,6 +84,6 @@ def train(
     models = root / "models" / "digits-lt" / "imb50"
     folder = models / plan.bundle / cell.member
     features = models / variant / "seed1" if head else None
-    train_cell(Job(plan, cell, f"{cell.name:_<64}", features=features), inputs(), folder)
+    train_cell(Job(plan, cell, f"{cell.name:_<64}", features=features), images or inputs(), folder)
     write_cell_record(folder, read_cell(folder).model_copy(update={"cell": cell.name, "variant": variant}))
     return folder

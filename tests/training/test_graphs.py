@@ -14,13 +14,15 @@ from longtail.config.training import Steps
 from longtail.methods import find_method
 from longtail.methods.difficulty_net import DifficultyNetMethod
 from longtail.training.graphs import PLAIN_FIRST, Replays, own_stream
+from longtail.training.post_hoc import PostHocHead
 from longtail.training.trainer import Trainer
 from tests.support.small_training import make_trainer
 from tests.support.tape import Tape, tape_recorder
 
 SCHEDULE = Steps(start=0.25, peak=0.25, warmup=1, milestones=(8, 16), factor=0.5)
 REPLAYABLE = [name for name in METHODS if find_method(name).replayable]
-OTHERS = {"balms", "cb_da", "dro_lt", "eql", "ldam", "mixup", "paco", "tau_norm"}
+POST_HOC = {name for name in METHODS if issubclass(find_method(name), PostHocHead)}
+OTHERS = {"balms", "cb_da", "dro_lt", "eql", "ldam", "mixup", "paco"} | POST_HOC
 """Some draw anew in each iteration, some change their rule within a training, some train nothing."""
 
 
