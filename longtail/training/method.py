@@ -112,6 +112,12 @@ class Method:
         Must not change a network; a head may update itself.
         """
 
+    def end_epoch(self, model: nn.Module, meta: ImageSet) -> None:
+        """Called after the last step of each epoch, before the measurement on the meta set.
+
+        Must not change a network; a head may update itself.
+        """
+
     def sample_losses(self, logits: Tensor, labels: Tensor, info: StepInfo) -> Tensor:
         """Losses [B] of logits [B, C] and labels [B]."""
         return F.cross_entropy(logits, labels, reduction="none")

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 
 def features_of(model: WithHead, images: ImageSet) -> Tensor:
-    """Features [N, F] of all images, the input of the head of `model`."""
-    return torch.cat([model.features(part) for part in images.batches()])
+    """Features [N, F] of all images in evaluation mode, the input of the head; the mode is restored."""
+    was_training = model.training
+    model.eval()
+    features = torch.cat([model.features(part) for part in images.batches()])
+    model.train(was_training)
+    return features
 
 
 def choose(grid: Grid, logits: Iterable[Tensor], labels: Tensor) -> Choice:

@@ -131,6 +131,7 @@ class Trainer:
         waiting = time.monotonic()
         means = {name: float(value) / (last - first) for name, value in self.sums.items()}
         self.data.throughput.looping += time.monotonic() - waiting  # by now a GPU has finished
+        self.method.end_epoch(self.model, self.data.meta)
         logits = predict(self.model, self.data.meta)
         # after the last step only the logits show it, and argmax takes NaN for class 0
         self._refuse({**means, "largest logit": float(logits.abs().max())})

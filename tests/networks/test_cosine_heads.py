@@ -40,7 +40,9 @@ def logits(made: torch.nn.Module) -> NDArray[np.float64]:
     return made(torch.from_numpy(FEATURES)).detach().numpy()
 
 
-@pytest.mark.parametrize("name", ["lws", "las", "disalign", "logit_adjustment", "difficulty_adjustment"])
+@pytest.mark.parametrize(
+    "name", ["lws", "las", "disalign", "logit_adjustment", "difficulty_adjustment", "maxnorm"]
+)
 def test_a_head_that_starts_at_stage_one_starts_with_its_logits(name: str) -> None:
     np.testing.assert_allclose(logits(head(name)), cosines(), rtol=1e-12)
     made = head("crt", classifier="copied")
