@@ -155,7 +155,7 @@ def test_what_changed_since_a_revision_is_shown_row_by_row(repository: Path, new
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[:2] == ["A  HEAD", f"B  {new}"]
-    assert "1 of 5 rows changed." in lines
+    assert "1 of 10 rows changed." in lines
     row = next(line for line in lines if line.startswith("Ours"))
     assert re.findall(r"[+-]\d+\.\d±\d+\.\d ▼", row) == ["-2.0±0.0 ▼"] * 4
 
@@ -163,7 +163,7 @@ def test_what_changed_since_a_revision_is_shown_row_by_row(repository: Path, new
 def test_the_same_revision_has_no_change(repository: Path) -> None:
     done = python(repository, "-m", "longtail", "compare", "HEAD", "HEAD")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "0 of 5 rows changed."
+    assert done.stdout.splitlines()[-1] == "0 of 10 rows changed."
 
 
 def test_a_revision_without_reports_and_a_misspelt_one_are_named(repository: Path) -> None:

@@ -104,7 +104,7 @@ def test_results_to_keep_have_no_weights_and_make_the_same_tables(folder: Path) 
     assert {"README.md", "params.yaml", "history.parquet", "timing.json", "table1.md"} <= names
     assert not {"weights.safetensors", "predictions.parquet"} & names
     readme = (kept / "README.md").read_text()
-    assert readme.startswith("# digits-lt: 8 of 192 planned cells\n")
+    assert readme.startswith("# digits-lt: 8 of 228 planned cells\n")
     assert f"`longtail reproduce {' '.join(SOME)} --budget-minutes 9 --results results/some`" in readme
     assert "Schedules of 0.04 of full length, networks trained in batches of 32." in readme
     assert "| imb50-cross_entropy-las-seed2" in readme
@@ -118,7 +118,7 @@ def test_results_to_keep_have_no_weights_and_make_the_same_tables(folder: Path) 
 
 def test_tables_and_figures_say_what_is_missing(folder: Path) -> None:
     text = (folder / "reports/digits-lt/table1.md").read_text()
-    assert "- 6 of 144 cells are there, the others are not run yet" in text
+    assert "- 6 of 180 cells are there, the others are not run yet" in text
     assert "schedules shortened to 0.04 of full length" in text
     none = (folder / "reports/digits-lt/table2.md").read_text()
     assert "not run" in none
