@@ -51,7 +51,7 @@ def trainer(method: str, device: torch.device, batch: int, precision: str, recor
     data = TrainingData(train, meta, training, chosen, seed=1)
     network = with_precision(build_network("resnet32", classes, seed=1).to(device), precision, device)
     made = Trainer(network, chosen, data, training, classes)
-    made.replays = None if record is None else Replays(made._iterate, record)
+    made.replays = None if record is None else Replays(record)
     return made
 
 

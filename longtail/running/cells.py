@@ -28,6 +28,7 @@ from longtail.running.cell_folders import WEIGHTS_FILES, read_cell, sums, write_
 from longtail.running.cell_record import CellRecord
 from longtail.running.checkpoints import Checkpoints, SaveRhythm
 from longtail.running.jobs import CellInputs, Job
+from longtail.running.process import release_memory
 from longtail.training.batches import Images, TrainingData
 from longtail.training.graphs import own_stream
 from longtail.training.image_sets import ImageSet
@@ -81,6 +82,7 @@ def _train(
     warn: Callable[[str], None],
     careful: bool,
 ) -> bool:
+    release_memory(torch.device(job.device))
     with (
         matmul_precision(job.training.precision),
         own_stream(torch.device(job.device)),

@@ -8,6 +8,7 @@ A method declares that this holds with `Method.replayable`.
 There is one graph per batch shape: the last batch of an epoch may be shorter.
 """
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,22 @@ def own_stream(device: torch.device) -> Iterator[None]:
     before.wait_stream(own)
 
 
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage collection within the block, one before it.
+
+    One that frees a CUDA tensor or graph during a recording would spoil the recording.
+    """
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def cuda_recorder() -> Record:
     """A recorder of CUDA graphs on the current stream; they share one memory pool, as no two run at once."""
     pool = torch.cuda.graph_pool_handle()
@@ -76,7 +93,8 @@ class _Replay:
         self.rate = torch.zeros((), device=batch.images.device)
         info = AnyStep(0, 0, self.rate, optimiser)
         first, *second = self.batches
-        self.scalars, self.replay = record(lambda: iterate(first, second[0] if second else None, info))
+        with without_collection():
+            self.scalars, self.replay = record(lambda: iterate(first, second[0] if second else None, info))
 
     def __call__(self, batch: Batch, meta: Batch | None, rate: Tensor) -> Scalars:
         for own, given in zip(self.batches, (batch, meta), strict=False):
@@ -93,10 +111,14 @@ def _copied(batch: Batch) -> Batch:
 
 
 class Replays:
-    """`iterate`, replayed from the third call with the same batch shapes."""
+    """Iterations, replayed from the third call with the same batch shapes.
 
-    def __init__(self, iterate: Iterate, record: Record) -> None:
-        self.iterate, self.record = iterate, record
+    The function that iterates is given with each call: kept here, a trainer's own method would make a cycle,
+    and the memory of a finished cell would wait for a garbage collection.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
         self.plain: Counter[tuple[torch.Size, ...]] = Counter()
         self.replays: dict[tuple[torch.Size, ...], _Replay] = {}
         self.refusal: str | None = None
@@ -107,16 +129,16 @@ class Replays:
         """The outcome, in one line."""
         return self.refusal or f"iterations of {len(self.replays)} shapes"
 
-    def __call__(self, batch: Batch, meta: Batch | None, info: StepInfo) -> Scalars:
-        """Run one iteration; the learning rate of `info` must be a tensor on the device."""
+    def __call__(self, iterate: Iterate, batch: Batch, meta: Batch | None, info: StepInfo) -> Scalars:
+        """Run one iteration of `iterate`; the learning rate of `info` must be a tensor on the device."""
         assert isinstance(info.learning_rate, Tensor)
         shapes = tuple(own.images.shape for own in (batch, meta) if own is not None)
         if shapes not in self.replays and self.plain[shapes] >= PLAIN_FIRST and self.refusal is None:
             try:
-                self.replays[shapes] = _Replay(self.iterate, self.record, batch, meta, info.optimiser)
+                self.replays[shapes] = _Replay(iterate, self.record, batch, meta, info.optimiser)
             except RuntimeError as error:
                 self.refusal = flat(error)
         if shapes in self.replays:
             return self.replays[shapes](batch, meta, info.learning_rate)
         self.plain[shapes] += 1
-        return self.iterate(batch, meta, info)
+        return iterate(batch, meta, info)

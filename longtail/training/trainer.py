@@ -67,7 +67,7 @@ class Trainer:
         self.replays: Replays | None = None
         """Of iterations, where a GPU can record them."""
         if data.train.labels.is_cuda and method.replayable:
-            self.replays = Replays(self._iterate, cuda_recorder())
+            self.replays = Replays(cuda_recorder())
         trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
         rates = [training.backbone_rate if name.startswith("backbone.") else 1.0 for name in trained]
         own = method.parameters()
@@ -181,8 +181,10 @@ class Trainer:
         meta = self.data.meta_batch(self.iteration) if self.method.uses_meta_batch else None
         info = StepInfo(self.iteration, self.training.iterations, rate, self.optimiser)
         # a careful training reads gradients, which a replay does not leave in `.grad`
-        iterate = self._iterate if self.replays is None or self.careful else self.replays
-        scalars = iterate(batch, meta, info)
+        if self.replays is None or self.careful:
+            scalars = self._iterate(batch, meta, info)
+        else:
+            scalars = self.replays(self._iterate, batch, meta, info)
         self.iteration += 1
         return scalars
 

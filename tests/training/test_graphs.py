@@ -3,6 +3,8 @@
 Learning rates are powers of two, by which numbers and tensors of float32 multiply alike.
 """
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from longtail.config.presets import METHODS
 from longtail.config.training import Steps
 from longtail.methods import find_method
 from longtail.methods.difficulty_net import DifficultyNetMethod
+from longtail.running.process import release_memory
 from longtail.training.graphs import PLAIN_FIRST, Replays, own_stream
 from longtail.training.post_hoc import PostHocHead
 from longtail.training.trainer import Trainer
@@ -29,7 +32,7 @@ OTHERS = {"balms", "cb_da", "dro_lt", "eql", "ldam", "mixup", "paco"} | POST_HOC
 def trainer(name: str, recorded: bool = False, schedule: Steps = SCHEDULE, **settings: Any) -> Trainer:
     made = make_trainer(name, settings, schedule=schedule, iterations=18)
     if recorded:
-        made.replays = Replays(made._iterate, tape_recorder)
+        made.replays = Replays(tape_recorder)
     return made
 
 
@@ -118,6 +121,60 @@ def test_a_careful_training_is_never_replayed() -> None:
     careful.run()
     assert careful.replays is not None
     assert not careful.replays.plain
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "difficulty_net", "crt"])
+def test_a_recorded_trainer_is_freed_with_its_last_name(name: str) -> None:
+    """Not by a garbage collection: on a GPU its weights, images and graphs would wait for one."""
+    gc.collect()
+    gc.disable()
+    try:
+        recorded = trainer(name, recorded=True)
+        recorded.run()
+        assert recorded.replays is not None
+        assert recorded.replays.replays
+        seen = [weakref.ref(recorded), weakref.ref(recorded.model), weakref.ref(recorded.replays)]
+        del recorded
+        assert [reference() for reference in seen] == [None] * 3
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_garbage_is_collected_during_a_recording(fails: bool) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+    seen = []
+
+    def record(function: Any) -> Any:
+        seen.append((gc.isenabled(), garbage()))
+        if fails:
+            raise RuntimeError("no")
+        return tape_recorder(function)
+
+    recorded = trainer("cross_entropy")
+    recorded.replays = Replays(record)
+    garbage = weakref.ref(Cycle())
+    recorded.run()
+    assert set(seen) == {(False, None)}
+    assert gc.isenabled()
+
+
+def test_memory_of_earlier_cells_is_released_on_a_gpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+    emptied: list[int] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+    gc.collect()
+    garbage = weakref.ref(Cycle())
+    release_memory(torch.device("cpu"))
+    assert (garbage() is not None, emptied) == (True, [])
+    release_memory(torch.device("cuda"))
+    assert (garbage(), emptied) == (None, [1])
 
 
 def test_on_a_cpu_nothing_is_recorded() -> None:
