@@ -137,8 +137,13 @@ class Replays:
             try:
                 self.replays[shapes] = _Replay(iterate, self.record, batch, meta, info.optimiser)
             except RuntimeError as error:
-                self.refusal = flat(error)
+                self._refuse(flat(error))
         if shapes in self.replays:
             return self.replays[shapes](batch, meta, info.learning_rate)
         self.plain[shapes] += 1
         return iterate(batch, meta, info)
+
+    def _refuse(self, reason: str) -> None:
+        """Stay plain from now on: a failed recording may have freed memory that earlier graphs still use."""
+        self.refusal = reason
+        self.replays.clear()

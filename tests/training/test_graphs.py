@@ -111,6 +111,28 @@ def test_whoever_asks_for_the_iteration_is_not_recorded_and_trains_all_the_same(
     assert not recorded.replays.replays
 
 
+def test_after_a_refused_second_shape_the_first_is_no_longer_replayed() -> None:
+    recorded, shapes = trainer("difficulty_net"), []
+
+    def record(function: Any) -> Any:
+        shapes.append(1)
+        if len(shapes) == 2:
+            raise RuntimeError("no second shape")
+        scalars, replay = tape_recorder(function)
+
+        def counted() -> None:
+            assert len(shapes) == 1, "replayed after the refusal"
+            replay()
+
+        return scalars, counted
+
+    recorded.replays = Replays(record)
+    one, other = states(trainer("difficulty_net"), recorded)
+    assert same(one, other)
+    assert len(shapes) == 2
+    assert (recorded.replays.told, recorded.replays.replays) == ("no second shape", {})
+
+
 def test_the_methods_that_are_not_replayable_are_known() -> None:
     assert set(METHODS) - set(REPLAYABLE) == OTHERS
 
