@@ -49,7 +49,7 @@ def trainer(method: str, device: torch.device, batch: int, precision: str, recor
     train = made_up(counts, 1, device)
     meta = made_up([CIFAR100_LT.meta_per_class] * classes, 2, device)
     data = TrainingData(train, meta, training, chosen, seed=1)
-    network = with_precision(build_network("resnet32", classes, seed=1).to(device), precision, device)
+    network = with_precision(build_network("resnet32", classes, seed=1), precision).to(device)
     made = Trainer(network, chosen, data, training, classes)
     made.replays = None if record is None else Replays(record)
     return made

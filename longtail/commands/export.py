@@ -35,7 +35,8 @@ def write_onnx(model: Path, weights: Weights, target: Path) -> None:
     check_packages()
     from longtail.inference.predictors import load_predictor
 
-    predictor = load_predictor(model, weights)
+    # whatever the cell was trained in: the file computes in float32
+    predictor = load_predictor(model, weights, precision="float32")
     _announce(predictor)
     try:
         difference, largest = export_onnx(predictor, target)

@@ -19,6 +19,7 @@ from longtail.planning.plans import represented
 from longtail.running.cell_folders import WEIGHTS_FILES, Weights, read_cell
 from longtail.running.cell_record import CellRecord
 from longtail.training.method import Method, Task
+from longtail.training.precision import matmul_precision, with_precision
 from longtail.training.trainer import predict
 
 
@@ -116,6 +117,7 @@ class Predictor:
     weights: Weights
     model: FromPixels
     device: torch.device
+    precision: str
 
     @property
     def name(self) -> str:
@@ -149,7 +151,8 @@ class Predictor:
             raise ValueError(f"images {images.dtype} {images.shape}; expected uint8 of {size} each")
         if not len(images):
             return torch.zeros(0, len(self.class_names))
-        return predict(self.model, torch.from_numpy(np.ascontiguousarray(images)).to(self.device)).cpu()
+        with matmul_precision(self.precision):
+            return predict(self.model, torch.from_numpy(np.ascontiguousarray(images)).to(self.device)).cpu()
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits [N, C] of images uint8 [N, H, W, channels]; ValueError for anything else."""
@@ -161,12 +164,19 @@ class Predictor:
 
 
 def load_predictor(
-    folder: Path, weights: Weights = "last", device: str = "cpu", features: Path | None = None
+    folder: Path,
+    weights: Weights = "last",
+    device: str = "cpu",
+    features: Path | None = None,
+    precision: str | None = None,
 ) -> Predictor:
     """The trained cell in `folder`. Raises InputError if something of it is missing or damaged.
 
     `weights`: after the last iteration, or those selected on the meta set. `features`: see `rebuild`.
+    `precision`: of `training.precision`; None: that of the training, which gave the cell its predictions.
     """
     record = read_record(folder)
-    model = FromPixels(rebuild(folder, weights, features), record.mean, record.std).eval()
-    return Predictor(record, weights, model.to(device), torch.device(device))
+    precision = precision or record.training.precision
+    network = with_precision(rebuild(folder, weights, features), precision)
+    model = FromPixels(network, record.mean, record.std).eval()
+    return Predictor(record, weights, model.to(device), torch.device(device), precision)

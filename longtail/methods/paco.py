@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from longtail.config.presets.paco import Settings
 from longtail.methods.balanced_softmax import log_counts
+from longtail.networks.cosine import CosineClassifier
 from longtail.randomness import global_draws
 from longtail.training.method import Batch, Method, StepInfo, Task
 
@@ -86,7 +87,7 @@ class PaCo(Method):
         assert isinstance(classifier, nn.Linear)
         with global_draws(self.task.seed, "paco_projection"):
             projection = Projection(classifier.in_features, self.settings.dim)
-            if type(classifier) is nn.Linear:
+            if not isinstance(classifier, CosineClassifier):
                 classifier.reset_parameters()
         self.projection = projection.to(self.task.device, classifier.weight.dtype)
         encoder = copy.deepcopy(network).to(self.task.device)
@@ -106,7 +107,8 @@ class PaCo(Method):
         assert batch.second_view is not None, "PaCo needs a second view"
         self._follow(model)
         with torch.no_grad():
-            keys = self.encoder(batch.second_view)
+            features = self.encoder.features(batch.second_view)  # type: ignore[operator]
+            keys = self.encoder.classifier(features)  # type: ignore[operator]
         features = model.features(batch.images)  # type: ignore[operator]
         logits = model.classifier(features)  # type: ignore[operator]
         if self.settings.balanced:

@@ -139,12 +139,14 @@ def build_trainer(job: Job, inputs: CellInputs, decoders: Decoders | None = None
         load_weights(network, job.features / WEIGHTS_FILES[job.settings["start"]])
         head = method.head(network.classifier)  # type: ignore[arg-type]
         network = WithHead(network, head, job.settings.get("batch_norm", "frozen"))
+        network = with_precision(network, job.training.precision)
     else:
         if job.weights is not None:
             load_backbone(network, job.weights)  # type: ignore[arg-type]
         if not job.training.backbone_rate:
             network.freeze_backbone()  # type: ignore[operator]
-        network = method.adapt(network)
+        # before the method, which may copy the network
+        network = method.adapt(with_precision(network, job.training.precision))
     data = TrainingData(
         _images(job, inputs, inputs.train.image, inputs.train.label, decoders),
         _images(job, inputs, inputs.meta.image, inputs.meta.label, decoders),
@@ -152,8 +154,7 @@ def build_trainer(job: Job, inputs: CellInputs, decoders: Decoders | None = None
         method,
         seed,
     )
-    network = with_precision(network.to(device), job.training.precision, device)
-    return Trainer(network, method, data, job.training, task.classes)
+    return Trainer(network.to(device), method, data, job.training, task.classes)
 
 
 def _images(

@@ -5,8 +5,9 @@ tf32 rounds their operands to 10 bits of mantissa where the GPU supports it. bf1
 the network; parameters, losses and all other computations of a method stay float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -30,16 +31,31 @@ def matmul_precision(precision: str) -> Iterator[None]:
             place.fp32_precision = value
 
 
-def with_precision(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
-    """`network`, under bf16 autocast if `precision` says so; its outputs [B, C] are float32."""
-    if precision != "bf16":
-        return network
-    inner = network.forward
+def with_precision(network: nn.Module, precision: str) -> nn.Module:
+    """`network`, under bf16 autocast if `precision` says so; its outputs are float32.
 
-    def forward(*arguments: Any) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
-            outputs: Tensor = inner(*arguments)
-        return outputs.float()
-
-    network.forward = forward
+    So are the features [B, F] and logits [B, C] of its parts, which some methods call by themselves:
+    `features`, and the module `classifier` or `head`. Copies of the network keep the precision.
+    """
+    if precision == "bf16":
+        for part in (network, *(getattr(network, name, None) for name in ("classifier", "head"))):
+            if isinstance(part, nn.Module):
+                # a wrapper stored on the instance would make a cycle with it
+                part.__class__ = _in_bf16(type(part))
     return network
+
+
+@cache
+def _in_bf16(kind: type[nn.Module]) -> type[nn.Module]:
+    """A subclass of `kind` whose `forward` and `features` run under autocast."""
+
+    def wrapped(inner: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(self: nn.Module, inputs: Tensor) -> Tensor:
+            with torch.autocast(inputs.device.type, torch.bfloat16):
+                outputs = inner(self, inputs)
+            return outputs.float()
+
+        return call
+
+    own = {name: wrapped(getattr(kind, name)) for name in ("forward", "features") if hasattr(kind, name)}
+    return type(kind.__name__, (kind,), own)

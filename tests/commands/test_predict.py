@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from longtail.commands.predict import BATCH, main
 from longtail.data.image_folders import find_images
 from longtail.errors import InputError
+from longtail.inference import predictors
 from longtail.inference.predictors import Weights, load_predictor
 from longtail.pipeline import console
+from longtail.training.trainer import predict
 from tests.support.image_files import spoilt_images
 from tests.support.names import NAMES
 from tests.support.trained_cells import digits, inputs, train, unseen_images
@@ -89,6 +92,29 @@ def test_the_features_of_a_head_are_those_that_its_settings_name(folder: Path) -
     shutil.rmtree(PLAIN)
     found = load_predictor(CRT, features=Path("features")).logits(unseen_images())
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_a_model_predicts_in_the_precision_of_its_training(
+    precision: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load_predictor(PLAIN).logits(unseen_images())
+    training = json.loads((PLAIN / "cell.json").read_text())["training"]
+    rewrite(PLAIN / "cell.json", training={**training, "precision": precision})
+    convolutions, seen = torch.backends.cudnn.conv, []  # pyright: ignore[reportAttributeAccessIssue]
+
+    def watched(*given: Any) -> torch.Tensor:
+        seen.append(convolutions.fp32_precision)
+        return predict(*given)
+
+    monkeypatch.setattr(predictors, "predict", watched)
+    logits = load_predictor(PLAIN).logits(unseen_images())
+    assert seen == ["tf32" if precision == "tf32" else "ieee"]
+    assert np.array_equal(logits, expected) is not (precision == "bf16")
+    np.testing.assert_allclose(logits, expected, atol=0.02 * np.abs(expected).max())
+    np.testing.assert_array_equal(
+        load_predictor(PLAIN, precision="float32").logits(unseen_images()), expected
+    )
 
 
 def spoil_truncate(folder: Path) -> None:

@@ -14,6 +14,7 @@ from longtail.networks import build_network
 from longtail.networks.heads import WithHead
 from longtail.training.batches import Images, TrainingData
 from longtail.training.method import Task
+from longtail.training.precision import with_precision
 from longtail.training.trainer import Trainer
 
 CLASSES = 4
@@ -79,8 +80,9 @@ def make_trainer(
         network = build_network("digits_resnet", CLASSES, seed)
         if preset.stage == "retrain":
             network = WithHead(network, chosen.head(network.classifier))  # type: ignore[arg-type]
+            network = with_precision(network, training.precision)
         else:
-            network = chosen.adapt(network)
+            network = chosen.adapt(with_precision(network, training.precision))
     train, meta = make_images(COUNTS, 2, dtype, noise), make_images(META_COUNTS, 3, dtype, noise)
     data = TrainingData(train, meta, training, chosen, seed)
     if device is not None:
