@@ -2,18 +2,60 @@
 
 import os
 import platform
+import sys
+import warnings
 from pathlib import Path
 
-from longtail.errors import InputError
+from longtail.errors import InputError, flat
+
+NVIDIA = "0x10de"
+"""The vendor's number on the PCI bus."""
 
 
 def choose_device(wanted: str) -> str:
-    """`cpu` or `cuda`; `auto` prefers a GPU. Raises InputError if `wanted` is not available."""
+    """`cpu` or `cuda`; `auto` prefers a GPU, and warns if there is one that torch cannot use.
+
+    Raises InputError if `wanted` is not available.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    reason = cuda_problem()
+    if reason is None:
+        return "cuda"
+    if wanted == "cuda":
+        raise InputError("--device cuda", f"torch cannot use CUDA here: {reason}", "valid: auto, cpu")
+    if has_nvidia_device():
+        print(f"warning: torch cannot use the NVIDIA device here: {reason}", file=sys.stderr, flush=True)
+    return "cpu"
+
+
+def cuda_problem() -> str | None:
+    """Why torch cannot use CUDA here, in torch's words; None if it can."""
     import torch
 
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda", "no such device here", "valid: auto, cpu")
-    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # says the same
+        if torch.cuda.is_available():
+            return None
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return flat(error).rstrip(".")
+    return "torch finds no device"
+
+
+def has_nvidia_device(system: Path = Path("/")) -> bool:
+    """Whether Linux sees an NVIDIA GPU, with or without a driver."""
+    if any((system / "proc/driver/nvidia/gpus").glob("*")):
+        return True
+    for device in (system / "sys/bus/pci/devices").glob("*"):
+        try:
+            vendor, kind = ((device / name).read_text(encoding="ascii") for name in ("vendor", "class"))
+        except OSError:
+            continue
+        if vendor.strip() == NVIDIA and kind.startswith("0x03"):  # a display controller
+            return True
+    return False
 
 
 def cores() -> int:
