@@ -21,6 +21,7 @@ from longtail.training.image_sets import ImageSet
 from longtail.training.method import Batch, Method, StepInfo
 from longtail.training.optimisers import SGD
 from longtail.training.schedules import learning_rate
+from longtail.training.throttle import Throttle
 
 
 @torch.no_grad()
@@ -68,6 +69,7 @@ class Trainer:
         """Of iterations, where a GPU can record them."""
         if data.train.labels.is_cuda and method.replayable:
             self.replays = Replays(cuda_recorder())
+        self.throttle = Throttle.of(data.train.labels.device)
         trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
         rates = [training.backbone_rate if name.startswith("backbone.") else 1.0 for name in trained]
         own = method.parameters()
@@ -123,6 +125,8 @@ class Trainer:
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
             if self.careful:
                 self._check_step(scalars)
+            if self.throttle is not None:
+                self.throttle()
             self.data.throughput.looping += time.monotonic() - before
             if self.iteration < last:
                 self.seconds += time.monotonic() - start

@@ -5,6 +5,7 @@ Learning rates are powers of two, by which numbers and tensors of float32 multip
 
 import gc
 import weakref
+from collections import deque
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from longtail.methods.difficulty_net import DifficultyNetMethod
 from longtail.running.process import release_memory
 from longtail.training.graphs import PLAIN_FIRST, Replays, own_stream
 from longtail.training.post_hoc import PostHocHead
+from longtail.training.throttle import LEAD, Throttle
 from longtail.training.trainer import Trainer
 from tests.support.small_training import make_trainer
 from tests.support.tape import Tape, tape_recorder
@@ -199,8 +201,27 @@ def test_memory_of_earlier_cells_is_released_on_a_gpu_only(monkeypatch: pytest.M
     assert (garbage(), emptied) == (None, [1])
 
 
+def test_the_cpu_is_never_more_than_a_few_iterations_ahead() -> None:
+    made = trainer("cross_entropy")
+    queued, ahead = deque[object](), []
+
+    class Mark:
+        def record(self) -> None:
+            queued.append(self)
+            ahead.append(len(queued))
+
+        def synchronize(self) -> None:
+            while queued.popleft() is not self:  # a device works in order
+                pass
+
+    made.throttle = Throttle(Mark)
+    made.run()
+    assert ahead == [min(place, LEAD + 1) for place in range(1, 19)]
+
+
 def test_on_a_cpu_nothing_is_recorded() -> None:
     assert trainer("cross_entropy").replays is None
+    assert trainer("cross_entropy").throttle is None
     with own_stream(torch.device("cpu")):
         pass
 
