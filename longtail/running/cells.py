@@ -32,6 +32,7 @@ from longtail.running.process import release_memory
 from longtail.training.batches import Images, TrainingData
 from longtail.training.graphs import own_stream
 from longtail.training.image_sets import ImageSet
+from longtail.training.kernels import layout, searched_kernels
 from longtail.training.method import Task
 from longtail.training.precision import matmul_precision, with_precision
 from longtail.training.trainer import Trainer, predict
@@ -85,6 +86,7 @@ def _train(
     release_memory(torch.device(job.device))
     with (
         matmul_precision(job.training.precision),
+        searched_kernels(torch.device(job.device)),
         own_stream(torch.device(job.device)),
         decoders_of(job, inputs) as decoders,
     ):
@@ -162,14 +164,16 @@ def _images(
 ) -> ImageSet:
     """The images with these numbers (the column `image` of the pool)."""
     device, mean, std = torch.device(job.device), job.plan.mean, job.plan.std
+    order = layout(device, job.training.precision)
     if isinstance(inputs.images, np.ndarray):
-        return Images.of(inputs.images[rows], labels, mean, std, device)
+        return Images.of(inputs.images[rows], labels, mean, std, device, order)
     from longtail.training.from_files.file_images import FileImages
 
     assert decoders is not None
     files, hashes = inputs.pool.files(inputs.images, rows)
     side = inputs.pool.image_shape[0]
-    return FileImages(files, hashes, torch.from_numpy(labels).to(device), side, mean, std, decoders)
+    own = torch.from_numpy(labels).to(device)
+    return FileImages(files, hashes, own, side, mean, std, decoders, order)
 
 
 def write_cell(

@@ -27,13 +27,18 @@ AHEAD = 32
 """Iterations whose batches are made together on a GPU, since one batch is too little work."""
 
 
-def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """uint8 images [B, channels, H, W] as a network takes them, in channels-last order; floats count as
-    normalised already."""
+def normalised(
+    images: Tensor,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    layout: torch.memory_format = torch.channels_last,
+) -> Tensor:
+    """uint8 images [B, channels, H, W] as a network takes them, in the order `layout` of memory; floats count
+    as normalised already."""
     if not images.is_floating_point():
         centre, spread = (to_device(torch.tensor(values), images.device) for values in (mean, std))
         images = (images.float() / 255 - centre[:, None, None]) / spread[:, None, None]
-    return images.contiguous(memory_format=torch.channels_last)
+    return images.contiguous(memory_format=layout)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Images:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """Of each channel, on the scale 0..1."""
+    layout: torch.memory_format = torch.channels_last
+    """See `ImageSet`."""
     _expected: list[View] = field(default_factory=list, repr=False)
     _made: dict[tuple[int, str, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
     """Views made in advance, by key."""
@@ -60,10 +67,12 @@ class Images:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         device: torch.device,
+        layout: torch.memory_format = torch.channels_last,
     ) -> Images:
         """From uint8 images [N, H, W, channels]."""
         raw = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
-        return cls(raw, torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device), mean, std)
+        own = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
+        return cls(raw, own, mean, std, layout)
 
     @property
     def ahead(self) -> int:
@@ -78,7 +87,7 @@ class Images:
     @cached_property
     def pixels(self) -> Tensor:
         """All images as the network takes them, float32 [N, channels, H, W], without augmentation."""
-        return normalised(self.raw, self.mean, self.std)
+        return normalised(self.raw, self.mean, self.std, self.layout)
 
     def view(self, view: View) -> tuple[Tensor, Tensor]:
         """The network inputs and their labels, made together with the expected views."""
@@ -97,7 +106,8 @@ class Images:
             augment = AUGMENTS[views[0].augment]
             draws = [generator(view.seed, view.stream, view.step) for view in views]
             numbers = [augment.draw(len(view.rows), own) for view, own in zip(views, draws, strict=True)]
-            images = normalised(augment.apply(self.raw[rows], torch.cat(numbers)), self.mean, self.std)
+            made = augment.apply(self.raw[rows], torch.cat(numbers))
+            images = normalised(made, self.mean, self.std, self.layout)
         sizes = [len(view.rows) for view in views]
         parts = zip(views, images.split(sizes), self.labels[rows].split(sizes), strict=True)
         self._made.update({view.key: (own, labels) for view, own, labels in parts})

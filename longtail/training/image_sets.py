@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -34,6 +35,11 @@ class ImageSet(Protocol):
     @property
     def labels(self) -> Tensor:
         """int64 [N]."""
+        ...
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The order of the images in memory, and of the weights of their network."""
         ...
 
     @property

@@ -60,8 +60,7 @@ class Trainer:
     def __init__(
         self, model: nn.Module, method: Method, data: TrainingData[Any], training: Training, classes: int
     ) -> None:
-        # the layout of the images, and faster for convolutions on CPUs and tensor cores
-        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: nn.Module = model.to(memory_format=data.train.layout)  # type: ignore[call-overload]
         self.method, self.data = method, data
         self.training = training
         self.careful = False

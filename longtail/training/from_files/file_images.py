@@ -34,6 +34,8 @@ class FileImages:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     decoders: Decoders
+    layout: torch.memory_format = torch.channels_last
+    """See `ImageSet`."""
     begun: dict[tuple[int, str, int], Decoding] = field(default_factory=dict)
     """Views in progress, by key."""
 
@@ -91,4 +93,4 @@ class FileImages:
 
     def _on_device(self, decoding: Decoding) -> Tensor:
         images = to_device(torch.from_numpy(decoding.images()), self.labels.device)
-        return normalised(images, self.mean, self.std)
+        return normalised(images, self.mean, self.std, self.layout)
