@@ -60,3 +60,5 @@ def use_deterministic() -> None:
     )
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False  # choosing algorithms by timing is not repeatable
+    # it only shows mistakes, and would write every new tensor a second time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

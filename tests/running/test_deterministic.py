@@ -55,6 +55,7 @@ def mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = before
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
 
 
 def flags() -> tuple[bool, bool, str | None]:
@@ -100,6 +101,11 @@ def test_the_networks_for_photographs_train_in_the_mode_on_the_cpu(network: str)
         build_network(network, 5, seed=1)(torch.ones(2, 3, 64, 64)).sum().backward()
     assert "convolution_backward" in recorder.names
     assert not recorder.names & REFUSED_ON_A_GPU
+
+
+@pytest.mark.usefixtures("mode")
+def test_the_mode_writes_new_tensors_no_second_time() -> None:
+    assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("mode")
