@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -20,6 +21,11 @@ def derived_seed(seed: int, stream: str, step: int = 0) -> int:
 def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
     """A CPU generator for one stream at one step."""
     return torch.Generator().manual_seed(derived_seed(seed, stream, step))
+
+
+def numpy_generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
+    """A generator of NumPy for one stream at one step: faster where there are millions of draws."""
+    return np.random.Generator(np.random.PCG64(derived_seed(seed, stream, step)))
 
 
 @contextmanager

@@ -16,12 +16,17 @@ not [B, N]. The release differentiates twice; `longtail.meta.meta_gradient` give
 pass.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from functools import lru_cache
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from longtail.config.presets.balms import Settings
@@ -29,11 +34,14 @@ from longtail.meta.meta_gradient import weight_gradient
 from longtail.meta.tangents import Forward, call_without_trace
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.networks.heads import WithHead, fresh
-from longtail.randomness import generator, global_draws
+from longtail.randomness import global_draws, numpy_generator
 from longtail.training.method import Batch, StepInfo, Task
 from longtail.training.optimisers import Adam
 from longtail.training.samplers import Sampler
 from longtail.training.transfers import to_device
+
+AHEAD = 4
+"""Iterations whose noise is made ahead where a GPU trains."""
 
 
 def initial_logits(counts: Tensor, kappa: float) -> Tensor:
@@ -42,37 +50,99 @@ def initial_logits(counts: Tensor, kappa: float) -> Tensor:
     return torch.logit(r / (r.min() + r.max()))
 
 
+@dataclass(frozen=True)
+class Noise:
+    """What the draws of one iteration take of g [B, N], by class: each [B, C], on the CPU."""
+
+    image: Tensor
+    """The image with the largest g."""
+    largest: Tensor
+    """That g, float64: the largest values decide the draw, and float32 is coarse there."""
+    log_sum: Tensor
+    """The log-sum-exp of g over the class, float64."""
+
+
+@dataclass(frozen=True)
+class NoiseSource:
+    """Makes the noise of an iteration, a function of (seed, iteration)."""
+
+    images: NDArray[np.int64]
+    """All N images, class by class."""
+    present: NDArray[np.int64]
+    """The classes that have images."""
+    starts: NDArray[np.int64]
+    """Where each of them begins."""
+    classes: int
+    batch_size: int
+    seed: int
+
+    @classmethod
+    def of(cls, labels: Tensor, classes: int, batch_size: int, seed: int) -> NoiseSource:
+        """For images with `labels` [N]."""
+        images = np.argsort(labels.numpy(), kind="stable")
+        present, starts = np.unique(labels.numpy()[images], return_index=True)
+        return cls(images, present, starts, classes, batch_size, seed)
+
+    def make(self, iteration: int) -> Noise:
+        """Draw E, exponential; g = -log E, so exp(g) = 1 / E, and only [B, C] logarithms are needed."""
+        draws = numpy_generator(self.seed, "gumbel", iteration)
+        scores = np.reciprocal(draws.standard_exponential((self.batch_size, len(self.images))))
+        image = np.zeros((self.batch_size, self.classes), np.int64)
+        largest, total = np.zeros((2, self.batch_size, self.classes))
+        total[:, self.present] = np.add.reduceat(scores, self.starts, axis=1)
+        rows = np.arange(self.batch_size)
+        for own, start, end in zip(self.present, self.starts, [*self.starts[1:], None], strict=True):
+            place = start + scores[:, start:end].argmax(axis=1)
+            image[:, own], largest[:, own] = self.images[place], scores[rows, place]
+        most = np.finfo(np.float64).max  # where E is 0
+        logs = (torch.from_numpy(values.clip(max=most)).log() for values in (largest, total))
+        return Noise(torch.from_numpy(image), *logs)
+
+
 class MetaSampler:
-    """B images per iteration, with replacement; an epoch is as long as one pass over the images."""
+    """B images per iteration, with replacement; an epoch is as long as one pass over the images.
 
-    def __init__(self, labels: Tensor, batch_size: int, seed: int, logits: Tensor) -> None:
-        """`labels` int64 [N] on the CPU; `logits` u [C], read at each draw."""
-        self.labels, self.batch_size, self.seed, self.logits = labels, batch_size, seed, logits
-        self.batches_per_epoch = -(-labels.numel() // batch_size)
-        self._noise = lru_cache(maxsize=1)(self._make_noise)
+    Where a GPU trains, the noise of the next iterations is made meanwhile, in threads.
+    """
 
-    def _make_noise(self, iteration: int) -> tuple[Tensor, Tensor, Tensor]:
-        """g [B, N], its largest value and its log-sum-exp over each class, [B, C]; float64.
+    def __init__(
+        self, labels: Tensor, batch_size: int, seed: int, logits: Tensor, ahead: int | None = None
+    ) -> None:
+        """`labels` int64 [N] on the CPU; `logits` u [C], read at each draw.
 
-        (Its largest values decide the draw, and float32 is coarse there.)
+        `ahead`: iterations whose noise is made in threads; None: as the device of `logits` suggests.
         """
-        shape = (self.batch_size, self.labels.numel())
-        draws = generator(self.seed, "gumbel", iteration)
-        noise = torch.empty(shape, dtype=torch.float64).exponential_(generator=draws).log_().neg_()
-        nothing = noise.new_full((self.batch_size, self.logits.numel()), -torch.inf)
-        largest = nothing.scatter_reduce(1, self.labels.expand(shape), noise, "amax")
-        top = noise.amax(dim=1, keepdim=True)
-        sums = torch.zeros_like(nothing).index_add_(1, self.labels, (noise - top).exp_())
-        return noise, largest, sums.log_() + top
+        self.labels, self.logits = labels, logits
+        self.batches_per_epoch = -(-labels.numel() // batch_size)
+        self.source = NoiseSource.of(labels, logits.numel(), batch_size, seed)
+        self.ahead = (AHEAD if logits.is_cuda else 0) if ahead is None else ahead
+        self._pool = ThreadPoolExecutor(self.ahead) if self.ahead else None
+        self._coming: dict[int, Future[Noise]] = {}
+        self._last: tuple[int, Noise] | None = None
+
+    def _noise(self, iteration: int) -> Noise:
+        if self._last is None or self._last[0] != iteration:
+            coming = self._coming.pop(iteration, None)
+            made = self.source.make(iteration) if coming is None else coming.result()
+            self._last = iteration, made
+            if self._pool is not None:
+                wanted = range(iteration + 1, iteration + 1 + self.ahead)
+                self._coming = {
+                    later: self._coming.get(later) or self._pool.submit(self.source.make, later)
+                    for later in wanted
+                }
+        return self._last[1]
 
     def batch(self, iteration: int) -> Tensor:
         """The drawn images i_b, int64 [B]."""
+        noise = self._noise(iteration)
         log_rho = F.logsigmoid(self.logits.detach()).to("cpu", torch.float64)
-        return (log_rho[self.labels] + self._noise(iteration)[0]).argmax(dim=1)
+        return noise.image.gather(1, (log_rho + noise.largest).argmax(dim=1, keepdim=True))[:, 0]
 
     def soft(self, iteration: int, labels: Tensor) -> Tensor:
         """s_b [B] of the drawn images, which have `labels` [B], with the graph to u."""
-        _, largest, total = (to_device(values, labels.device) for values in self._noise(iteration))
+        noise = self._noise(iteration)
+        largest, total = (to_device(values, labels.device) for values in (noise.largest, noise.log_sum))
         log_rho = F.logsigmoid(self.logits)
         own = log_rho[labels] + largest.gather(1, labels[:, None])[:, 0]  # i_b: the largest of its class
         return torch.exp(own - torch.logsumexp(log_rho + total, dim=1))

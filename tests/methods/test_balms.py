@@ -14,7 +14,7 @@ from torch import Tensor
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.methods.balms import BALMS, MetaSampler, initial_logits
 from longtail.networks.heads import WithHead
-from longtail.randomness import generator
+from longtail.randomness import numpy_generator
 from longtail.training.batches import TrainingData
 from longtail.training.image_sets import View
 from longtail.training.method import Task
@@ -86,10 +86,38 @@ def test_an_epoch_is_one_pass_long_and_draws_depend_on_seed_iteration_and_rates(
     assert (LABELS[sampler.batch(0)] == 3).all()
 
 
+def test_images_in_any_order_are_drawn_by_class_and_alike_within_one() -> None:
+    mixed = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(3))
+    draws = 40_000
+    own = MetaSampler(LABELS[mixed], draws, 1, LOGITS).batch(0)
+    assert torch.equal(LABELS[mixed][own], LABELS[MetaSampler(LABELS, draws, 1, LOGITS).batch(0)])
+    found = torch.bincount(own, minlength=len(LABELS)) / draws
+    rate = torch.sigmoid(LOGITS)[LABELS[mixed]]
+    share = rate / rate.sum()
+    assert ((found - share).abs() < 4.5 * (share * (1 - share) / draws).sqrt()).all()
+
+
+def test_a_class_without_images_is_never_drawn() -> None:
+    logits = torch.cat([LOGITS, torch.tensor([50.0])])
+    sampler = MetaSampler(LABELS, 16, 1, logits.requires_grad_())
+    labels = LABELS[sampler.batch(0)]
+    assert torch.equal(sampler.batch(0), MetaSampler(LABELS, 16, 1, LOGITS).batch(0))
+    expected = MetaSampler(LABELS, 16, 1, LOGITS).soft(0, labels)
+    torch.testing.assert_close(sampler.soft(0, labels).detach(), expected, rtol=1e-12, atol=0)
+
+
+def test_noise_made_ahead_is_the_same() -> None:
+    plain, ahead = (MetaSampler(LABELS, 16, 1, LOGITS, ahead=number) for number in (0, 3))
+    for iteration in (0, 1, 2, 7, 8, 3, 4):  # as after a resume
+        assert torch.equal(plain.batch(iteration), ahead.batch(iteration))
+        assert [*ahead._coming] == [iteration + 1, iteration + 2, iteration + 3]
+    assert plain._coming == {}
+
+
 def naive_noise(iteration: int, batch_size: int) -> Tensor:
     """[B, N]."""
-    draws = torch.empty(batch_size, len(LABELS), dtype=torch.float64)
-    return -draws.exponential_(generator=generator(1, "gumbel", iteration)).log()
+    draws = numpy_generator(1, "gumbel", iteration).standard_exponential((batch_size, len(LABELS)))
+    return -torch.from_numpy(draws).log()
 
 
 def straight_through(logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
