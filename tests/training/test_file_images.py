@@ -3,6 +3,8 @@
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +24,6 @@ from longtail.methods import build_method
 from longtail.methods.dro_lt import class_centroids
 from longtail.networks.imagenet import resnet10
 from longtail.training.batches import Images, TrainingData
-from longtail.training.from_files import decoders as decoding
 from longtail.training.from_files import photographs
 from longtail.training.from_files.decoders import Decoders
 from longtail.training.from_files.file_images import FileImages
@@ -321,21 +322,28 @@ def test_a_process_that_dies_is_one_line(files: list[Path]) -> None:
     decoders.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="made of a forked process")
-def test_the_processes_end_when_the_training_is_killed(
-    files: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoding, "WATCH", 0.05)
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        decoders = Decoders(1)
-        list(images_of(files[:1], decoders).batches())
-        assert decoders._pool is not None
-        os.write(write, str(next(iter(decoders._pool._processes))).encode())
-        os._exit(0)  # as a kill leaves it: without a word to its processes
-    os.waitpid(child, 0)
-    worker = int(os.read(read, 20))
+def test_the_processes_are_no_copies_of_the_training() -> None:
+    """Which may have started CUDA: they come from a server, and know nothing that happened here."""
+    decoders = Decoders(1)
+    pool = decoders._pool
+    assert pool is not None
+    assert pool.submit(os.getppid).result() not in (os.getpid(), os.getppid())
+    decoders.close()
+
+
+KILLED = """
+import os, signal
+from longtail.training.from_files.decoders import Decoders
+print(Decoders(1)._pool.submit(os.getpid).result(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_the_processes_end_when_the_training_is_killed() -> None:
+    command = [sys.executable, "-c", KILLED]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    worker = int(ended.stdout)
     for _ in range(200):
         try:
             os.kill(worker, 0)

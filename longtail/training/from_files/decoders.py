@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,16 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from longtail.data.image_files import AS_STORED, decode
 from longtail.errors import InputError
 from longtail.training.from_files import photographs
 
-CHUNK = 16
-"""Images that a process decodes per task."""
-WATCH = 2.0
-"""Seconds between checks that the training process is alive."""
+CHUNK = 8
+"""Images that a process decodes per task: few, so that all processes share the next batch."""
 
 REMEDY = "check all images with `prepare --verify`"
 
@@ -40,7 +37,7 @@ class Order:
 
     files: list[tuple[Path, str]]
     augment: str | None
-    draws: Tensor | None
+    draws: NDArray[np.float64] | None
     side: int
 
     def parts(self) -> list[Order]:
@@ -50,8 +47,7 @@ class Order:
             Order(
                 self.files[start : start + CHUNK],
                 self.augment,
-                # a copy: sending a view to another process would send the whole array
-                None if self.draws is None else self.draws[start : start + CHUNK].clone(),
+                None if self.draws is None else self.draws[start : start + CHUNK],
                 self.side,
             )
             for start in starts
@@ -77,23 +73,37 @@ def decoded(order: Order) -> tuple[NDArray[np.uint8], float]:
         if order.augment is None or order.draws is None:
             image = photographs.centre(image, order.side)
         else:
-            image = photographs.VIEWS[order.augment](image, order.draws[row], order.side)
+            draws = torch.from_numpy(order.draws[row])
+            image = photographs.VIEWS[order.augment](image, draws, order.side)
         images[row] = photographs.pixels_of(image)
     return images, time.monotonic() - began
 
 
-def _start(parent: int) -> None:
+def _start() -> None:
     """Set up a new process: one thread, ignores Ctrl-C, and exits with the training."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the training's handlers are not for its copies
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCH)
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """How processes start: from a server that has imported this module and never used a GPU.
+
+    A process forked by the training itself would inherit CUDA's state, which breaks from the second cell on.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 class Decoders:
@@ -109,11 +119,8 @@ class Decoders:
         """Of all processes together, for `images`."""
         self._pool: ProcessPoolExecutor | None = None
         if workers:
-            # forked processes share what is imported; no GPU is used in them
-            method = "fork" if sys.platform == "linux" else "spawn"
-            context = multiprocessing.get_context(method)
-            self._pool = ProcessPoolExecutor(workers, context, _start, (os.getpid(),))
-            self._pool.submit(os.getpid).result()  # start them now, before the training uses a GPU
+            self._pool = ProcessPoolExecutor(workers, _context(), _start)
+            self._pool.submit(os.getpid)  # the server starts while the training is built
 
     @property
     def rate(self) -> float | None:

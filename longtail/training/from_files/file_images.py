@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from longtail.randomness import generator
@@ -16,7 +18,7 @@ from longtail.training.transfers import to_device
 
 BATCH = 128
 """Images of a part of `batches`."""
-AHEAD = 2
+AHEAD = 4
 """Iterations whose images are decoded in advance."""
 PARTS_AHEAD = 3
 """Parts of `batches` that are decoded in advance."""
@@ -49,7 +51,9 @@ class FileImages:
         """See `Decoders.rate`."""
         return self.decoders.rate
 
-    def _order(self, rows: Sequence[int], augment: str | None = None, draws: Tensor | None = None) -> Order:
+    def _order(
+        self, rows: Sequence[int], augment: str | None = None, draws: NDArray[np.float64] | None = None
+    ) -> Order:
         return Order([(self.files[row], self.hashes[row]) for row in rows], augment, draws, self.side)
 
     def expect(self, view: View) -> None:
@@ -63,7 +67,7 @@ class FileImages:
                 DRAWS,
                 generator=generator(view.seed, view.stream, view.step),
                 dtype=torch.float64,
-            )
+            ).numpy()
         order = self._order(view.rows.tolist(), view.augment, draws)
         self.begun[view.key] = self.decoders.begin(order)
 
