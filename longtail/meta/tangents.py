@@ -9,7 +9,7 @@ other operations, so any module works.
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -35,10 +35,26 @@ def load_forward_mode() -> None:
         torch.exp(forward_ad.make_dual(torch.zeros(1), torch.zeros(1)))
 
 
-def call_without_trace(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """`model(images)` at other parameters; the model's buffers (BatchNorm statistics) do not change."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+def call_without_trace(
+    model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, uncopied: Collection[str] = ()
+) -> Tensor:
+    """`model(images)` at other parameters; the model's buffers (BatchNorm statistics) do not change.
+
+    `uncopied`: names of buffers that the call does not write, or that are among `parameters`.
+    """
+    buffers = {name: value.clone() for name, value in model.named_buffers() if name not in uncopied}
     return functional_call(model, {**parameters, **buffers}, (images,))
+
+
+def _batch_norm_buffers(model: nn.Module) -> dict[str, bool]:
+    """The names of BatchNorm's buffers, and whether each is a count of calls."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # subclasses may do more
+    return {
+        f"{path}.{name}" if path else name: name == "num_batches_tracked"
+        for path, module in model.named_modules()
+        if type(module) in kinds
+        for name, _ in module.named_buffers(recurse=False)
+    }
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,10 @@ class Forward:
                 for name, tangent in zip(names, direction, strict=True)
             }
             with _Moving(self._kept):
-                logits = call_without_trace(self.model, dual, self.images)
+                # BatchNorm is `_batch_norm` here, and writes nothing but its count
+                own, count = _batch_norm_buffers(self.model), self.images.new_zeros((), dtype=torch.int64)
+                given = {**dual, **{name: count for name, counts in own.items() if counts}}
+                logits = call_without_trace(self.model, given, self.images, own)
             value, tangent = forward_ad.unpack_dual(function(logits))
         return torch.zeros_like(value) if tangent is None else tangent
 

@@ -1,12 +1,14 @@
 """Derivatives along a direction, for modules of many kinds, against reverse mode in float64."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from longtail.meta.tangents import Forward, _Product
+from longtail.meta.tangents import Forward, _Product, call_without_trace
 from longtail.networks import build_network
 from tests.support.naive_loop import distance
 
@@ -140,6 +142,27 @@ def test_what_was_kept_is_used_and_not_computed_again() -> None:
     with torch.no_grad():
         first.data.mul_(2.0)  # behind the back of the version that torch counts
     assert distance(forward.derivative(losses, case.parameters, case.direction), expected) > 1e-3
+
+
+class Clones(TorchDispatchMode):
+    """How often the block clones a tensor."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += func.overloadpacket.__name__ == "clone"
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_tangent_pass_copies_no_statistics() -> None:
+    case = Case("resnet32")
+    assert len([*case.model.buffers()]) == 93
+    forward = Forward(case.model, case.images)
+    with Clones() as derived:
+        forward.derivative(losses, case.parameters, case.direction)
+    with Clones() as called:
+        call_without_trace(case.model, case.parameters, case.images)
+    assert (derived.number, called.number) == (0, 93)
 
 
 def test_what_was_changed_in_place_is_computed_again() -> None:
