@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from longtail.errors import flat
 from longtail.training.method import Batch, StepInfo
@@ -27,6 +28,8 @@ Record = Callable[[Callable[[], Scalars]], tuple[Scalars, Callable[[], None]]]
 """Records a function without running it; returns the tensors that will hold its results, and the replay.
 Raises RuntimeError if it cannot be recorded."""
 
+NEEDED = "2.14"
+"""Of torch: what a recording relies on was read in the sources of this version."""
 PLAIN_FIRST = 2
 """Unrecorded iterations per shape: memory is allocated and libraries choose their kernels."""
 
@@ -42,6 +45,13 @@ def own_stream(device: torch.device) -> Iterator[None]:
     with torch.cuda.stream(own):
         yield
     before.wait_stream(own)
+
+
+def too_old(version: str) -> str | None:
+    """Why this version of torch does not record; None if it does."""
+    if TorchVersion(version) >= NEEDED:
+        return None
+    return f"recording needs torch {NEEDED} or newer, this is {version}"
 
 
 @contextmanager
@@ -117,12 +127,12 @@ class Replays:
     and the memory of a finished cell would wait for a garbage collection.
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, version: str = torch.__version__) -> None:
         self.record = record
         self.plain: Counter[tuple[torch.Size, ...]] = Counter()
         self.replays: dict[tuple[torch.Size, ...], _Replay] = {}
-        self.refusal: str | None = None
-        """Why recording stopped, in one line."""
+        self.refusal: str | None = too_old(version)
+        """Why nothing is recorded (any more), in one line."""
 
     @property
     def told(self) -> str:
