@@ -57,7 +57,7 @@ def train_cell(
     Args:
         reached: told how many iterations are done.
         stopping: asked after each iteration. Once it is true, a checkpoint is saved, and nothing written.
-        warn: told, in one line, of a checkpoint that cannot be used.
+        warn: told, in one line, of a checkpoint that cannot be used, and why iterations are not replayed.
 
     Returns:
         Whether the cell came to its end.
@@ -92,6 +92,8 @@ def _train(
     ):
         trainer = build_trainer(job, inputs, decoders)
         trainer.careful = careful
+        if trainer.replays is not None:
+            trainer.replays.warn = lambda line: warn(f"{job.name}: {line}")
         kept = None
         if job.checkpoint is not None:
             kept = Checkpoints(job.checkpoint, job.fingerprint, job.facts(inputs), warn)

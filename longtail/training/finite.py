@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def tensors_of(state: Any, name: str = "") -> dict[str, Tensor]:
-    """All float tensors in nested dicts and lists, by path, such as `model.classifier.weight`."""
+    """All tensors in nested dicts and lists, by path, such as `model.classifier.weight`."""
     if isinstance(state, Tensor):
-        return {name: state} if state.is_floating_point() and state.numel() else {}
+        return {name: state}
     pairs = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
     return {
         path: value
@@ -21,7 +21,8 @@ def tensors_of(state: Any, name: str = "") -> dict[str, Tensor]:
 
 @torch.no_grad()
 def not_finite(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """The names of `tensors` that hold NaN or infinity, with that value; waits for the device once."""
+    """The names of float `tensors` that hold NaN or infinity, with that value; waits for the device once."""
+    tensors = {name: value for name, value in tensors.items() if value.is_floating_point() and value.numel()}
     if not tensors:
         return {}
     norms = torch._foreach_norm(list(tensors.values()), float("inf"))  # pyright: ignore[reportPrivateImportUsage]

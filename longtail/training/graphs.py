@@ -6,6 +6,9 @@ iterations (batches, learning rate, accuracies) must be in tensors that keep the
 A method declares that this holds with `Method.replayable`.
 
 There is one graph per batch shape: the last batch of an epoch may be shorter.
+
+Each graph proves itself at its first use, and once more after the method's next refresh: it is replayed
+beside a plain iteration from the same state. If they differ, or anything raises, the training stays plain.
 """
 
 import gc
@@ -19,6 +22,7 @@ from torch import Tensor
 from torch.torch_version import TorchVersion
 
 from longtail.errors import flat
+from longtail.training.comparison import Comparison, copies, put_back
 from longtail.training.method import Batch, StepInfo
 from longtail.training.optimisers import SGD
 
@@ -47,11 +51,10 @@ def own_stream(device: torch.device) -> Iterator[None]:
     before.wait_stream(own)
 
 
-def too_old(version: str) -> str | None:
-    """Why this version of torch does not record; None if it does."""
-    if TorchVersion(version) >= NEEDED:
-        return None
-    return f"recording needs torch {NEEDED} or newer, this is {version}"
+def check_version(version: str) -> None:
+    """Raise RuntimeError for a version of torch that does not record."""
+    if TorchVersion(version) < NEEDED:
+        raise RuntimeError(f"recording needs torch {NEEDED} or newer, this is {version}")
 
 
 @contextmanager
@@ -83,6 +86,10 @@ def cuda_recorder() -> Record:
     return record
 
 
+State = Callable[[], dict[str, Tensor]]
+"""All tensors that an iteration changes, by name."""
+
+
 class AnyStep(StepInfo):
     """Stands for every replay: only the learning rate is known, as a tensor."""
 
@@ -103,6 +110,10 @@ class _Replay:
         self.rate = torch.zeros((), device=batch.images.device)
         info = AnyStep(0, 0, self.rate, optimiser)
         first, *second = self.batches
+        self.doubted = True
+        """Whether the next use is compared with a plain iteration."""
+        self.refreshed = False
+        """Whether the method was refreshed since the recording."""
         with without_collection():
             self.scalars, self.replay = record(lambda: iterate(first, second[0] if second else None, info))
 
@@ -127,33 +138,93 @@ class Replays:
     and the memory of a finished cell would wait for a garbage collection.
     """
 
-    def __init__(self, record: Record, version: str = torch.__version__) -> None:
-        self.record = record
+    def __init__(
+        self,
+        record: Record,
+        version: str = torch.__version__,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """`warn` is told once, in one line, why a training stays plain."""
+        self.record, self.version, self.warn = record, version, warn
         self.plain: Counter[tuple[torch.Size, ...]] = Counter()
         self.replays: dict[tuple[torch.Size, ...], _Replay] = {}
-        self.refusal: str | None = too_old(version)
-        """Why nothing is recorded (any more), in one line."""
+        self.difference = 0.0
+        """The largest that a comparison found and allowed; see `Comparison`."""
+        self.refusal: str | None = None
+        """Why the training stays plain, in one line."""
 
     @property
     def told(self) -> str:
         """The outcome, in one line."""
-        return self.refusal or f"iterations of {len(self.replays)} shapes"
+        distance = f"up to {self.difference:.1e} from" if self.difference else "equal to"
+        return self.refusal or f"iterations of {len(self.replays)} shapes, {distance} plain ones"
 
-    def __call__(self, iterate: Iterate, batch: Batch, meta: Batch | None, info: StepInfo) -> Scalars:
-        """Run one iteration of `iterate`; the learning rate of `info` must be a tensor on the device."""
+    def __call__(
+        self, iterate: Iterate, state: State, batch: Batch, meta: Batch | None, info: StepInfo
+    ) -> Scalars:
+        """Run one iteration of `iterate`, which changes the tensors of `state()`.
+
+        The learning rate of `info` must be a tensor on the device.
+        """
         assert isinstance(info.learning_rate, Tensor)
         shapes = tuple(own.images.shape for own in (batch, meta) if own is not None)
         if shapes not in self.replays and self.plain[shapes] >= PLAIN_FIRST and self.refusal is None:
             try:
+                check_version(self.version)
                 self.replays[shapes] = _Replay(iterate, self.record, batch, meta, info.optimiser)
-            except RuntimeError as error:
+            except Exception as error:
                 self._refuse(flat(error))
-        if shapes in self.replays:
-            return self.replays[shapes](batch, meta, info.learning_rate)
-        self.plain[shapes] += 1
-        return iterate(batch, meta, info)
+        replay = self.replays.get(shapes)
+        if replay is None:
+            self.plain[shapes] += 1
+            return iterate(batch, meta, info)
+        if not replay.doubted:
+            return replay(batch, meta, info.learning_rate)
+        return self._compared(replay, lambda: iterate(batch, meta, info), state, batch, meta, info)
+
+    def refreshed(self) -> None:
+        """The method was refreshed: graphs that have not proved themselves since a refresh do so again."""
+        for replay in self.replays.values():
+            replay.doubted |= not replay.refreshed
+            replay.refreshed = True
+
+    def _compared(
+        self,
+        replay: _Replay,
+        plain: Callable[[], Scalars],
+        state: State,
+        batch: Batch,
+        meta: Batch | None,
+        info: StepInfo,
+    ) -> Scalars:
+        """Replay, undo, and run the plain iteration, whose result the training keeps in any case."""
+        assert isinstance(info.learning_rate, Tensor)
+        before = None
+        try:
+            before = copies(state())
+            replayed = {**replay(batch, meta, info.learning_rate)}
+            replayed |= copies(state())
+            put_back(state(), before)
+            scalars = plain()
+            comparison = Comparison(before, copies(state()) | scalars, replayed)
+            if not comparison.equal:  # two plain iterations may differ too
+                put_back(state(), before)
+                scalars = plain()
+                comparison.judge(copies(state()) | scalars)
+        except Exception as error:
+            self._refuse(f"a replay failed: {flat(error)}")
+            if before is not None:
+                put_back(state(), before)
+            return plain()
+        if comparison.refusal is None:
+            replay.doubted = False
+            self.difference = max(self.difference, comparison.largest)
+        else:
+            self._refuse(comparison.refusal)
+        return scalars
 
     def _refuse(self, reason: str) -> None:
         """Stay plain from now on: a failed recording may have freed memory that earlier graphs still use."""
         self.refusal = reason
         self.replays.clear()
+        self.warn(f"iterations are not replayed, which costs time only: {reason}")

@@ -143,6 +143,8 @@ class Trainer:
         self.sums = {}
         accuracy = class_accuracy(logits, self.data.meta.labels)
         self.method.refresh(accuracy)
+        if self.replays is not None:
+            self.replays.refreshed()
         self.seconds += time.monotonic() - start
         self._add_row(accuracy, means)
         if float(accuracy.mean()) > self.best:
@@ -187,9 +189,14 @@ class Trainer:
         if self.replays is None or self.careful:
             scalars = self._iterate(batch, meta, info)
         else:
-            scalars = self.replays(self._iterate, batch, meta, info)
+            scalars = self.replays(self._iterate, self._changing, batch, meta, info)
         self.iteration += 1
         return scalars
+
+    def _changing(self) -> dict[str, Tensor]:
+        """All tensors that an iteration changes."""
+        parts = {"model": self.model.state_dict(), "optimiser": self.optimiser.state()}
+        return tensors_of({**parts, "method": self.method.state()})
 
     def _iterate(self, batch: Batch, meta: Batch | None, info: StepInfo) -> dict[str, Tensor]:
         """One training step."""

@@ -4,6 +4,7 @@ Learning rates are powers of two, by which numbers and tensors of float32 multip
 """
 
 import gc
+import re
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -94,6 +95,24 @@ def test_a_training_goes_on_from_a_state_in_the_middle_of_an_epoch() -> None:
     assert same(*states(whole, resumed))
 
 
+def watched(record: Any, name: str = "difficulty_net") -> tuple[Trainer, list[str]]:
+    """A trainer with this recorder, and what it warns of."""
+    made, lines = trainer(name), list[str]()
+    made.replays = Replays(record, warn=lines.append)
+    return made, lines
+
+
+def assert_it_stays_plain(made: Trainer, lines: list[str], reason: str) -> None:
+    """From the start or later, with the plain training's bytes, one warning, and a line for `timing.json`."""
+    one, other = states(trainer("difficulty_net"), made)
+    assert same(one, other)
+    replays = made.replays
+    assert replays is not None
+    assert not replays.replays
+    assert re.search(reason, replays.told)
+    assert lines == [f"iterations are not replayed, which costs time only: {replays.told}"]
+
+
 def test_what_does_not_keep_its_place_in_memory_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: accuracies in a new tensor after each epoch, as a graph would never see them."""
 
@@ -101,8 +120,90 @@ def test_what_does_not_keep_its_place_in_memory_is_noticed(monkeypatch: pytest.M
         self.accuracy = accuracy.to(self.accuracy)
 
     monkeypatch.setattr(DifficultyNetMethod, "refresh", replaced)
+    assert_it_stays_plain(*watched(tape_recorder), r"differs from a plain one: \S+ by \d\.\de[+-]\d+ of its")
+
+
+def test_without_the_comparison_it_would_change_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the control above is one."""
+
+    def replaced(self: DifficultyNetMethod, accuracy: Tensor) -> None:
+        self.accuracy = accuracy.to(self.accuracy)
+
+    monkeypatch.setattr(DifficultyNetMethod, "refresh", replaced)
+    monkeypatch.setattr(Replays, "refreshed", lambda self: None)
     one, other = states(trainer("difficulty_net"), trainer("difficulty_net", recorded=True))
     assert not same(one["model"], other["model"])
+
+
+def skips_the_last(tape: Tape, model: torch.nn.Module) -> None:
+    tape.calls.pop()
+
+
+def changes_a_weight(tape: Tape, model: torch.nn.Module) -> None:
+    weight = next(model.parameters()).detach()
+    tape.calls.append((torch.Tensor.mul_, (weight, 1.001), {}, [weight]))
+
+
+def fails(tape: Tape, model: torch.nn.Module) -> None:
+    def fail() -> None:
+        raise RuntimeError("an illegal memory access")
+
+    tape.calls.append((fail, (), {}, []))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (skips_the_last, "differs from a plain one: "),
+        (changes_a_weight, r"differs from a plain one: model\.conv\.weight by "),
+        (fails, "^a replay failed: an illegal memory access$"),
+    ],
+)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_wrong_or_failing_replay_changes_nothing(spoil: Any, reason: str, number: int) -> None:
+    """Of the first shape or of the second."""
+    recorded: list[Tape] = []
+
+    def record(function: Any) -> Any:
+        with Tape() as tape:
+            results = function()
+        tape.undo()
+        recorded.append(tape)
+        if len(recorded) == number:
+            spoil(tape, made.model)
+        return results, tape.replay
+
+    made, lines = watched(record)
+    assert_it_stays_plain(made, lines, reason)
+    assert len(recorded) == number
+
+
+def test_a_recorder_that_fails_in_any_way_changes_nothing() -> None:
+    def record(function: Any) -> Any:
+        raise AssertionError("capture_stream must not be None")
+
+    assert_it_stays_plain(*watched(record), "^capture_stream must not be None$")
+
+
+def test_rounding_that_plain_iterations_have_too_is_no_difference() -> None:
+    """As on a GPU, where sums have no fixed order."""
+    made, lines = watched(tape_recorder, "cross_entropy")
+    draws = torch.Generator().manual_seed(1)
+    step = made.optimiser.step
+
+    def shaken(rate: Any) -> None:
+        for parameter in made.optimiser.parameters:
+            assert parameter.grad is not None
+            parameter.grad *= 1 + 1e-6 * torch.randn(parameter.grad.shape, generator=draws)
+        step(rate)
+
+    made.optimiser.step = shaken  # type: ignore[method-assign]
+    made.run()
+    replays = made.replays
+    assert replays is not None
+    assert (replays.refusal, lines) == (None, [])
+    assert 0 < replays.difference < 1e-3
+    assert replays.told == f"iterations of 2 shapes, up to {replays.difference:.1e} from plain ones"
 
 
 def test_whoever_asks_for_the_iteration_is_not_recorded_and_trains_all_the_same() -> None:
