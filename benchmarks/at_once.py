@@ -19,6 +19,7 @@ from benchmarks.machine import described
 from benchmarks.roofline import waited
 from longtail.running.process import keep_freed_memory
 from longtail.training.graphs import cuda_recorder, own_stream
+from longtail.training.kernels import searched_kernels
 from longtail.training.precision import matmul_precision
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,7 +36,7 @@ def train(kind: str, batch: int, seconds: float, barrier: Any, rates: Any) -> No
     device = torch.device(kind)
     keep_freed_memory()
     torch.set_num_threads(1)
-    with matmul_precision("float32"), own_stream(device):
+    with matmul_precision("float32"), searched_kernels(device), own_stream(device):
         own = trainer(METHOD, device, batch, "float32", cuda_recorder() if kind == "cuda" else None)
         running = own.iterations()
         for _ in range(WARM):

@@ -14,7 +14,6 @@ from statistics import median
 
 import torch
 
-from benchmarks.loop import made_up
 from benchmarks.machine import described
 from benchmarks.roofline import waited
 from longtail.config.benchmarks import CIFAR100_LT
@@ -23,8 +22,10 @@ from longtail.data.profiles import exponential_profile
 from longtail.methods import build_method
 from longtail.networks import build_network
 from longtail.running.process import keep_freed_memory
+from longtail.running.trials import made_up_images
 from longtail.training.batches import TrainingData
 from longtail.training.graphs import Record, Replays, cuda_recorder, own_stream
+from longtail.training.kernels import layout, searched_kernels
 from longtail.training.method import Task
 from longtail.training.precision import PRECISIONS, matmul_precision, with_precision
 from longtail.training.trainer import Trainer
@@ -46,8 +47,9 @@ def trainer(method: str, device: torch.device, batch: int, precision: str, recor
     settings = METHODS[method].settings.model_validate({}).model_dump(by_alias=True)
     chosen = build_method(method, settings, Task(torch.tensor(counts), 1, IMBALANCE, device))
     training = CIFAR100_LT.represent.model_copy(update={"batch_size": batch})
-    train = made_up(counts, 1, device)
-    meta = made_up([CIFAR100_LT.meta_per_class] * classes, 2, device)
+    order = layout(device, precision)
+    train = made_up_images(counts, 1, CIFAR100_LT, device, order)
+    meta = made_up_images([CIFAR100_LT.meta_per_class] * classes, 2, CIFAR100_LT, device, order)
     data = TrainingData(train, meta, training, chosen, seed=1)
     network = with_precision(build_network("resnet32", classes, seed=1), precision).to(device)
     made = Trainer(network, chosen, data, training, classes)
@@ -113,7 +115,7 @@ def main() -> None:
     torch.set_num_threads(1)
     on_gpu = device.type == "cuda"
     iterations = given.iterations or min(40 if on_gpu else 2, 5120 // given.batch)
-    with matmul_precision(given.precision), own_stream(device):
+    with matmul_precision(given.precision), searched_kernels(device), own_stream(device):
         records = {"plain": None, "replayed": cuda_recorder()} if on_gpu else {"plain": None}
         trainers = {
             f"{method}, {how}": trainer(method, device, given.batch, given.precision, record)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.machine import described
@@ -23,7 +22,8 @@ from longtail.data.profiles import exponential_profile
 from longtail.methods import build_method
 from longtail.networks import build_network
 from longtail.running.process import keep_freed_memory
-from longtail.training.batches import Images, TrainingData
+from longtail.running.trials import made_up_images
+from longtail.training.batches import TrainingData
 from longtail.training.method import Task
 from longtail.training.precision import matmul_precision
 from longtail.training.trainer import Trainer
@@ -45,13 +45,6 @@ def timed(function: Callable[..., Any], name: str, spent: Counter[str]) -> Calla
     return wrapper
 
 
-def made_up(counts: list[int], seed: int, device: torch.device) -> Images:
-    """Noise with these numbers of images a class."""
-    labels = np.repeat(np.arange(len(counts)), counts)
-    pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
-    return Images.of(pixels, labels, CIFAR100_LT.mean, CIFAR100_LT.std, device)
-
-
 def one_epoch() -> tuple[float, dict[str, float], int]:
     """Seconds of the epoch, those of its parts, and its number of iterations."""
     classes = CIFAR100_LT.classes or 0
@@ -59,7 +52,8 @@ def one_epoch() -> tuple[float, dict[str, float], int]:
     task = Task(torch.tensor(counts), 1, IMBALANCE)
     method = build_method("cross_entropy", METHODS["cross_entropy"].settings().model_dump(), task)
     cpu = torch.device("cpu")
-    train, meta = made_up(counts, 1, cpu), made_up([CIFAR100_LT.meta_per_class] * classes, 2, cpu)
+    train = made_up_images(counts, 1, CIFAR100_LT, cpu)
+    meta = made_up_images([CIFAR100_LT.meta_per_class] * classes, 2, CIFAR100_LT, cpu)
     training = CIFAR100_LT.represent
     data = TrainingData(train, meta, training, method, seed=1)
     model = build_network("resnet32", classes, seed=1)

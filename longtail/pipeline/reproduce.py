@@ -9,7 +9,7 @@ from pathlib import Path
 
 from longtail.config.params import read_params
 from longtail.pipeline import console, datasets, paths
-from longtail.pipeline.devices import choose_device, decoder_count, device_name, worker_count
+from longtail.pipeline.devices import choose_device, cores, decoder_count, device_name, worker_count
 from longtail.pipeline.finished import (
     fail_head,
     is_sound,
@@ -17,6 +17,7 @@ from longtail.pipeline.finished import (
     publish_and_report,
     training_seconds,
 )
+from longtail.pipeline.hours import add_finished, hours, speeds_file
 from longtail.pipeline.inputs import find_weights, make_job, read_all, with_weights
 from longtail.pipeline.plot import plot
 from longtail.pipeline.remedies import remedies
@@ -26,10 +27,11 @@ from longtail.pipeline.tabulate import tabulate
 from longtail.pipeline.workers import Workers
 from longtail.planning.planner import plan_bundles, plan_shot_groups
 from longtail.planning.plans import ShotGroupsPlan
-from longtail.running.cell_folders import Failure, read_cell, read_failure
+from longtail.running.cell_folders import Failure, read_failure
 from longtail.running.jobs import CellInputs
 from longtail.running.pace import Pace
 from longtail.running.programme import Budget, Step, programme, select_cells
+from longtail.running.speeds import read_speeds
 
 RESERVE = 15.0
 """Seconds kept for tables and figures."""
@@ -61,7 +63,7 @@ def reproduce(
     manifests = {r: datasets.fingerprints(benchmark, r) if known else {} for r in imbalances}
     steps = programme(plans, cells, manifests)
     if dry_run:
-        show(steps)
+        show(steps, device, jobs)
         return
     groups = plan_shot_groups(chosen, params)
     for step in steps:
@@ -90,10 +92,7 @@ def train_all(
 ) -> list[Step]:
     """Train and publish the unfinished `steps`; return what the budget left unfinished."""
     pace, sound = Pace(), {step.fingerprint for step in steps if is_sound(step.fingerprint)}
-    for step in steps:
-        finished = paths.finished(step.fingerprint)
-        if step.fingerprint in sound and read_cell(finished).device == device:
-            pace.measure(step, training_seconds(finished))
+    add_finished(pace, steps, device)
     failures = {step.fingerprint: read_failure(paths.finished(step.fingerprint)) for step in steps}
     waiting = []
     for step in steps:
@@ -135,15 +134,22 @@ def publish_step(step: Step, groups: ShotGroupsPlan) -> None:
         publish_and_report(plan, cell, paths.finished(step.fingerprint), groups)
 
 
-def show(steps: list[Step]) -> None:
-    """Print all trainings and their state."""
+def show(steps: list[Step], device: str, jobs: int) -> None:
+    """Print all trainings, their state, and the hours that the others take."""
     for number, step in enumerate(steps, start=1):
         others = [cell.name for _, cell in step.cells[1:]]
         begun = "begun" if paths.checkpoint(step.fingerprint).is_file() else "open"
         state = "finished" if paths.finished(step.fingerprint).is_dir() else begun
         same = f" = {', '.join(others)}" if others else ""
         print(f"{number:>4}  {state:<8}  {step.training.iterations:>6} iterations  {step.name}{same}")
-    finished = sum(paths.finished(step.fingerprint).is_dir() for step in steps)
+    waiting = [step for step in steps if not paths.finished(step.fingerprint).is_dir()]
+    speeds = read_speeds(speeds_file())
+    if speeds is not None and device not in ("auto", speeds.device):
+        speeds = None
+    used = "cpu" if speeds is None else speeds.device
+    workers = worker_count(jobs or (1 if used == "cuda" else cores()), used, len(waiting))
+    console.say("reproduce", f"to train: {hours(waiting, speeds, workers)}")
+    finished = len(steps) - len(waiting)
     console.done("reproduce", f"{finished} of {len(steps)} trainings are finished; nothing was changed")
 
 
