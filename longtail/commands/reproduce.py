@@ -20,7 +20,9 @@ def main(
     seed: options.Seeds = None,
     device: options.Device = "auto",
     jobs: options.Jobs = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the trainings and their hours, and exit.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the trainings and their hours, and exit.")
+    ] = False,
     results: Annotated[
         Path | None, typer.Option(help="Copy what can be committed here: all but weights and predictions.")
     ] = None,
