@@ -88,4 +88,5 @@ def make_trainer(
     if device is not None:
         network = network.to(device)
         data.train, data.meta = (Images(own.raw.to(device), own.labels.to(device)) for own in (train, meta))
+        data.meta_source = data.train if chosen.meta_batches == "training" else data.meta
     return Trainer(network, chosen, data, training, CLASSES)
