@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-ALLOWED = 0.01
+ALLOWED = 0.05
 """Difference of two iterations that counts as rounding, relative to what an iteration changes. A wrong batch,
 rate or accuracy changes all of it."""
 NOISE = 4.0

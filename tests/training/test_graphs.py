@@ -144,6 +144,11 @@ def changes_a_weight(tape: Tape, model: torch.nn.Module) -> None:
     tape.calls.append((torch.Tensor.mul_, (weight, 1.001), {}, [weight]))
 
 
+def makes_nan(tape: Tape, model: torch.nn.Module) -> None:
+    weight = next(model.parameters()).detach()
+    tape.calls.append((torch.Tensor.mul_, (weight, float("nan")), {}, [weight]))
+
+
 def fails(tape: Tape, model: torch.nn.Module) -> None:
     def fail() -> None:
         raise RuntimeError("an illegal memory access")
@@ -156,6 +161,7 @@ def fails(tape: Tape, model: torch.nn.Module) -> None:
     [
         (skips_the_last, "differs from a plain one: "),
         (changes_a_weight, r"differs from a plain one: model\.conv\.weight by "),
+        (makes_nan, r"differs from a plain one: model\.conv\.weight by inf of its change"),
         (fails, "^a replay failed: an illegal memory access$"),
     ],
 )
