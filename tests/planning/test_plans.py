@@ -247,7 +247,11 @@ def test_the_plan_of_the_tables_names_every_cell_once(tmp_path: Path) -> None:
     assert [cell for plan in evaluations for cell in plan.cells()] == cells
     assert named == [(c.imbalance, c.bundle, c.variant, c.member, c.head, c.seed) for c in cells]
     assert {bundle.variant for bundle in tables.bundles} == set(NEEDED)
-    assert (tables.seeds, tables.imbalances, tables.networks) == ([1, 2, 3, 4, 5], [50, 10], ["digits_resnet"])
+    assert (tables.seeds, tables.imbalances, tables.networks) == (
+        [1, 2, 3, 4, 5],
+        [50, 10],
+        ["digits_resnet"],
+    )
 
 
 @pytest.fixture
