@@ -18,8 +18,11 @@ def base_of(folder: Path) -> Path:
 
 
 @cache
-def dvc_cache(root: Path) -> Path:
-    """The folder of DVC's cache in the repository `root`, links resolved."""
+def linked_cache(root: Path) -> Path:
+    """The folder of DVC's cache in the repository `root`, links resolved.
+
+    `dvc add` with `cache.type symlink` leaves links into it in the places of files.
+    """
     found = root / ".dvc" / "cache"
     for name in ("config", "config.local"):
         file = root / ".dvc" / name

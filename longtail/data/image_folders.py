@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from longtail.config.repository import dvc_cache, repository
+from longtail.config.repository import linked_cache, repository
 from longtail.data.image_files import SUFFIXES
 from longtail.errors import InputError, and_more, shown
 
@@ -97,12 +97,12 @@ def real_path(path: Path) -> Path:
 
 
 def leads_out(path: Path, root: Path) -> bool:
-    """Whether links on the way lead out of `root`, other than to this repository's DVC cache.
+    """Whether links on the way lead out of `root`, other than to this repository's cache.
 
-    `dvc add` with `cache.type symlink` leaves such links in the places of files.
+    Folders that it tracks may have such links in the places of files (see `linked_cache`).
     """
     real = real_path(path)
-    return not (real.is_relative_to(real_path(root)) or real.is_relative_to(dvc_cache(repository())))
+    return not (real.is_relative_to(real_path(root)) or real.is_relative_to(linked_cache(repository())))
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from longtail.config.repository import dvc_cache
+from longtail.config.repository import linked_cache
 from longtail.data.image_folders import find_images, leads_out
 from longtail.data.image_roots import missing
 from longtail.data.sources.own import OwnImages, find_own
@@ -34,7 +34,7 @@ def test_a_folder_under_dvc_add_with_symlinks_is_read(
     repository.dvc("add", "--quiet", "pictures")
     links = list(Path("pictures").rglob("*.png"))
     assert all(link.is_symlink() for link in links)
-    assert dvc_cache(Path.cwd()) == Path(repository.dvc("cache", "dir").strip()).resolve()
+    assert linked_cache(Path.cwd()) == Path(repository.dvc("cache", "dir").strip()).resolve()
     expected = images(find_own(tmp_path / "plain", 8))
     for where in (Path("pictures"), Path("list.csv")):
         assert np.array_equal(images(find_own(where, 8)), expected)
@@ -67,7 +67,7 @@ def test_a_configuration_that_cannot_be_read_means_the_usual_cache(tmp_path: Pat
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text("no section\n")
     (tmp_path / ".dvc/config.local").write_text("[core]\n    remote = x\n['remote \"x\"']\n    url = 100%\n")
-    assert dvc_cache(tmp_path) == tmp_path / ".dvc/cache"
+    assert linked_cache(tmp_path) == tmp_path / ".dvc/cache"
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/x.png").symlink_to(tmp_path / "x.png")
     assert leads_out(tmp_path / "photos/x.png", tmp_path / "photos")

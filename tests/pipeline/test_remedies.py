@@ -69,6 +69,8 @@ def test_a_remedy_is_added_where_there_is_none(error: InputError, line: str) -> 
 )
 def test_the_rooms_below_the_pipeline_do_not_speak_of_its_tools(room: str) -> None:
     for path in sorted(Path(paths.__file__).parents[1].joinpath(room).rglob("*.py")):
+        if path.name == "repository.py":  # which says where the repository is, and its cache
+            continue
         text = path.read_text(encoding="utf-8").lower()
         found = [word for word in ("dvc", "mlflow", "typer", "python -m stages") if word in text]
         assert not found, path
