@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 BUNDLES = ("difficulty_net", "difficulty_net-heads", "cross_entropy")
-ROWS = {"1": ["Ours", "Ours + cRT", "Ours + LWS", "Ours + LAS", "Cross-entropy"], "4": ["#9 Ours"], "5": []}
+HEADS = ["cRT", "LWS", "LAS", "tau-norm", "logit adjustment", "tau-norm + logit adjustment", "MaxNorm"]
+HEADS += ["difficulty-adjusted logits (this project's)"]
+ROWS = {"1": ["Ours", *(f"Ours + {head}" for head in HEADS), "Cross-entropy"], "4": ["#9 Ours"], "5": []}
 REPORTS = f"{fixtures.BENCHMARK} · Tables and figures"
 
 
