@@ -202,7 +202,7 @@ def _check_test(where: Path, test: Path, pairs: Pairs, held: Pairs) -> None:
             raise InputError(
                 test, f"{len(strange)} classes {problem}: {and_more(sorted(strange), SHOWN)}", remedy
             )
-    # of the file itself nothing is asked: in DVC's cache, files of equal content are one
+    # of the file itself nothing is asked: where links lead into a cache, files of equal content are one
     known = {real_path(path.parent) / path.name for path, _ in pairs}
     both = [path for path, _ in held if real_path(path.parent) / path.name in known]
     if both:
