@@ -61,10 +61,10 @@ def pipeline(benchmark: str, root: str) -> str:
     for name, stage in made["stages"].items():
         stage["cmd"] += f" --benchmark {benchmark}"
         made["stages"][name] = {"wdir": up, **stage}
-        outs = stage.get("outs", [])
-        stages_outs = [out for out in outs if not _shown(out) or Path(out).stem in here]
-        if outs:
-            made["stages"][name]["outs"] = stages_outs
+        for part in {"deps", "outs"} & stage.keys():
+            made["stages"][name][part] = [
+                path for path in stage[part] if not _shown(path) or Path(path).stem in here
+            ]
     prepare = made["stages"]["prepare"]
     prepare["params"].append("images")
     prepare["params"] += MORE.get(chosen.source, [])
@@ -110,8 +110,8 @@ def _without_array(stages: dict[str, Any], benchmark: str) -> None:
         stages[name]["deps"] = [pool if path == array else path for path in stages[name]["deps"]]
 
 
-def _shown(out: str) -> bool:
-    return Path(out).stem.startswith(("table", "figure"))
+def _shown(path: str) -> bool:
+    return path.startswith("reports/") and Path(path).stem.startswith(("table", "figure"))
 
 
 def main(

@@ -8,6 +8,7 @@ from longtail.errors import and_more
 from longtail.files import atomic_path
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
+from longtail.pipeline.studies import read_courses
 from longtail.planning.plans import read_tables_plan
 from longtail.reporting import figures
 from longtail.reporting.figures.curves import curves_rows
@@ -33,16 +34,7 @@ def plot(benchmark: str, incomplete: bool = False, results: Path = Path()) -> No
         console.say("plot", f"{benchmark}: {len(layouts)} figures from {len(reports)} cells")
         for failure in failures:
             console.say("plot", f"{failure.cell} FAILED: left out, with the other seeds of its curve")
-        folders = {
-            member.cell(bundle): model_path(bundle.imbalance, bundle.bundle, member.member)
-            for bundle in plan.bundles
-            for member in bundle.members
-        }
-        courses = {
-            report.cell: figures.read_course(folders[report.cell] / "history.parquet", report)
-            for report in reports
-        }
-        study = figures.Study(plan, reports, courses)
+        study = figures.Study(plan, reports, read_courses(plan, reports))
         if lacking := boxes(study.class_names):
             console.say(
                 "plot",

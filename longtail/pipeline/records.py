@@ -170,7 +170,7 @@ def reports_record(plan: TablesPlan, layouts: Layouts, reports: list[CellReport]
     names += [
         f"figure{layout.number}.{ending}" for layout in layouts.figures for ending in ("svg", "png", "csv")
     ]
-    names += ["claims.md", "claims.csv", "metrics.json", "curves.csv"]
+    names += ["index.html", "claims.md", "claims.csv", "metrics.json", "curves.csv"]
     files = [paths.report(plan.benchmark, name) for name in names]
     for path in files:
         if not path.is_file() or not path.stat().st_size:

@@ -19,6 +19,7 @@ from longtail.pipeline.finished import (
 )
 from longtail.pipeline.hours import add_finished, hours, speeds_file
 from longtail.pipeline.inputs import find_weights, make_job, read_all, with_weights
+from longtail.pipeline.page import page
 from longtail.pipeline.plot import plot
 from longtail.pipeline.remedies import remedies
 from longtail.pipeline.results import keep
@@ -154,7 +155,7 @@ def show(steps: list[Step], device: str, jobs: int) -> None:
 
 
 def finish(benchmark: str, steps: list[Step], hardware: str, results: Path | None) -> None:
-    """Make tables and figures of the finished trainings, and print the summary."""
+    """Make tables, figures and page of the finished trainings, and print the summary."""
     command = f"longtail {shlex.join(sys.argv[1:])}"
     ended = [step for step in steps if paths.finished(step.fingerprint).is_dir()]
     failed = {
@@ -164,6 +165,7 @@ def finish(benchmark: str, steps: list[Step], hardware: str, results: Path | Non
     if ended:
         tabulate(benchmark, incomplete=True)
         plot(benchmark, incomplete=True)
+        page(benchmark, incomplete=True)
         if results is not None:
             keep(results, benchmark, command, hardware)
     for name, failure in failed.items():

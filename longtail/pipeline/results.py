@@ -1,4 +1,4 @@
-"""A folder of results to keep: reports, histories, tables and figures; not the weights."""
+"""A folder of results to keep: reports, histories, tables, figures and page; not the weights."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from longtail.files import write_text
 from longtail.pipeline import paths
+from longtail.pipeline.page import page
 from longtail.pipeline.plot import plot
 from longtail.pipeline.tabulate import tabulate
 from longtail.planning.plans import read_tables_plan
@@ -38,6 +39,7 @@ def keep(folder: Path, benchmark: str, command: str, hardware: str) -> None:
         shutil.copyfile(path, folder / path)
     tabulate(benchmark, incomplete=True, results=folder)
     plot(benchmark, incomplete=True, results=folder)
+    page(benchmark, incomplete=True, results=folder)
     write_readme(folder, benchmark, command, hardware)
 
 

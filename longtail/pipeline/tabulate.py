@@ -1,6 +1,5 @@
 """From cell reports to tables."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,12 +8,13 @@ from longtail.config.layouts import read_layouts
 from longtail.files import write_json, write_text
 from longtail.pipeline import console, paths
 from longtail.pipeline.remedies import remedies
+from longtail.pipeline.studies import read_courses
 from longtail.planning.plans import TablesPlan, read_tables_plan
 from longtail.reporting import tables
 from longtail.reporting.claims import JudgedClaim, claims_csv, judge_claims, read_from_histories
 from longtail.reporting.claims_text import claims_markdown, summary
 from longtail.reporting.reports import CellReport, FailedReport, read_reports
-from longtail.reporting.study import Study, read_course
+from longtail.reporting.study import Study
 from longtail.reporting.table_text import headline, markdown
 
 
@@ -34,7 +34,7 @@ def tabulate(benchmark: str, incomplete: bool = False, results: Path = Path()) -
         there = f"{len(reports)} of {cells}" if incomplete else cells
         console.say("tabulate", f"{benchmark}: {len(layouts)} tables from {there} cells")
         filled = [tables.fill(layout, plan, reports, failures) for layout in layouts]
-        judged = judged_claims(plan, reports, failures, model_path)
+        judged = judged_claims(plan, reports, failures)
         for table in filled:
             name = f"table{table.layout.number}"
             write_text(paths.report(benchmark, f"{name}.md"), markdown(table))
@@ -51,19 +51,9 @@ def tabulate(benchmark: str, incomplete: bool = False, results: Path = Path()) -
 
 
 def judged_claims(
-    plan: TablesPlan,
-    reports: list[CellReport],
-    failures: list[FailedReport],
-    model_path: Callable[[float, str, str], Path],
+    plan: TablesPlan, reports: list[CellReport], failures: list[FailedReport]
 ) -> list[JudgedClaim]:
     """The paper's claims, judged by reports and by the histories that they need. Raises InputError."""
     claims = read_claims()
-    folders = {
-        member.cell(bundle): model_path(bundle.imbalance, bundle.bundle, member.member)
-        for bundle in plan.bundles
-        for member in bundle.members
-    }
-    study = Study(plan, reports, {})
-    for report in read_from_histories(claims, study):
-        study.courses[report.cell] = read_course(folders[report.cell] / "history.parquet", report)
-    return judge_claims(claims, study, failures)
+    needed = read_from_histories(claims, Study(plan, reports, {}))
+    return judge_claims(claims, Study(plan, reports, read_courses(plan, needed)), failures)

@@ -52,12 +52,12 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def to_reference(table: Table, group: str, row: Row, column: int) -> str:
-    """The difference to the table's reference over all test images, as tables show it."""
+def to_reference(table: Table, group: str, row: Row, column: int, split: str = "all") -> str:
+    """The difference to the table's reference over `split`, as tables show it."""
     if row.same_cells(table.layout.reference):
         return "reference" if table.entries[group, row.label][column] else ""
     found = table.differences[group, row.label][column]
-    return signed(found["all"], table.seeds) if found else ""
+    return signed(found[split], table.seeds) if found else ""
 
 
 def difference_heading(table: Table) -> str:
@@ -278,14 +278,7 @@ def difference_note(table: Table) -> str:
 
 def comparison_notes(table: Table) -> list[str]:
     """Notes on the comparison with the paper, one per line."""
-    comparisons = [
-        table.compare(row, column, split, entry)
-        for group in table.layout.groups
-        for row in group.rows
-        for column, entry in zip(table.columns, table.entries[group.name, row.label], strict=True)
-        for split in table.printed_splits(column)
-    ]
-    lines = verdict_notes(comparisons)
+    lines = verdict_notes(table.comparisons())
     if not any(set(table.printed_splits(column)) - {"all"} for column in table.columns):
         lines.append(
             "Accuracy over all classes, as in the paper; by shot group, and of the weights that the meta set "

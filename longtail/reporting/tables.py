@@ -94,6 +94,16 @@ class Table:
         failed = bool(self.failed(row, column))
         return Comparison(paper, entry[split] if entry else None, self.plan.shortened, failed)
 
+    def comparisons(self) -> list[Comparison]:
+        """Everything that the paper prints, compared with the weights after the last iteration."""
+        return [
+            self.compare(row, column, split, entry)
+            for group in self.layout.groups
+            for row in group.rows
+            for column, entry in zip(self.columns, self.entries[group.name, row.label], strict=True)
+            for split in self.printed_splits(column)
+        ]
+
     def printed_splits(self, column: Column) -> list[str]:
         """The splits of which the paper prints anything in `column`, in the layout's order."""
         printed = {split for _, *place, split in self.paper if place == [column.imbalance, column.network]}

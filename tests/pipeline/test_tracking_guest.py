@@ -45,7 +45,7 @@ def reports(tmp_path: Path) -> Path:
     fixtures.evaluate(folder, plans)
     names = [f"table{number}.{ending}" for number in range(1, 6) for ending in ("md", "csv")]
     names += [f"figure{number}.{ending}" for number in range(1, 5) for ending in ("svg", "png", "csv")]
-    for name in [*names, "claims.md", "claims.csv", "metrics.json", "curves.csv"]:
+    for name in [*names, "index.html", "claims.md", "claims.csv", "metrics.json", "curves.csv"]:
         (folder / paths.report(fixtures.BENCHMARK, name)).write_text(f"{name}\n")
     return folder
 

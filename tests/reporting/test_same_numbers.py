@@ -1,4 +1,4 @@
-"""Tables as markdown, csv and in the terminal, metrics, claims and MLflow: all tell the same numbers.
+"""Tables as markdown, csv, page and in the terminal, metrics, claims and MLflow: all tell the same numbers.
 
 A new way to show them adds a reader to `READERS`.
 """
@@ -7,6 +7,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,20 @@ from tests.support.stage_runs import run_stage
 
 LAYOUTS = {layout.number: layout for layout in read_layouts().tables}
 Place = tuple[int, str, str, str, str]
-"""Table, row group, row, imbalance, and what is shown there: a split, or `difference`."""
+"""Table, row group, row, imbalance, and what is shown there: a split, `difference` (over all), or
+`difference few`."""
 MARKS = {"better": " ▲", "worse": " ▼", "undecided": ""}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with tables and claims, and what the terminal said, in `terminal.txt`."""
+    """A study with tables, claims, figures and page; what a stage said is in `tabulate.txt` and so on."""
     folder = tmp_path_factory.mktemp("study")
     fixtures.evaluate(folder, fixtures.build(folder, variants=fixtures.SOME))
-    result = run_stage(folder, "tabulate")
-    assert result.code == 0, result.stderr
-    (folder / "terminal.txt").write_text(result.stdout, encoding="utf-8")
+    for stage in ("tabulate", "plot", "page"):
+        result = run_stage(folder, stage)
+        assert result.code == 0, result.stderr
+        (folder / f"{stage}.txt").write_text(result.stdout, encoding="utf-8")
     return folder
 
 
@@ -55,12 +58,12 @@ def expected(folder: Path) -> dict[Place, str]:
             place = (number, line["group"], line["row"], line["imbalance"])
             half = (float(line["high"]) - float(line["low"])) / 2
             found[*place, line["split"]] = f"{float(line['mean']):.1f} ± {half:.1f}"
-            if line["split"] == "all":
-                found[*place, "difference"] = "reference"
-            if line["split"] == "all" and line["vs_reference"]:
+            kind = "difference" if line["split"] == "all" else f"difference {line['split']}"
+            found[*place, kind] = "reference"
+            if line["vs_reference"]:
                 half = (float(line["vs_high"]) - float(line["vs_low"])) / 2
                 mean = round(float(line["vs_reference"]), 1) + 0.0
-                found[*place, "difference"] = f"{mean:+.1f} ± {half:.1f}{MARKS[line['word']]}"
+                found[*place, kind] = f"{mean:+.1f} ± {half:.1f}{MARKS[line['word']]}"
     return found
 
 
@@ -92,7 +95,7 @@ def from_terminal(folder: Path) -> dict[Place, str]:
     """Table 1: all, few and the difference."""
     found: dict[Place, str] = {}
     group, groups = "", {group.name for group in LAYOUTS[1].groups}
-    for line in (folder / "terminal.txt").read_text(encoding="utf-8").splitlines():
+    for line in (folder / "tabulate.txt").read_text(encoding="utf-8").splitlines():
         if line in groups:
             group = line
         elif group and line.startswith("  "):
@@ -104,9 +107,56 @@ def from_terminal(folder: Path) -> dict[Place, str]:
     return found
 
 
+class Cells(HTMLParser):
+    """The cells of the page's tables that have numbers, by the attributes of headings and rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number, self.place, self.inside = 0, -1, ""
+        self.headings: list[dict[str, str | None]] = []
+        self.row: dict[str, str | None] = {}
+        self.found: dict[Place, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if tag == "section":
+            identity = attributes.get("id") or ""
+            self.number = int(identity[5:]) if re.fullmatch(r"table\d", identity) else 0
+            self.headings = []
+        elif tag == "tr":
+            self.row, self.place = attributes, -1
+        elif tag in ("th", "td"):
+            self.inside, self.place = tag, self.place + 1
+            if tag == "th" and not self.row:
+                self.headings.append(attributes)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if (
+            self.number
+            and self.inside == "td"
+            and "data-row" in self.row
+            and re.search(r"\d|reference", data)
+        ):
+            heading = self.headings[self.place]
+            if (kind := heading.get("data-kind")) and (split := heading["data-split"]):
+                shown = split if kind == "here" else kind if split == "all" else f"{kind} {split}"
+                place = (self.row["data-group"], self.row["data-row"], heading["data-imbalance"])
+                self.found[self.number, *map(str, place), shown] = data
+
+
+def from_page(folder: Path) -> dict[Place, str]:
+    cells = Cells()
+    cells.feed(report(folder, "index.html").read_text(encoding="utf-8"))
+    return cells.found
+
+
 READERS: dict[str, Callable[[Path], dict[Place, str]]] = {
     "markdown": from_markdown,
     "terminal": from_terminal,
+    "page": from_page,
 }
 """What each way of showing the tables shows; each at least as many places as `FEWEST`."""
 FEWEST = 80
@@ -117,8 +167,12 @@ def test_what_is_shown_is_what_the_csv_says(folder: Path, reader: str) -> None:
     wanted, found = expected(folder), READERS[reader](folder)
     assert len(found) >= FEWEST
     assert {place: wanted.get(place) for place in found} == found
-    if reader == "markdown":
-        assert found.keys() == wanted.keys()
+    everything = {
+        "page": wanted.keys(),
+        "markdown": {place for place in wanted if not place[-1].startswith("difference ")},
+    }
+    if reader in everything:
+        assert found.keys() == everything[reader]
 
 
 def test_metrics_are_the_means_of_the_first_table(folder: Path) -> None:

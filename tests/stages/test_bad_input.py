@@ -24,7 +24,7 @@ PARAMS = (
     "lambda: 0.3\nimbalances: {digits-lt: [50], own: [1]}\nseeds: [1]\nschedule: {fraction: 0.02}\n"
     "images: {own: photos, cifar100-lt: cifar}\nmeta_per_class: 2\n"
 )
-REPORTING = ("evaluate", "tabulate", "plot", "track")
+REPORTING = ("evaluate", "tabulate", "plot", "page", "track")
 LONGEST = 600
 """Characters of a line, beside those of the folder."""
 
@@ -55,8 +55,9 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fixtures.evaluate(folder, fixtures.build(folder, chosen, ("cross_entropy", "difficulty_net")))
     names = [f"table{number}.{ending}" for number in range(1, 6) for ending in ("md", "csv")]
     names += [f"figure{number}.{ending}" for number in range(1, 5) for ending in ("svg", "png", "csv")]
-    for name in [*names, "claims.md", "claims.csv", "metrics.json", "curves.csv"]:
-        (folder / paths.report(fixtures.BENCHMARK, name)).write_text("{}")
+    for name in [*names, "index.html", "claims.md", "claims.csv", "metrics.json", "curves.csv"]:
+        text = "<svg></svg>" if name.endswith("svg") else "{}"
+        (folder / paths.report(fixtures.BENCHMARK, name)).write_text(text)
     return folder
 
 

@@ -23,7 +23,7 @@ def test_difficult_class_names_reach_every_report_and_mlflow(tmp_path: Path) -> 
     for path in tmp_path.rglob("cell.json"):
         write_json(path, {**json.loads(path.read_text()), "class_names": list(NAMES)})
     fixtures.evaluate(tmp_path, plans)
-    for stage in ("tabulate", "plot", "track"):
+    for stage in ("tabulate", "plot", "page", "track"):
         ran = run_stage(tmp_path, stage)
         assert ran.code == 0, ran.stderr
     rows = csv.DictReader(io.StringIO((tmp_path / "reports/digits-lt/figure2.csv").read_text("utf-8")))

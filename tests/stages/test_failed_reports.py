@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for place in PLACES:
         fixtures.fail(folder, *place, REASON)
     fixtures.evaluate(folder, plans)
-    for stage in ("tabulate", "plot"):
+    for stage in ("tabulate", "plot", "page"):
         result = run_stage(folder, stage)
         assert result.code == 0, result.stderr
         (folder / stage).write_text(result.stdout)
@@ -146,7 +146,9 @@ def test_a_table_of_which_everything_failed_says_so(tmp_path: Path) -> None:
     text = markdown(fill(read_layouts().tables[0], plan, reports, failures))
     assert "failed (1 of 1)" in text
     assert REASON in text
-    assert run_stage(tmp_path, "tabulate").code == run_stage(tmp_path, "plot").code == 0
+    for stage in ("tabulate", "plot", "page"):
+        assert run_stage(tmp_path, stage).code == 0
+    assert REASON in (tmp_path / report("index.html")).read_text()
 
 
 def test_figures_leave_the_whole_curve_out(folder: Path) -> None:

@@ -36,7 +36,7 @@ DIFFICULTY = [*FOLLOWS_LAMBDA, "difficulty_net_lambda_0.3"]
 VARIANTS = ["cross_entropy", *DIFFICULTY]
 RETRAINED = ["cross_entropy", "difficulty_net"]
 HEADS = ["crt", "las", "lws"]
-LAST = {"tabulate", "plot", "track"}
+LAST = {"tabulate", "plot", "page", "track"}
 
 
 class Copy:
@@ -176,6 +176,7 @@ def test_one_command_makes_every_table_figure_and_run(copy: Copy) -> None:
     for number in range(1, 5):
         for ending in ("svg", "png", "csv"):
             assert (reports / f"figure{number}.{ending}").stat().st_size > 100
+    assert 100_000 < (reports / "index.html").stat().st_size < 5_000_000
     cells = {cell for cell, _ in copy.cells_in_mlflow()}
     assert {f"imb10-{variant}-seed1" for variant in VARIANTS} <= cells
     assert {f"imb10-{variant}-{head}-seed1" for variant in RETRAINED for head in HEADS} <= cells

@@ -51,7 +51,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for ending in ("svg", "png", "csv"):
             (folder / paths.report(fixtures.BENCHMARK, f"figure{figure}.{ending}")).write_text(f"{figure}")
     (folder / "params.yaml").touch()
-    for name in ("metrics.json", "curves.csv", "claims.md", "claims.csv"):
+    for name in ("metrics.json", "curves.csv", "claims.md", "claims.csv", "index.html"):
         (folder / paths.report(fixtures.BENCHMARK, name)).write_text("{}")
     return folder
 
@@ -184,8 +184,16 @@ def test_artifacts_are_where_mlflow_finds_them(tracked: Path) -> None:
     assert len(text.splitlines()) == 1 + fixtures.CLASSES
     (report,) = runs(tracked)[REPORTS]
     files = {file.path for file in client(tracked).list_artifacts(report.info.run_id)}
-    assert len(files) == 5 * 2 + 4 * 3 + 4
-    assert {"table1.md", "table5.csv", "figure1.svg", "figure4.png", "metrics.json", "claims.md"} <= files
+    assert len(files) == 5 * 2 + 4 * 3 + 5
+    assert {
+        "table1.md",
+        "table5.csv",
+        "figure1.svg",
+        "figure4.png",
+        "metrics.json",
+        "claims.md",
+        "index.html",
+    } <= files
     assert report.data.params["lambda"] == "0.3"
 
 

@@ -28,6 +28,7 @@ MODEL = "models/digits-lt/imb50/cross_entropy/seed1"
 CELL, HISTORY, TIMING = f"{MODEL}/cell.json", f"{MODEL}/history.parquet", f"{MODEL}/timing.json"
 LAST, SELECTED = f"{MODEL}/weights.safetensors", f"{MODEL}/selected.safetensors"
 PREDICTIONS = f"{MODEL}/predictions.parquet"
+FIGURE = "reports/digits-lt/figure3.svg"
 REPORT, OURS = (
     f"reports/digits-lt/cells/imb50/{name}/seed1.json" for name in ("cross_entropy", "difficulty_net")
 )
@@ -83,6 +84,7 @@ READ: list[tuple[str, tuple[str, ...]]] = [
     (EVALUATE, (EVALUATION, CELL, PREDICTIONS)),
     ("tabulate", (TABLES, REPORT)),
     ("plot", (TABLES, REPORT, HISTORY)),
+    ("page", (FIGURE,)),
     ("track", (TABLES, REPORT, CELL, TIMING, HISTORY)),
     (PREDICT, (CELL, LAST, PHOTO)),
     (EXPORT, (CELL, LAST)),
