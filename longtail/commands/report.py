@@ -15,9 +15,9 @@ def main(
         bool, typer.Option("--open/--no-open", help="Open it, or only print the path.")
     ] = True,
 ) -> None:
-    """Open reports/<benchmark>/index.html: tables, claims, figures, classes and curves on one page.
+    """Open the page with all results in a browser.
 
-    It is a single file that needs no server and no network; `dvc repro` makes it.
+    reports/<benchmark>/index.html is one file that needs no server and no network; `dvc repro` makes it.
     """
     import webbrowser
 
