@@ -218,9 +218,9 @@ def test_no_stage_calls_anyone(tmp_path: Path) -> None:
     (told / "reports/digits-lt").mkdir(parents=True)
     for number in range(1, 5):
         for ending in ("svg", "png", "csv"):
-            (told / f"reports/digits-lt/figure{number}.{ending}").write_text("a figure")
+            (told / f"reports/digits-lt/figure{number}.{ending}").write_text("<svg></svg>")
     (told / "reports/digits-lt/curves.csv").write_text("curves")
-    ran = guarded(told, GUARD + STAGES, "evaluate 50", "tabulate", "track")
+    ran = guarded(told, GUARD + STAGES, "evaluate 50", "tabulate", "page", "track")
     assert ran.returncode == 0, ran.stderr
     assert "track        done" in ran.stdout
     assert not (made / "calls").exists()

@@ -51,7 +51,12 @@ def longtail(wheel: Path, folder: Path, *words: str) -> subprocess.CompletedProc
 def test_the_wheel_has_the_library_and_its_data_and_nothing_else(wheel: Path) -> None:
     names = {path.name for path in wheel.iterdir()}
     assert names == {"longtail", "longtail-0.1.0.dist-info"}
-    for name in ("config/tables.yaml", "config/claims.yaml", "reporting/paper_numbers.csv"):
+    for name in (
+        "config/tables.yaml",
+        "config/claims.yaml",
+        "reporting/paper_numbers.csv",
+        "reporting/page/templates/page.html.jinja",
+    ):
         assert (wheel / "longtail" / name).is_file()
     entry_points = (wheel / "longtail-0.1.0.dist-info" / "entry_points.txt").read_text()
     assert "longtail = longtail.commands:main" in entry_points
@@ -61,7 +66,7 @@ def test_help_names_every_command(wheel: Path, tmp_path: Path) -> None:
     for words in ([], ["--help"]):
         done = longtail(wheel, tmp_path, *words)
         assert done.returncode == 0, done.stderr
-        for name in ("compare", "export", "pipelines", "predict", "reproduce", "ui"):
+        for name in ("compare", "export", "pipelines", "predict", "report", "reproduce", "ui"):
             assert f"\n  {name} " in done.stdout
         assert "..." not in done.stdout.partition("Commands:")[2]  # a summary that is cut
 
