@@ -113,6 +113,14 @@ def test_filters_choose_columns_and_rows(browser: Browser) -> None:
     assert browser.run("document.querySelector('#table1 output').textContent").startswith("3 of ")
 
 
+def test_a_table_is_never_sorted_by_a_hidden_column(browser: Browser) -> None:
+    paper = shown_rows(browser)
+    browser.click(f"{ALL} button")
+    assert shown_rows(browser) != paper
+    browser.choose("#table1 [name=imbalance]", "10")
+    assert shown_rows(browser) == paper
+
+
 def test_every_class_plot_has_a_line_for_each_chosen_method(browser: Browser) -> None:
     def lines(section: str) -> Any:
         return browser.run(f"document.querySelectorAll('#{section} .chart path').length")
@@ -135,6 +143,8 @@ def test_every_class_plot_has_a_line_for_each_chosen_method(browser: Browser) ->
     assert len(points) == 2 * fixtures.CLASSES
     for name in NASTY:
         assert sum(f", {name} (n = " in point for point in points) == 2, name
+    browser.choose("#curves [name=quantity]", "1")  # entropy: cross-entropy has none
+    assert "Cross-entropy" not in legend("curves")
     browser.choose("#classes [name=quantity]", "differences")
     assert "± " in browser.run("document.querySelector('#classes circle title').textContent")
 

@@ -68,7 +68,7 @@ function drawLines(place, lines, options, tell) {
 const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
 const style = (slot) => ({ colour: `var(--c${slot % 8})`, dash: DASHES[Math.floor(slot / 8) % 4] });
 
-// `read(row, column, quantity)` gives the points of a row, `options(quantity, lines)` the axes.
+// `read(row, column, quantity)` gives the points of a row, `options(quantity)` the axes.
 function setUpLines(section, read, options, header) {
   const form = section.querySelector("form");
   const chosen = new Map(); // rows by their slots of colour
@@ -87,9 +87,9 @@ function setUpLines(section, read, options, header) {
     }
     const lines = [...chosen].filter(([row]) => row.columns[column]).map(([row, slot]) => ({
       ...style(slot), name: symbols(row.label), points: read(row, column, quantity),
-    }));
+    })).filter((line) => line.points.some(([, y]) => y !== null));
     const tell = (text) => { section.querySelector(".readout").textContent = text; };
-    drawLines(section.querySelector(".chart"), lines, options(quantity, lines), tell);
+    drawLines(section.querySelector(".chart"), lines, options(quantity), tell);
     section.querySelector(".legend").replaceChildren(...lines.map((line) => {
       const swatch = shape("svg", { viewBox: "0 0 36 10", "aria-hidden": "true" });
       swatch.append(shape("line", { x1: 0, x2: 36, y1: 5, y2: 5, stroke: line.colour, "stroke-width": 3, "stroke-dasharray": line.dash }));
@@ -108,6 +108,7 @@ function setUpLines(section, read, options, header) {
   });
   fillSelect(form.column, DATA.columns);
   form.addEventListener("input", draw);
+  draw();
   new ResizeObserver(draw).observe(section.querySelector(".chart"));
 }
 
@@ -115,7 +116,7 @@ function setUpLines(section, read, options, header) {
 function writeNumbers(table, names, lines) {
   const texts = new Map();
   lines.forEach((line, index) => {
-    for (const [key, value] of line.points.map(([x, y], place) => [line.points[place][3] ?? x, y])) {
+    for (const [x, value, , key = x] of line.points) {
       if (!texts.has(key)) texts.set(key, lines.map(() => ""));
       texts.get(key)[index] = value ?? "";
     }

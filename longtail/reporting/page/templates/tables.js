@@ -8,6 +8,8 @@ function setUpTable(section) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
   const paperOrder = [...body.rows];
+  const groups = paperOrder.filter((row) => row.className === "group");
+  const rows = paperOrder.filter((row) => row.className !== "group");
   let sorted = { column: -1, direction: 0 };
 
   function cellValue(row, column) {
@@ -17,20 +19,23 @@ function setUpTable(section) {
   }
 
   // numbers start with the largest, names with the first; a third click restores the paper's order
-  function sortBy(column) {
+  function nextDirection(column) {
     const first = column === 0 ? 1 : -1;
-    const direction = sorted.column !== column ? first : sorted.direction === first ? -first : 0;
+    return sorted.column !== column ? first : sorted.direction === first ? -first : 0;
+  }
+
+  function sortBy(column, direction = nextDirection(column)) {
     sorted = { column: direction ? column : -1, direction };
-    const rows = [...paperOrder];
+    let order = paperOrder;
     if (direction) {
-      rows.sort((a, b) => {
-        if (a.className || b.className) return 0; // headings of groups, hidden while sorted
+      const sortedRows = [...rows].sort((a, b) => {
         const [x, y] = [cellValue(a, column), cellValue(b, column)];
         if (x === null || y === null) return (x === null) - (y === null);
         return (x < y ? -1 : x > y ? 1 : 0) * direction;
       });
+      order = [...groups, ...sortedRows]; // the headings of groups are hidden while sorted
     }
-    body.append(...rows);
+    body.append(...order);
     table.classList.toggle("sorted", direction !== 0);
     headings.forEach((heading, index) => {
       if (index === sorted.column) heading.ariaSort = direction > 0 ? "ascending" : "descending";
@@ -50,24 +55,22 @@ function setUpTable(section) {
   function filter() {
     const wanted = Object.fromEntries(new FormData(form));
     const shown = headings.map((heading) => isShown(heading, wanted));
+    if (sorted.direction && !shown[sorted.column]) sortBy(sorted.column, 0); // by a column that nobody sees
     headings.forEach((heading, index) => { heading.hidden = !shown[index]; });
     const text = wanted.text.trim().toLowerCase();
     let count = 0;
     const filled = new Set();
-    for (const row of paperOrder) {
-      if (row.className === "group") continue;
+    for (const row of rows) {
       [...row.cells].forEach((cell, index) => { cell.hidden = !shown[index]; });
       row.hidden = Boolean(wanted.group && row.dataset.group !== wanted.group)
         || !row.cells[0].textContent.toLowerCase().includes(text);
       if (!row.hidden) { count += 1; filled.add(row.dataset.group); }
     }
-    for (const row of paperOrder) {
-      if (row.className !== "group") continue;
+    for (const row of groups) {
       row.hidden = !filled.has(row.dataset.group);
-      row.cells[1].colSpan = Math.max(1, shown.filter(Boolean).length - 1);
+      row.cells[0].colSpan = shown.filter(Boolean).length;
     }
-    const rows = paperOrder.length - paperOrder.filter((row) => row.className === "group").length;
-    form.querySelector("output").textContent = count < rows ? `${count} of ${rows} rows` : "";
+    form.querySelector("output").textContent = count < rows.length ? `${count} of ${rows.length} rows` : "";
   }
 
   headings.forEach((heading, index) => {
