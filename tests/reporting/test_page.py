@@ -97,6 +97,21 @@ def test_headings_sort_by_mouse_and_keyboard(browser: Browser) -> None:
     assert shown_rows(browser) == sorted(first, key=str.lower)
 
 
+def test_headings_of_groups_do_not_hinder_sorting(browser: Browser) -> None:
+    """With numbers in every row, in a hundred orders; few rows of the fixture have numbers."""
+    orders = browser.run(
+        "(() => { const button = document.querySelector('#table1 th:nth-child(2) button');"
+        "return [...Array(100).keys()].map((factor) => {"
+        f"{ROWS}.forEach((row, index) => {{ row.cells[1].dataset.value = (index * (factor + 1)) % 101; }});"
+        f"button.click(); const found = {ROWS}.map((row) => Number(row.cells[1].dataset.value));"
+        "button.click(); button.click(); return found; }); })()"
+    )
+    assert len(orders) == 100
+    for order in orders:
+        assert len(order) > 30
+        assert order == sorted(order, reverse=True)
+
+
 def test_filters_choose_columns_and_rows(browser: Browser) -> None:
     visible = (
         f"{HEADINGS}.filter((one) => one.dataset.kind && one.offsetHeight)"

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.claims import JudgedClaim, counted_verdicts
+from longtail.reporting.paper import DEVIATES, FAILED, NOT_RUN, REPRODUCED, SHORTENED
 from longtail.reporting.reports import CellReport, FailedReport
 from longtail.reporting.study import Study
 from longtail.reporting.table_text import number, seeds_text, signed, tail_name
 from longtail.reporting.tables import Table
+
+VERDICTS = (REPRODUCED, DEVIATES, SHORTENED, FAILED, NOT_RUN)
+"""On the paper's numbers, in the order shown."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,14 @@ def headline(
 ) -> Headline:
     """What the page says first. `numbers`: how many of the paper's have which verdict."""
     plan, reports = study.plan, study.reports
-    verdicts = [found.verdict for table in tables for found in table.comparisons()]
+    verdicts = Counter(found.verdict for table in tables for found in table.comparisons())
     return Headline(
         planned=sum(len(bundle.members) for bundle in plan.bundles),
         trained=len(reports),
         failed=len(failures),
         seeds=seeds_text(reports),
         claims=counted_verdicts(judged) if judged else {},
-        numbers=dict(Counter(verdict for verdict in verdicts if verdict).most_common()),
+        numbers={word: verdicts[word] for word in VERDICTS if verdicts[word]},
         ours=ours_and_reference(tables[0]) if tables else [],
         reference=tables[0].layout.reference.label if tables else "",
         data=data_sets(plan, reports),
