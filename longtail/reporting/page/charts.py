@@ -40,7 +40,7 @@ def chart_data(
         "columns": [column_name(plan, column) for column in columns],
         "classes": study.class_names,
         "counts": [class_counts(study.reports, column) for column in columns],
-        "reference": tables[0].layout.reference.label if tables else "",
+        "reference": tables[0].layout.reference.label,
         "first": [name for name in DRAWN_FIRST if name in {row["name"] for row in found}],
         "curves": CURVES,
         "rows": found,
@@ -63,8 +63,8 @@ def row_data(
     cells = whole(study.reports, failures, row, column)
     if not cells:
         return None
-    reference = [] if row.same_cells(table.layout.reference) else table.layout.reference
-    others = whole(study.reports, failures, reference, column) if isinstance(reference, Row) else []
+    reference = table.layout.reference
+    others = [] if row.same_cells(reference) else whole(study.reports, failures, reference, column)
     courses = study.cells(row, column.imbalance, column.network)
     return {
         "seeds": len(cells),

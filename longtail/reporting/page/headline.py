@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.claims import JudgedClaim, counted_verdicts
+from longtail.reporting.page.tables_part import column_text
 from longtail.reporting.paper import DEVIATES, FAILED, NOT_RUN, REPRODUCED, SHORTENED
 from longtail.reporting.reports import CellReport, FailedReport
 from longtail.reporting.study import Study
@@ -59,8 +60,8 @@ def headline(
         seeds=seeds_text(reports),
         claims=counted_verdicts(judged) if judged else {},
         numbers={word: verdicts[word] for word in VERDICTS if verdicts[word]},
-        ours=ours_and_reference(tables[0]) if tables else [],
-        reference=tables[0].layout.reference.label if tables else "",
+        ours=ours_and_reference(tables[0]),
+        reference=tables[0].layout.reference.label,
         data=data_sets(plan, reports),
         settings=settings(plan, tables),
         trained_on=sorted({trained_on(report) for report in reports}),
@@ -71,20 +72,15 @@ def ours_and_reference(table: Table) -> list[tuple[str, str, str, str]]:
     """The accuracy of the row Ours and of the reference in each column, and their difference."""
     places = {row.name: (group.name, row.label) for group in table.layout.groups for row in group.rows}
     ours, reference = places.get("difficulty_net"), places.get(table.layout.reference.name)
+    if ours is None or reference is None:
+        return []
     found = []
-    for index, column in enumerate(table.columns if ours and reference else []):
-        entry, other = table.entries[ours][index], table.entries[reference][index]  # type: ignore[index]
-        compared = table.differences[ours][index]  # type: ignore[index]
+    for index, column in enumerate(table.columns):
+        entry, other = table.entries[ours][index], table.entries[reference][index]
+        compared = table.differences[ours][index]
         if entry and other and compared:
-            name = column.network if table.layout.columns == "networks" else None
-            found.append(
-                (
-                    name or tail_name(table.plan.benchmark, column.imbalance),
-                    number(entry["all"], table.seeds),
-                    number(other["all"], table.seeds),
-                    signed(compared["all"], table.seeds),
-                )
-            )
+            numbers = (number(one["all"], table.seeds) for one in (entry, other))
+            found.append((column_text(table, column), *numbers, signed(compared["all"], table.seeds)))
     return found
 
 
