@@ -143,8 +143,8 @@ class Cells(HTMLParser):
             heading = self.headings[self.place]
             if (kind := heading.get("data-kind")) and (split := heading["data-split"]):
                 shown = split if kind == "here" else kind if split == "all" else f"{kind} {split}"
-                place = (self.row["data-group"], self.row["data-row"], heading["data-imbalance"])
-                self.found[self.number, *map(str, place), shown] = data
+                group, row = str(self.row["data-group"]), str(self.row["data-row"])
+                self.found[self.number, group, row, str(heading["data-imbalance"]), shown] = data
 
 
 def from_page(folder: Path) -> dict[Place, str]:
