@@ -160,7 +160,9 @@ def table_records(
                     cell = cells[report.cell]
                     place = {"table": str(layout.number), "row_group": group.name, "row": row.label}
                     name = " · ".join([row.label, *network, cell.name])
-                    records.append(replace(cell, name=name, identity={**place, **cell.identity}))
+                    params = {"row": row.label, **cell.params}
+                    identity = {**place, **cell.identity}
+                    records.append(replace(cell, name=name, identity=identity, params=params))
     return records
 
 

@@ -20,7 +20,7 @@ REPORTS_PAGE = (
 )
 COLUMNS = (
     *(f"metrics.`{name}`" for name in ("acc_all", "acc_many", "acc_medium", "acc_few", "ece")),
-    *(f"params.`{name}`" for name in ("imbalance", "seed", "lambda")),
+    *(f"params.`{name}`" for name in ("row", "imbalance", "seed", "lambda")),
 )
 REPORTS_COLUMNS = tuple(f"params.`{name}`" for name in ("lambda", "imbalances", "seeds", "shot_groups"))
 
