@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 PIP := python -m pip install --no-compile --constraint constraints.txt
 
-.PHONY: help clone repro test ui lint clean
+.PHONY: help clone repro test report ui lint clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -33,6 +33,9 @@ test: $(BIN)/installed-dev ## Run every test.
 
 lint: $(BIN)/installed-dev ## Check style, types and the order of the rooms.
 	@ruff check . && ruff format --check . && pyright && lint-imports
+
+report: $(BIN)/installed ## Open all results on one page in the browser.
+	@longtail report
 
 ui: $(BIN)/installed ## Show the runs in the MLflow UI on 127.0.0.1.
 	@longtail ui

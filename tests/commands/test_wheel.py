@@ -66,7 +66,7 @@ def test_help_names_every_command(wheel: Path, tmp_path: Path) -> None:
     for words in ([], ["--help"]):
         done = longtail(wheel, tmp_path, *words)
         assert done.returncode == 0, done.stderr
-        for name in ("compare", "export", "pipelines", "predict", "report", "reproduce", "ui"):
+        for name in ("compare", "doctor", "export", "pipelines", "predict", "report", "reproduce", "ui"):
             assert f"\n  {name} " in done.stdout
         assert "..." not in done.stdout.partition("Commands:")[2]  # a summary that is cut
 
