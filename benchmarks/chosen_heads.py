@@ -18,7 +18,7 @@ from benchmarks.machine import described
 from longtail.config.benchmarks import find_benchmark
 from longtail.config.presets import METHODS
 from longtail.data.manifests import read_manifest
-from longtail.data.pools import read_pool
+from longtail.data.pools import read_images, read_pool
 from longtail.inference.predictors import rebuild
 from longtail.methods import build_method
 from longtail.networks.heads import WithHead
@@ -60,7 +60,7 @@ def rows(folder: Path, benchmark: str, imbalance: float, variant: str, seed: int
     """One row for each head on the selected features of `variant`."""
     data, models = folder / "data" / benchmark, folder / "models" / benchmark / f"imb{imbalance:g}"
     pool = read_pool(data / "pool.parquet")
-    images = np.load(data / "images.npy", mmap_mode="r")
+    images = read_images(data / "images.npy", pool)
     cell = models / variant / f"seed{seed}"
     record = read_cell(cell)
     thresholds = find_benchmark(benchmark).groups

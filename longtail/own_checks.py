@@ -24,7 +24,10 @@ OPTIONAL: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("balms", "sampler"): lambda settings: not settings.meta_sampler,
     ("cb_da", "start_epoch"): lambda settings: True,  # then every step decides for itself
     ("difficulty_net", "start_epoch"): lambda settings: settings.first_accuracies != "measured",
+    # nothing is left to choose on the meta set
     ("tau_norm", "start_epoch"): lambda settings: settings.tau is not None,
+    ("logit_adjustment", "start_epoch"): lambda settings: settings.tau is not None,
+    ("tau_norm_adjustment", "start_epoch"): lambda settings: None not in (settings.tau, settings.adjustment),
 }
 """Settings with which a method overrides a hook, and does without it."""
 

@@ -1,5 +1,6 @@
 """`make` in a folder that was unpacked, not cloned."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,7 +31,7 @@ def test_repro_without_git_says_what_dvc_needs_before_anything_is_installed(unpa
     assert said.startswith(
         f"error: {unpacked}: not a git repository, and DVC needs one; clone the project, or "
     )
-    assert of_make.startswith("make: *** ")
+    assert re.match(r"make(\[1\])?: \*\*\* ", of_make)  # [1] below `make test`
     assert {path.name for path in unpacked.iterdir()} == {"Makefile", ".gitignore"}
     remedy = said.split("'")[1].replace("git commit", "git -c user.name=n -c user.email=e commit")
     assert run(unpacked, "sh", "-c", remedy).returncode == 0

@@ -25,9 +25,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Settings with which these methods need a hook."""
 NEEDED = {
     "adapt": ["class_balanced", "focal", "ldam", "paco"],
-    "head": ["balms", "crt", "disalign", "las", "lws", "tau_norm"],
+    "head": [name for name, preset in METHODS.items() if preset.stage == "retrain"],
     "parameters": ["dro_lt", "paco"],
-    "start_epoch": ["difficulty_net", "dro_lt", "tau_norm"],
+    "start_epoch": [
+        "difficulty_net",
+        "dro_lt",
+        "tau_norm",
+        "logit_adjustment",
+        "tau_norm_adjustment",
+        "difficulty_adjustment",
+    ],
     "sampler": ["balms", "resampling", "sample_difficulty_net"],
 }
 

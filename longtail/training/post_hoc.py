@@ -65,8 +65,8 @@ class PostHocHead(ChoosingHead):
 
     def __init__(self, settings: dict[str, Any], task: Task) -> None:
         super().__init__(settings, task)
-        found = self.settings_model.model_validate(settings)
-        fixed = {name: getattr(found, name) for name in self.numbers}
+        self.settings = self.settings_model.model_validate(settings)
+        fixed = {name: getattr(self.settings, name) for name in self.numbers}
         self.grid = {name: STEPS if value is None else (value,) for name, value in fixed.items()}
 
     @property
