@@ -15,6 +15,7 @@ def main(
     new: Annotated[str, typer.Argument(metavar="B", help="Another one; differences are B - A.")],
     benchmark: options.Benchmark = "digits-lt",
     imbalance: Annotated[float | None, typer.Option(help="Which one; by default the largest.")] = None,
+    network: Annotated[str | None, typer.Option(help="Which one; by default the benchmark's first.")] = None,
     results: options.Results = Path(),
 ) -> None:
     """Compare two rows of the tables, or two revisions.
@@ -24,4 +25,4 @@ def main(
     """
     from longtail.pipeline.compare import compare
 
-    print(compare(old, new, benchmark, imbalance, results))
+    print(compare(old, new, benchmark, imbalance, network, results))

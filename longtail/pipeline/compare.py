@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,20 +17,22 @@ from longtail.planning.plans import TablesPlan, read_tables_plan
 from longtail.reporting.changes import Change, revisions_text, rows_text
 from longtail.reporting.differences import common_seeds
 from longtail.reporting.reports import CellReport, read_reports
-from longtail.reporting.tables import select
+from longtail.reporting.tables import Column, select
 
 WORKSPACE = "workspace"
 """What DVC calls the files as they lie here."""
 
 
 @remedies("run `dvc repro`")
-def compare(old: str, new: str, benchmark: str, imbalance: float | None, results: Path) -> str:
+def compare(
+    old: str, new: str, benchmark: str, imbalance: float | None, network: str | None, results: Path
+) -> str:
     """What changes from row or revision `old` to `new`, as text. Raises InputError."""
     layouts = read_layouts()
     rows = [find_row(layouts, name) for name in (old, new)]
     if rows[0] and rows[1]:
         with paths.within(results):
-            return compare_rows(layouts, rows[0], rows[1], benchmark, imbalance)
+            return compare_rows(rows[0], rows[1], benchmark, imbalance, network)
     for name, row in zip((old, new), rows, strict=True):
         if row is None and not is_revision(name) and name != WORKSPACE:
             raise InputError(f"'{name}'", "neither a row nor a revision", name_remedy(layouts, name))
@@ -38,7 +41,7 @@ def compare(old: str, new: str, benchmark: str, imbalance: float | None, results
         raise InputError(f"'{revision}'", "a revision", f"'{row}' is a row: give two rows, or two revisions")
     if results != Path():
         raise InputError(f"--results {results}", "has no revisions", "name two rows, or leave it out")
-    return compare_revisions(layouts, old, new, benchmark, imbalance)
+    return compare_revisions(layouts, old, new, benchmark, imbalance, network)
 
 
 def find_row(layouts: Layouts, name: str) -> Row | None:
@@ -57,32 +60,32 @@ def name_remedy(layouts: Layouts, name: str) -> str:
     return "name a row as in the tables, or a variant, with +head; or a commit, branch, tag or experiment"
 
 
-def compare_rows(layouts: Layouts, old: Row, new: Row, benchmark: str, imbalance: float | None) -> str:
+def compare_rows(old: Row, new: Row, benchmark: str, imbalance: float | None, network: str | None) -> str:
     """Row `new` minus row `old` of the reports here. Raises InputError."""
     plan, reports = here(benchmark)
-    chosen = choose_imbalance(plan, imbalance)
-    network = plan.networks[0]
-    change = Change(new.label, *(select(reports, row, chosen, network) for row in (old, new)))
+    column = choose_column(plan, imbalance, network)
+    change = Change(new.label, *(select(reports, row, *astuple(column)) for row in (old, new)))
     for row, found in ((old, change.old), (new, change.new)):
         if not found:
-            where = f"'{row.label}' ({row.name}) at imbalance {chosen:g}"
+            where = f"'{row.label}' ({row.name}) at imbalance {column.imbalance:g}, {column.network}"
             raise InputError(where, f"no finished training of {benchmark}")
     if not common_seeds(change.old, change.new):
         raise InputError(f"'{old.label}' and '{new.label}'", "no seed is there of both")
     return rows_text(change, *(f"{row.label} ({row.name})" for row in (old, new)))
 
 
-def compare_revisions(layouts: Layouts, old: str, new: str, benchmark: str, imbalance: float | None) -> str:
+def compare_revisions(
+    layouts: Layouts, old: str, new: str, benchmark: str, imbalance: float | None, network: str | None
+) -> str:
     """All rows of revision `new` minus those of revision `old`. Raises InputError."""
     sides = []
     for revision in (old, new):
         with revision_folder(revision, benchmark) as folder, paths.within(folder):
             sides.append(here(benchmark))
-    plan = sides[1][0]
-    chosen = choose_imbalance(plan, imbalance)
+    column = choose_column(sides[1][0], imbalance, network)
     rows = {row.name: row for row in reversed(layouts.rows)}
     changes = [
-        Change(row.label, *(select(reports, row, chosen, plan.networks[0]) for _, reports in sides))
+        Change(row.label, *(select(reports, row, *astuple(column)) for _, reports in sides))
         for row in reversed(rows.values())
     ]
     return revisions_text([change for change in changes if change.old or change.new], old, new)
@@ -95,12 +98,14 @@ def here(benchmark: str) -> tuple[TablesPlan, list[CellReport]]:
     return plan, read_reports(plan, *places, partial=True)[0]
 
 
-def choose_imbalance(plan: TablesPlan, imbalance: float | None) -> float:
-    """`imbalance` if it is planned; None: the largest. Raises InputError."""
+def choose_column(plan: TablesPlan, imbalance: float | None, network: str | None) -> Column:
+    """`imbalance` (None: the largest) and `network` (None: the first) if planned. Raises InputError."""
     if imbalance is not None and imbalance not in plan.imbalances:
         known = ", ".join(f"{planned:g}" for planned in plan.imbalances)
         raise InputError(f"--imbalance {imbalance:g}", "not planned", f"choose from {known}")
-    return max(plan.imbalances) if imbalance is None else imbalance
+    if network is not None and network not in plan.networks:
+        raise InputError(f"--network {network}", "not planned", f"choose from {', '.join(plan.networks)}")
+    return Column(imbalance or max(plan.imbalances), network or plan.networks[0])
 
 
 @contextmanager

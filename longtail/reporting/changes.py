@@ -112,7 +112,7 @@ def revisions_text(changes: Sequence[Change], old: str, new: str) -> str:
     parts = [f"A  {old}\nB  {new}"]
     if shared:
         first = shared[0].new[0]
-        parts[0] += f"\n   {first.benchmark}, imbalance {first.imbalance:g}"
+        parts[0] += f"\n   {first.benchmark}, imbalance {first.imbalance:g}, {first.network}"
     counts = [f"{len(moved)} of {len(changes)} rows changed"]
     counts += [f"{count} only in {name}" for name, count in alone.items() if count]
     parts.append(", ".join(counts) + ".")

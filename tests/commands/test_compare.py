@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from longtail.config.benchmarks import DIGITS_LT
 from longtail.pipeline import paths
 from tests.support import report_fixtures as fixtures
 from tests.support.stage_runs import environment, python, run_stage
@@ -83,6 +84,24 @@ def test_a_head_a_label_and_another_imbalance(reports: Path) -> None:
     assert "imbalance 10" in by_name[2]
 
 
+def test_every_network_of_a_benchmark_can_be_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks, rows = ("digits_resnet", "resnet32"), ("cross_entropy", "difficulty_net")
+    monkeypatch.setattr(fixtures, "DIGITS_LT", DIGITS_LT.model_copy(update={"networks": networks}))
+    bundles = tuple(f"{network}-{row}" for network in networks for row in rows)
+    fixtures.evaluate(tmp_path, fixtures.build(tmp_path, fixtures.params(imbalances=(50,)), bundles))
+    found = []
+    for network, options in zip(networks, [(), ("--network", "resnet32")], strict=True):
+        lines = screen(tmp_path, *rows, *options)
+        assert lines[2] == f"   digits-lt, imbalance 50, {network}, 3 seeds (1, 2, 3)"
+        (few,) = (line.split() for line in lines if line.startswith("Few"))
+        means = [np.mean(accuracies(tmp_path, f"{network}-{row}", "few")) for row in rows]
+        assert [few[1], few[4]] == [f"{mean:.1f}" for mean in means]
+        found.append(means)
+    assert found[0] != found[1]
+
+
 def test_one_seed_decides_nothing_and_old_reports_have_no_images(tmp_path: Path) -> None:
     chosen = fixtures.params(imbalances=(50,), seeds=(4,))
     fixtures.evaluate(tmp_path, fixtures.build(tmp_path, chosen, ("cross_entropy", "difficulty_net")))
@@ -104,8 +123,12 @@ def test_one_seed_decides_nothing_and_old_reports_have_no_images(tmp_path: Path)
         ),
         (("ours", "xyzzy"), "'xyzzy': neither a row nor a revision; name a row as in the tables"),
         (("ours", "workspace"), "'workspace': a revision; 'ours' is a row: give two rows, or two revisions"),
-        (("ours", "focal"), "'Focal Loss' (focal) at imbalance 50: no finished training of digits-lt"),
+        (("ours", "focal"), "'Focal Loss' (focal) at imbalance 50, digits_resnet: no finished training of"),
         (("ours", "focal", "--imbalance", "20"), "--imbalance 20: not planned; choose from 50, 10"),
+        (
+            ("ours", "focal", "--network", "resnet10"),
+            "--network resnet10: not planned; choose from digits_resnet",
+        ),
         (("ours", "focal", "--benchmark", "cifar"), "tables.json: no such plan"),
         (("workspace", "workspace", "--results", "there"), "--results there: has no revisions"),
     ],
