@@ -68,6 +68,7 @@ def copy_cell(folder: Path, weights: Weights, target: Path) -> Path:
 
 def log_model(model: Path, weights: Weights) -> None:
     """Log the cell in `model` as a pyfunc model, and say how to load it. Raises InputError."""
+    from longtail.pipeline.mlflow_internals import RESULTS, View
     from longtail.pipeline.tracking import QUIET, Tracker, database, locked, patiently, server, store_uri
 
     root, address = paths.tracking_root(), server()
@@ -87,7 +88,9 @@ def log_model(model: Path, weights: Weights) -> None:
             artifacts["features"] = copy_cell(below, facts.settings["start"], Path(place) / "features")
         experiment = patiently(
             where,
-            lambda: Tracker(root, address).experiment(f"{facts.benchmark} · Models", PAGE, COLUMNS),
+            lambda: Tracker(root, address).experiment(
+                f"{facts.benchmark} · Models", PAGE, [View("all runs", f"{RESULTS}all", COLUMNS)]
+            ),
             lambda reason: console.say("export", f"waiting: {reason}"),
             AGAIN,
         )

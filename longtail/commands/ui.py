@@ -43,8 +43,10 @@ def main(port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1,
     console.say("ui", f"{address} (Ctrl-C to stop); choose 'Model training' at its top left, or open")
     if not os.environ.get(HOSTS):
         console.say("ui", f"to reach it by another host name: {HOSTS}=NAME longtail ui")
-    for name, page in tracking.results_pages(root):
-        console.say("ui", f"{name:<30} {address}/{page}")
+    pages = tracking.results_pages(root)
+    width = max((len(name) for name, _ in pages), default=0)
+    for name, page in pages:
+        console.say("ui", f"{name:<{width}} {address}/{page}")
     os.environ.update(tracking.QUIET)
     command = [
         sys.executable,

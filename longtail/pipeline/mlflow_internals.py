@@ -5,25 +5,41 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-VIEW = "results"
-"""Name of the prepared view of an experiment's runs; MLflow's default view shows no metric."""
-VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-"""The experiment tag that holds it."""
+VIEW_TAG = "mlflow.sharedViewState."
+"""How the experiment tags begin that hold prepared views, before the key."""
+RESULTS = "results-"
+"""How the keys of views begin that `longtail ui` lists; views that people share have others."""
 
 
-def view_state(columns: Sequence[str]) -> str:
-    """The value of `VIEW_TAG`: show `columns`, sorted by the first, largest on top."""
-    return json.dumps({"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": list(columns)})
+@dataclass(frozen=True)
+class View:
+    """A prepared view of an experiment's runs; MLflow's default view shows no metric.
+
+    It has the runs that `search` finds (in MLflow's language; empty: all), with `columns`, sorted by the
+    first, largest on top.
+    """
+
+    name: str
+    key: str
+    columns: Sequence[str]
+    search: str = ""
+
+    @property
+    def state(self) -> str:
+        """The value of its tag."""
+        order = {"orderByKey": self.columns[0], "orderByAsc": False}
+        return json.dumps({"searchFilter": self.search, **order, "selectedColumns": list(self.columns)})
 
 
-def results_page(experiment: str) -> str:
-    """The address of the view, after that of the server.
+def view_page(experiment: str, key: str) -> str:
+    """The address of a view, after that of the server.
 
     Without `workflowType`, or a click on "Model training", MLflow shows its pages for language models.
     """
-    return f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={key}&workflowType=machine_learning"
 
 
 def create_store(database: Path, artifacts: str) -> None:

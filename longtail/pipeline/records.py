@@ -5,18 +5,20 @@ import io
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from longtail.config.layouts import Layouts, TableLayout
+from longtail.config.layouts import Layouts
 from longtail.errors import InputError, found_value
 from longtail.files import read_object
 from longtail.pipeline import paths
 from longtail.pipeline.tracking import Record, digest
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.reports import CellReport, FailedReport
-from longtail.reporting.tables import fill, select
+from longtail.reporting.table_text import tail_name
+from longtail.reporting.tables import Column, Table, select
 from longtail.training.histories import SCALARS, read_history
 
 REMEDY = "run `dvc repro`"
@@ -68,7 +70,7 @@ def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | N
     # MLflow sorts metrics by name: "acc" comes before all curves
     percent = {f"acc_{split}": value for split, value in report.accuracy.items()} | {"ece": report.ece}
     return Record(
-        name=f"imb {report.imbalance:g} · seed {report.seed}",
+        name=f"seed {report.seed}",
         identity={
             "cell": report.cell,
             "fingerprint": report.fingerprint,
@@ -97,7 +99,7 @@ def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | N
 def failed_record(bundle: str, member: str, failure: FailedReport) -> Record:
     """What a cell whose training failed is in every table: the reason, and no numbers."""
     return Record(
-        name=f"imb {failure.imbalance:g} · seed {failure.seed} · FAILED",
+        name=f"seed {failure.seed} · FAILED",
         identity={
             "cell": failure.cell,
             "fingerprint": failure.fingerprint,
@@ -140,26 +142,28 @@ def cell_records(
     return records | {failure.cell: failed_record(*members[failure.cell], failure) for failure in failures}
 
 
-def table_records(
-    layout: TableLayout,
-    plan: TablesPlan,
-    reports: list[CellReport],
-    failures: list[FailedReport],
-    cells: dict[str, Record],
+def column_name(table: Table, column: Column) -> str:
+    """`imbalance 50`; the network where the columns of `table` are networks."""
+    if table.layout.columns == "networks":
+        return column.network
+    name = tail_name(table.plan.benchmark, column.imbalance)
+    return name[0].lower() + name[1:]
+
+
+def seed_records(
+    table: Table, reports: list[CellReport], failures: list[FailedReport], cells: Mapping[str, Record]
 ) -> list[Record]:
-    """A record for every row, column and seed of a table, in its order."""
+    """A record for every row, column and seed of `table`, in its order."""
     records = []
-    columns = fill(layout, plan, reports).columns
-    for group in layout.groups:
+    for group in table.layout.groups:
         for row in group.rows:
-            for column in columns:
-                network = [column.network] if layout.columns == "networks" else []
+            for column in table.columns:
                 sound = select(reports, row, column.imbalance, column.network)
                 failed = select(failures, row, column.imbalance, column.network)
                 for report in (*sound, *failed):
                     cell = cells[report.cell]
-                    place = {"table": str(layout.number), "row_group": group.name, "row": row.label}
-                    name = " · ".join([row.label, *network, cell.name])
+                    place = {"table": str(table.layout.number), "row_group": group.name, "row": row.label}
+                    name = " · ".join([row.label, column_name(table, column), cell.name])
                     params = {"row": row.label, **cell.params}
                     identity = {**place, **cell.identity}
                     records.append(replace(cell, name=name, identity=identity, params=params))

@@ -11,7 +11,7 @@ import re
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from longtail.errors import InputError, flat
 from longtail.files import atomic_path
-from longtail.pipeline.mlflow_internals import VIEW_TAG, create_store, results_page, sqlite_uri, view_state
+from longtail.pipeline.mlflow_internals import RESULTS, VIEW_TAG, View, create_store, sqlite_uri, view_page
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -91,18 +91,22 @@ def artifact_uri(root: Path) -> str:
 
 
 def results_pages(root: Path) -> list[tuple[str, str]]:
-    """Names and `results_page` of the experiments that `Tracker` made. Raises InputError.
+    """Names and addresses of the views of results, by experiment and in the order in which they were made.
 
-    Asks the database itself: importing MLflow would take seconds.
+    Asks the database itself: importing MLflow would take seconds. Raises InputError.
     """
-    query = "SELECT name, experiment_id FROM experiments JOIN experiment_tags USING (experiment_id) "
-    query += "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY name"
+    query = "SELECT name, experiment_id, key FROM experiments JOIN experiment_tags USING (experiment_id) "
+    query += "WHERE key LIKE ? AND lifecycle_stage = 'active' ORDER BY name, experiment_tags.rowid"
     try:
         with closing(sqlite3.connect(database(root))) as connection:
-            found = connection.execute(query, [VIEW_TAG]).fetchall()
+            found = connection.execute(query, [f"{VIEW_TAG}{RESULTS}%"]).fetchall()
     except sqlite3.DatabaseError as error:
         raise InputError(database(root), error, REMEDY) from None
-    return [(name, results_page(str(experiment))) for name, experiment in found]
+    keys = [(name, str(experiment), tag.removeprefix(VIEW_TAG)) for name, experiment, tag in found]
+    return [
+        (f"{name} · {key.removeprefix(RESULTS).replace('-', ' ')}", view_page(experiment, key))
+        for name, experiment, key in keys
+    ]
 
 
 def digest(*parts: bytes) -> str:
@@ -248,24 +252,26 @@ class Tracker:
             if not place.startswith(artifact_uri(root)):
                 raise InputError(database(root), f"its artifacts are in {place}, not here", REMEDY)
 
-    def experiment(self, name: str, description: str, columns: tuple[str, ...]) -> str:
+    def experiment(self, name: str, description: str, views: Sequence[View]) -> str:
         """The id of the experiment called `name`, made, or taken out of MLflow's bin, where need be.
 
-        Its description leads to a view of its runs with `columns`, sorted by the first.
+        The description of a new one begins with links to `views`; people may change it. Views stay current.
         """
         found = self.client.get_experiment_by_name(name)
         if found is None:
             here = f"{artifact_uri(self.root)}/{re.sub(r'[^a-z0-9]+', '-', name.lower())}"
             place = None if self.server else here
-            experiment = self.client.create_experiment(
-                name, artifact_location=place, tags={VIEW_TAG: view_state(columns)}
-            )
-            note = f"[Show the results]({results_page(experiment)}) · {description}"
-            self.client.set_experiment_tag(experiment, "mlflow.note.content", note)
-            return experiment
+            found = self.client.get_experiment(self.client.create_experiment(name, artifact_location=place))
+            links = (f"[{view.name}]({view_page(found.experiment_id, view.key)})" for view in views)
+            note = f"{' · '.join(links)}\n\n{description}"
+            self.client.set_experiment_tag(found.experiment_id, "mlflow.note.content", note)
+        experiment = found.experiment_id
         if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return found.experiment_id
+            self.client.restore_experiment(experiment)
+        for view in views:
+            if found.tags.get(VIEW_TAG + view.key) != view.state:
+                self.client.set_experiment_tag(experiment, VIEW_TAG + view.key, view.state)
+        return experiment
 
     def runs(self, experiment: str, identity: tuple[str, ...]) -> dict[tuple[str | None, ...], Run]:
         """All runs of an experiment by their values of the `identity` tags."""
@@ -277,6 +283,15 @@ class Tracker:
             token = page.token
             if not token:
                 return {tuple(run.data.tags.get(name) for name in identity): run for run in found}
+
+    def relabel(self, run: Run, record: Record) -> bool:
+        """Give a run the name and tags that its record has by now; whether there was anything to do."""
+        tags = {name: value for name, value in record.tags.items() if run.data.tags.get(name) != value}
+        for name, value in tags.items():
+            self.client.set_tag(run.info.run_id, name, value)
+        if renamed := run.info.run_name != record.name:
+            self.client.update_run(run.info.run_id, name=record.name)
+        return bool(tags) or renamed
 
     def log(self, experiment: str, record: Record, tags: Mapping[str, str], begun: Run | None = None) -> None:
         """Write a run with `tags` on top of its own, or make a `begun` one whole.
@@ -301,12 +316,12 @@ class Tracker:
                 write_artifacts(Path(folder).as_uri(), record.artifacts)
                 self.client.log_artifacts(run_id, folder)
         last = max((step for curve in record.curves.values() for step, _ in curve), default=0) or 1
-        points = [
+        points = [Metric(name, value, end, 0) for name, value in record.metrics.items()]  # shown first
+        points += [
             Metric(name, value, start + (end - start) * step // last, step)
             for name, curve in record.curves.items()
             for step, value in curve
         ]
-        points += [Metric(name, value, end, 0) for name, value in record.metrics.items()]
         params = [Param(name, value) for name, value in record.params.items()]
         self.client.log_batch(run_id, metrics=points[:BATCH], params=params)
         for first in range(BATCH, len(points), BATCH):

@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from longtail.pipeline.mlflow_internals import VIEW_TAG, create_store, results_page, view_state
+from longtail.pipeline.mlflow_internals import VIEW_TAG, View, create_store, view_page
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -23,9 +23,9 @@ def pages() -> str:
 @pytest.mark.parametrize(
     "name",
     [
-        VIEW_TAG.rpartition(".")[0],
+        VIEW_TAG.rstrip("."),
         *("viewStateShareKey", "workflowType", "machine_learning"),
-        *("orderByKey", "orderByAsc", "selectedColumns"),
+        *("orderByKey", "orderByAsc", "selectedColumns", "searchFilter"),
     ],
 )
 def test_the_prepared_view_uses_names_that_the_pages_know(name: str) -> None:
@@ -33,9 +33,9 @@ def test_the_prepared_view_uses_names_that_the_pages_know(name: str) -> None:
 
 
 def test_all_names_of_the_view_are_looked_for() -> None:
-    assert results_page("7") == "#/experiments/7/runs?viewStateShareKey=results&workflowType=machine_learning"
-    state = '{"orderByKey": "a", "orderByAsc": false, "selectedColumns": ["a", "b"]}'
-    assert view_state(["a", "b"]) == state
+    assert view_page("7", "a") == "#/experiments/7/runs?viewStateShareKey=a&workflowType=machine_learning"
+    state = '{"searchFilter": "x = 1", "orderByKey": "a", "orderByAsc": false, "selectedColumns": ["a", "b"]}'
+    assert View("name", "key", ["a", "b"], "x = 1").state == state
     assert "noSuchName" not in pages()
 
 

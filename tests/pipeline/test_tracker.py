@@ -8,17 +8,21 @@ from typing import Any
 import pytest
 
 from longtail.pipeline import tracking
+from longtail.pipeline.mlflow_internals import View
 from longtail.pipeline.tracking import Record, Tracker
 
 # MLflow and sqlalchemy deprecate each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
+VIEW = View("imbalance 50", "results-imbalance-50", ["metrics.`acc_all`"], "params.imbalance = '50'")
+
+
 def test_a_run_cut_short_is_made_whole_without_doubling_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = Tracker(tmp_path)
-    experiment = tracker.experiment("e", "", ("metrics.`acc_all`",))
+    experiment = tracker.experiment("e", "", [VIEW])
     steps = list(range(tracking.BATCH + 100))  # two calls
     genuine = tracker.client.log_batch
     for calls_done in (0, 1):
@@ -65,13 +69,13 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     root = tmp_path / name / "mlruns"
     root.mkdir(parents=True)
     tracker = Tracker(root)
-    experiment = tracker.experiment("e", "", ("metrics.`acc_all`",))
+    experiment = tracker.experiment("e", "", [VIEW])
     record = Record("a run", {"cell": "1"}, {}, {}, {"per_class.csv": b"class"}, end=2000.0)
     tracker.log(experiment, record, {})
     again = Tracker(root)
     (run,) = again.runs(experiment, ("cell",)).values()
     assert [file.path for file in again.client.list_artifacts(run.info.run_id)] == ["per_class.csv"]
-    assert [page for page, _ in tracking.results_pages(root)] == ["e"]
+    assert [page for page, _ in tracking.results_pages(root)] == ["e · imbalance 50"]
     assert (root / "mlflow.db").is_file()
     assert [path.name for path in tmp_path.iterdir()] == [name]  # no folder of a name that was taken apart
 

@@ -1,4 +1,4 @@
-"""Tables as markdown, csv, page and in the terminal, metrics, claims and MLflow: all tell the same numbers.
+"""Tables in every form (markdown, csv, page, MLflow, terminal), metrics and claims tell the same numbers.
 
 A new way to show them adds a reader to `READERS`.
 """
@@ -15,10 +15,16 @@ import pytest
 
 from longtail.config.layouts import read_layouts
 from longtail.pipeline import paths
-from longtail.pipeline.records import cell_records, table_records
+from longtail.pipeline.records import cell_records, seed_records
+from longtail.pipeline.tracking import store_uri
+from longtail.reporting.accuracy import SPLITS
 from longtail.reporting.table_text import symbols
+from longtail.reporting.tables import fill
 from tests.support import report_fixtures as fixtures
 from tests.support.stage_runs import run_stage
+
+# MLflow and sqlalchemy deprecate each other
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 LAYOUTS = {layout.number: layout for layout in read_layouts().tables}
 Place = tuple[int, str, str, str, str]
@@ -32,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with tables, claims, figures and page; what a stage said is in `tabulate.txt` and so on."""
     folder = tmp_path_factory.mktemp("study")
     fixtures.evaluate(folder, fixtures.build(folder, variants=fixtures.SOME))
-    for stage in ("tabulate", "plot", "page"):
+    for stage in ("tabulate", "plot", "page", "track"):
         result = run_stage(folder, stage)
         assert result.code == 0, result.stderr
         (folder / f"{stage}.txt").write_text(result.stdout, encoding="utf-8")
@@ -153,10 +159,31 @@ def from_page(folder: Path) -> dict[Place, str]:
     return cells.found
 
 
+def from_mlflow(folder: Path) -> dict[Place, str]:
+    """The means over seeds, as they are in the database."""
+    from mlflow.tracking import MlflowClient
+
+    found: dict[Place, str] = {}
+    client = MlflowClient(store_uri(folder / "mlruns"))
+    for number in LAYOUTS:
+        experiment = client.get_experiment_by_name(f"{fixtures.BENCHMARK} · Table {number}")
+        assert experiment is not None
+        for run in client.search_runs([experiment.experiment_id], "params.seeds = '1, 2, 3'"):
+            tags, metrics = run.data.tags, run.data.metrics
+            place = (number, tags["row_group"], tags["row"], run.data.params["imbalance"])
+            for split in SPLITS:
+                if f"acc_{split}" in metrics:
+                    found[*place, split] = f"{metrics[f'acc_{split}']:.1f} ± {metrics[f'ci95_{split}']:.1f}"
+            if difference := tags["vs_reference"].replace("±", " ± "):
+                found[*place, "difference"] = re.sub(r"^([▲▼]) (.*)$", r"\2 \1", difference)
+    return found
+
+
 READERS: dict[str, Callable[[Path], dict[Place, str]]] = {
     "markdown": from_markdown,
     "terminal": from_terminal,
     "page": from_page,
+    "mlflow": from_mlflow,
 }
 """What each way of showing the tables shows; each at least as many places as `FEWEST`."""
 FEWEST = 80
@@ -167,10 +194,8 @@ def test_what_is_shown_is_what_the_csv_says(folder: Path, reader: str) -> None:
     wanted, found = expected(folder), READERS[reader](folder)
     assert len(found) >= FEWEST
     assert {place: wanted.get(place) for place in found} == found
-    everything = {
-        "page": wanted.keys(),
-        "markdown": {place for place in wanted if not place[-1].startswith("difference ")},
-    }
+    over_all = {place for place in wanted if not place[-1].startswith("difference ")}
+    everything = {"page": wanted.keys(), "markdown": over_all, "mlflow": over_all}
     if reader in everything:
         assert found.keys() == everything[reader]
 
@@ -210,7 +235,7 @@ def test_mlflow_gets_the_seeds_behind_the_means(folder: Path, monkeypatch: pytes
     monkeypatch.chdir(folder)
     plan, reports = fixtures.read(Path())
     cells = cell_records(plan, reports, [])
-    records = table_records(LAYOUTS[1], plan, reports, [], cells)
+    records = seed_records(fill(LAYOUTS[1], plan, reports), reports, [], cells)
     seen = 0
     for line in csv_rows(folder, "table1.csv"):
         if line["weights"] == "last" and line["mean"]:

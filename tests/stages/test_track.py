@@ -19,6 +19,7 @@ import pytest
 from longtail.commands import ui
 from longtail.errors import InputError
 from longtail.pipeline import paths, tracking
+from longtail.pipeline.mlflow_internals import VIEW_TAG
 from longtail.pipeline.tracking import Tracker
 from longtail.training.histories import read_history
 from tests.support import report_fixtures as fixtures
@@ -122,16 +123,18 @@ def test_two_processes_on_no_database_log_every_run_once(
     assert f" {total} new, 0 already there" in closing[1]
 
 
-def test_every_table_is_an_experiment_with_a_run_for_each_row_imbalance_and_seed(tracked: Path) -> None:
+def test_every_table_has_a_run_for_each_row_and_imbalance_of_every_seed_and_of_the_mean(
+    tracked: Path,
+) -> None:
     found = runs(tracked)
     tables = {f"{fixtures.BENCHMARK} · Table {number}" for number in range(1, 6)}
     assert set(found) == {"Default", REPORTS, *tables}
     for number, rows in ROWS.items():
         expected = [
-            f"{row} · imb {imbalance} · seed {seed}"
+            f"{row} · imbalance {imbalance} · {seeds}"
             for row in rows
             for imbalance in (50, 10)
-            for seed in (1, 2)
+            for seeds in ("seed 1", "seed 2", "mean of 2 seeds")
         ]
         names = [run.info.run_name for run in found[f"{fixtures.BENCHMARK} · Table {number}"]]
         assert sorted(map(str, names)) == sorted(expected)
@@ -140,7 +143,7 @@ def test_every_table_is_an_experiment_with_a_run_for_each_row_imbalance_and_seed
 
 
 def test_a_run_has_the_parameters_tags_times_and_accuracies_of_its_cell(tracked: Path) -> None:
-    run = named(tracked, 1, "Ours + LAS · imb 50 · seed 2")
+    run = named(tracked, 1, "Ours + LAS · imbalance 50 · seed 2")
     report = json.loads(
         (tracked / paths.cell_report(fixtures.BENCHMARK, 50, "difficulty_net-heads", "las-seed2")).read_text()
     )
@@ -154,11 +157,64 @@ def test_a_run_has_the_parameters_tags_times_and_accuracies_of_its_cell(tracked:
         assert run.data.metrics[f"acc_{split}"] == pytest.approx(value, abs=1e-4)
     assert run.data.metrics["ece"] == pytest.approx(report["ece"], abs=1e-4)
     assert run.info.end_time == run.info.start_time + 1500
-    assert "lambda" not in named(tracked, 1, "Cross-entropy · imb 10 · seed 1").data.params
+    assert "lambda" not in named(tracked, 1, "Cross-entropy · imbalance 10 · seed 1").data.params
+
+
+def test_a_mean_run_is_that_of_its_seeds(tracked: Path) -> None:
+    mean = named(tracked, 1, "Ours + LAS · imbalance 50 · mean of 2 seeds")
+    seeds = [named(tracked, 1, f"Ours + LAS · imbalance 50 · seed {seed}") for seed in (1, 2)]
+    for name in ("acc_few", "ece", "acc_all"):
+        values = [seed.data.metrics[name] for seed in seeds]
+        assert mean.data.metrics[name] == pytest.approx(sum(values) / 2, abs=1e-3)
+    half = 12.7062047362 * abs(values[0] - values[1]) / 2  # the quantile of t with one degree of freedom
+    assert mean.data.metrics["ci95_all"] == pytest.approx(half, abs=1e-2)
+    params = {**seeds[0].data.params, "seeds": "1, 2"}
+    assert mean.data.params == {name: value for name, value in params.items() if name != "seed"}
+    histories = [client(tracked).get_metric_history(run.info.run_id, "train_loss") for run in (mean, *seeds)]
+    assert len(histories[0]) == fixtures.EPOCHS
+    for of_mean, *of_seeds in zip(*histories, strict=True):
+        assert {of_mean.step} == {point.step for point in of_seeds}
+        assert of_mean.value == pytest.approx(sum(point.value for point in of_seeds) / 2)
+
+
+def test_each_imbalance_has_a_view_of_its_means_best_first(tracked: Path) -> None:
+    """The search of the view, asked of MLflow itself."""
+    mlflow = client(tracked)
+    experiment = mlflow.get_experiment_by_name(f"{fixtures.BENCHMARK} · Table 1")
+    assert experiment is not None
+    states = {key: json.loads(value) for key, value in experiment.tags.items() if key.startswith(VIEW_TAG)}
+    names = {"results-imbalance-50": "50", "results-imbalance-10": "10", "seeds": None}
+    assert {key.removeprefix(VIEW_TAG) for key in states} == set(names)
+    for key, imbalance in names.items():
+        state = states[VIEW_TAG + key]
+        assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`acc_all`", False)
+        found = mlflow.search_runs([experiment.experiment_id], state["searchFilter"])
+        if imbalance is None:
+            assert len(found) == len(ROWS["1"]) * 2 * 2
+            assert not any("mean" in str(run.info.run_name) for run in found)
+        else:
+            expected = {f"{row} · imbalance {imbalance} · mean of 2 seeds" for row in ROWS["1"]}
+            assert {run.info.run_name for run in found} == expected
+            assert len(found) == len(expected)
+        assert key in experiment.tags["mlflow.note.content"]
+
+
+def test_tags_and_names_of_old_runs_become_current(repository: Path) -> None:
+    """As after a change of other rows: it moves Holm's correction, and with it the mark on a difference."""
+    assert run_stage(repository, "track").code == 0
+    before = content(repository)
+    run = named(repository, 1, "Ours · imbalance 50 · mean of 2 seeds")
+    assert "±" in run.data.tags["vs_reference"]
+    client(repository).set_tag(run.info.run_id, "vs_reference", "old")
+    client(repository).update_run(run.info.run_id, name="old")
+    assert " 1 renamed or tagged, " in run_stage(repository, "track").stdout
+    again = named(repository, 1, "Ours · imbalance 50 · mean of 2 seeds")
+    assert again.data.tags["vs_reference"] == run.data.tags["vs_reference"]
+    assert content(repository) == before
 
 
 def test_names_of_accuracies_sort_before_all_other_metrics(tracked: Path) -> None:
-    metrics = sorted(named(tracked, 1, "Ours · imb 50 · seed 1").data.metrics)
+    metrics = sorted(named(tracked, 1, "Ours · imbalance 50 · seed 1").data.metrics)
     assert metrics[:4] == ["acc_all", "acc_few", "acc_many", "acc_medium"]
     assert {"train_loss", "meta_accuracy", "entropy", "lr"} <= set(metrics[4:])
 
@@ -166,7 +222,7 @@ def test_names_of_accuracies_sort_before_all_other_metrics(tracked: Path) -> Non
 def test_curves_are_the_history_by_iteration_without_what_is_no_number(tracked: Path) -> None:
     member = tracked / paths.model(fixtures.BENCHMARK, 50, "difficulty_net", "seed1")
     history = read_history(member / "history.parquet")
-    run = named(tracked, 1, "Ours · imb 50 · seed 1")
+    run = named(tracked, 1, "Ours · imbalance 50 · seed 1")
     for name, first in (("train_loss", 1), ("meta_accuracy", 0), ("entropy", 0)):  # no loss before training
         points = client(tracked).get_metric_history(run.info.run_id, name)
         steps, values = history["iteration"].to_pylist()[first:], history[name].to_pylist()[first:]
@@ -176,7 +232,7 @@ def test_curves_are_the_history_by_iteration_without_what_is_no_number(tracked: 
 
 
 def test_artifacts_are_where_mlflow_finds_them(tracked: Path) -> None:
-    run = named(tracked, 1, "Ours + LAS · imb 50 · seed 2")
+    run = named(tracked, 1, "Ours + LAS · imbalance 50 · seed 2")
     assert [file.path for file in client(tracked).list_artifacts(run.info.run_id)] == ["per_class.csv"]
     text = Path(client(tracked).download_artifacts(run.info.run_id, "per_class.csv")).read_text()
     assert text.splitlines()[0] == "class,name,training_images,shot_group,accuracy,accuracy_selected"
@@ -261,7 +317,7 @@ def test_a_new_database_of_the_same_reports_has_the_same_runs_and_is_the_owners(
     assert run_stage(repository, "track").code == 0
     assert not (repository / "mlruns").exists()
     assert content(owner) == content(tracked)
-    assert named(owner, 1, "Ours · imb 50 · seed 1").data.tags["dvc_experiment"] == "puffy-owl"
+    assert named(owner, 1, "Ours · imbalance 50 · seed 1").data.tags["dvc_experiment"] == "puffy-owl"
 
 
 def test_another_training_stands_beside_the_old_one_and_so_do_other_tables(
@@ -276,7 +332,9 @@ def test_another_training_stands_beside_the_old_one_and_so_do_other_tables(
         (tmp_path / paths.report(fixtures.BENCHMARK, "table1.csv")).write_text(f"numbers of {lambda_}")
         assert run_stage(tmp_path, "track").code == 0
     for experiment in (f"{fixtures.BENCHMARK} · Table 1", f"{fixtures.BENCHMARK} · Table 4", REPORTS):
-        assert sorted(run.data.params["lambda"] for run in runs(tmp_path)[experiment]) == ["0.3", "0.6"]
+        lambdas = [run.data.params["lambda"] for run in runs(tmp_path)[experiment]]
+        assert set(lambdas) == {"0.3", "0.6"}
+        assert lambdas.count("0.3") == lambdas.count("0.6")
 
 
 def test_a_missing_report_history_or_table_is_one_line_and_touches_no_database(repository: Path) -> None:
@@ -337,7 +395,7 @@ def test_ui_serves_the_experiments(tracked: Path, hosts: str | None) -> None:
         assert f"http://127.0.0.1:{chosen} " in server.stdout.readline()
         if hosts is None:
             assert server.stdout.readline().endswith(f"{ui.HOSTS}=NAME longtail ui\n")
-        assert f"{fixtures.BENCHMARK} · Table 1 " in server.stdout.readline()
+        assert f"{fixtures.BENCHMARK} · Table 1 · imbalance 50 " in server.stdout.readline()
         address = (
             f"http://127.0.0.1:{chosen}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
         )
