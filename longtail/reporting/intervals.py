@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
+FEW_SEEDS = 10
+"""Up to so many seeds are drawn one by one; of more, an interval, a band or their mean."""
 
 
 @dataclass(frozen=True)

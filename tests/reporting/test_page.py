@@ -1,14 +1,19 @@
 """The page: opened from disk in a headless Chromium, and clicked."""
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from longtail.pipeline import paths
+from longtail.reporting.comparisons import judge, paired_difference
 from longtail.reporting.page.inline import inline_svg, note
+from longtail.reporting.page.interval_bars import interval_bars, reach
 from tests.support import report_fixtures as fixtures
 from tests.support.chromium import Browser
 from tests.support.stage_runs import run_stage, run_stages
@@ -138,7 +143,7 @@ def test_a_table_is_never_sorted_by_a_hidden_column(browser: Browser) -> None:
 
 def test_every_class_plot_has_a_line_for_each_chosen_method(browser: Browser) -> None:
     def lines(section: str) -> Any:
-        return browser.run(f"document.querySelectorAll('#{section} .chart path').length")
+        return browser.run(f"document.querySelectorAll('#{section} .chart path:not(.seed)').length")
 
     def legend(section: str) -> Any:
         return browser.run(
@@ -152,16 +157,82 @@ def test_every_class_plot_has_a_line_for_each_chosen_method(browser: Browser) ->
         assert lines(section) == 3
         browser.click(f"#{section} .chooser label:not([hidden]) input:checked")
         assert lines(section) == 2
-    points = browser.run(
-        "[...document.querySelectorAll('#classes circle title')].map((one) => one.textContent)"
-    )
+    points = titles(browser, "circle:not(.seed)")
     assert len(points) == 2 * fixtures.CLASSES
     for name in NASTY:
         assert sum(f", {name} (n = " in point for point in points) == 2, name
     browser.choose("#curves [name=quantity]", "1")  # entropy: cross-entropy has none
     assert "Cross-entropy" not in legend("curves")
     browser.choose("#classes [name=quantity]", "differences")
-    assert "± " in browser.run("document.querySelector('#classes circle title').textContent")
+    assert "± " in titles(browser, "circle:not(.seed)")[0]
+
+
+def titles(browser: Browser, points: str) -> list[str]:
+    """What the points of the chart of classes say."""
+    return browser.run(
+        f"[...document.querySelectorAll('#classes {points} title')].map((one) => one.textContent)"
+    )
+
+
+def test_the_seeds_are_small_points_around_their_mean(browser: Browser) -> None:
+    def numbers(points: str, row: str) -> list[float]:
+        said = [text.rpartition(": ") for text in titles(browser, points)]
+        return [float(number.split()[0]) for text, _, number in said if text.startswith(f"{row},")]
+
+    for quantity, rows in (("accuracy", ["Ours", "Cross-entropy"]), ("differences", ["Ours"])):
+        browser.choose("#classes [name=quantity]", quantity)
+        assert len(titles(browser, "circle.seed")) == 3 * fixtures.CLASSES * len(rows)
+        for row in rows:
+            # points lie by size, seeds by class: classes of the fixture have their sizes in this order
+            seeds = np.array(numbers("circle.seed", row)).reshape(3, fixtures.CLASSES)
+            assert (seeds[0] != seeds[1]).any()
+            assert seeds.mean(axis=0) == pytest.approx(numbers("circle:not(.seed)", row), abs=0.1)
+    assert "small points" in browser.run("document.querySelector('#classes .about').textContent")
+
+
+def test_the_seeds_are_thin_curves_around_their_mean(browser: Browser) -> None:
+    shapes = "[...document.querySelectorAll('#curves .chart path%s')].map((one) => one.getAttribute('d'))"
+
+    def heights(path: str) -> list[float]:
+        return [float(point.split()[1]) for point in re.split("[ML]", path)[1:]]
+
+    means, seeds = (browser.run(shapes % which) for which in (":not(.seed)", ".seed"))
+    assert (len(means), len(seeds)) == (2, 6)
+    for index, mean in enumerate(means):
+        own = np.array([heights(path) for path in seeds[3 * index : 3 * index + 3]])
+        assert len(heights(mean)) == fixtures.EPOCHS + 1
+        assert np.ptp(own, axis=0).max() > 1
+        assert own.mean(axis=0) == pytest.approx(heights(mean), abs=0.2)
+
+
+def test_no_interval_of_accuracies_is_drawn_beyond_100() -> None:
+    difference = paired_difference({1: 91.0, 2: 20.0}, {1: 10.0, 2: 5.0})  # 48 ± 419.3
+    (judged,) = judge([difference])
+    assert judged is not None
+    assert reach([judged], 100) == 100
+    assert reach([judged], math.inf) == pytest.approx(48 + 12.7062047 * 33)
+    assert 'd="M4.0 12.0H156.0"' in interval_bars([judged], 100, 100, 24)
+    half = interval_bars([judged], 200, 100, 24)
+    assert 'd="M42.0 12.0H118.0"' in half
+    assert 'cx="98.2"' in half
+
+
+def test_a_claim_draws_an_interval_for_every_comparison_that_was_run(browser: Browser) -> None:
+    counts = browser.run(
+        "[...document.querySelectorAll('.claim')].map((claim) => ["
+        "claim.querySelectorAll('summary .interval circle').length,"
+        "claim.querySelectorAll('td .interval circle').length,"
+        "[...claim.querySelectorAll('td:nth-child(3)')]"
+        ".filter((one) => /[0-9]/.test(one.textContent)).length])"
+    )
+    assert all(first == second == third for first, second, third in counts)
+    assert sum(first for first, *_ in counts) > 20
+    colours = browser.run(
+        "[...document.querySelectorAll('.claim summary .interval g')]"
+        ".map((one) => [one.getAttribute('class'), getComputedStyle(one).color])"
+    )
+    assert len({colour for word, colour in colours if word == "better"}) == 1
+    assert {word for word, _ in colours} > {"undecided"}
 
 
 def test_the_forest_has_a_row_for_every_difference(browser: Browser) -> None:

@@ -22,8 +22,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's palette, darker colours first; a grey in place of its yellow."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES = ("-", "--", "-.", ":")
-FEW_SEEDS = 10
-"""Up to so many seeds are drawn as points of their own; of more, an interval or a band."""
 INK, GREY = "#222222", "#666666"
 STYLE: dict[Any, Any] = {
     "font.family": FONT,

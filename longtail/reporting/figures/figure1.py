@@ -10,7 +10,6 @@ from longtail.reporting.accuracy import SPLITS
 from longtail.reporting.differences import by_seed, last_scores
 from longtail.reporting.figures.drawing import (
     COLOURS,
-    FEW_SEEDS,
     MARKERS,
     Drawing,
     canvas,
@@ -19,7 +18,7 @@ from longtail.reporting.figures.drawing import (
     seed_points,
     seeds_text,
 )
-from longtail.reporting.intervals import Interval
+from longtail.reporting.intervals import FEW_SEEDS, Interval
 from longtail.reporting.study import Study
 from longtail.reporting.tables import HEADINGS, select, summarise
 

@@ -10,7 +10,6 @@ from longtail.config.layouts import FigureLayout
 from longtail.reporting.figures.drawing import (
     COLOURS,
     DASHES,
-    FEW_SEEDS,
     INK,
     Drawing,
     canvas,
@@ -20,6 +19,7 @@ from longtail.reporting.figures.drawing import (
     seeds_text,
 )
 from longtail.reporting.figures.words import literal
+from longtail.reporting.intervals import FEW_SEEDS
 from longtail.reporting.study import Array, Study, stacked
 
 HEADER = ["curve", "rank", "class", "class_name", "images", "mean", "low", "high", "min_max", "seeds"]

@@ -6,7 +6,6 @@ from longtail.config.layouts import FigureLayout
 from longtail.reporting.figures.drawing import (
     COLOURS,
     DASHES,
-    FEW_SEEDS,
     Drawing,
     canvas,
     empty,
@@ -14,6 +13,7 @@ from longtail.reporting.figures.drawing import (
     seed_points,
     seeds_text,
 )
+from longtail.reporting.intervals import FEW_SEEDS
 from longtail.reporting.study import Study, stacked
 
 HEADER = ["curve", "variant", "imbalance", "iteration", "mean", "low", "high", "seeds"]

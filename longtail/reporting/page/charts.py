@@ -10,14 +10,17 @@ from longtail.config.layouts import Layouts, Row
 from longtail.reporting.claims_text import column_name
 from longtail.reporting.comparisons import Judgement
 from longtail.reporting.differences import class_differences
+from longtail.reporting.intervals import FEW_SEEDS
 from longtail.reporting.page.tables_part import column_text
 from longtail.reporting.reports import CellReport, FailedReport
-from longtail.reporting.study import CURVES, Study, stacked
+from longtail.reporting.study import CURVES, Course, Study, stacked
 from longtail.reporting.table_text import signed
 from longtail.reporting.tables import Column, Table, whole
 
 DRAWN_FIRST = ("cross_entropy", "difficulty_net")
 """The rows whose lines the page starts with."""
+SEED_NUMBERS = 150_000
+"""Of single seeds, so many numbers may be on the page for each chart, about a megabyte."""
 
 
 def chart_data(
@@ -41,6 +44,7 @@ def chart_data(
         "classes": study.class_names,
         "counts": [class_counts(study.reports, column) for column in columns],
         "reference": tables[0].layout.reference.label,
+        "reference_name": tables[0].layout.reference.name,
         "first": [name for name in DRAWN_FIRST if name in {row["name"] for row in found}],
         "curves": CURVES,
         "rows": found,
@@ -58,7 +62,7 @@ def row_data(
 ) -> dict[str, Any] | None:
     """Accuracy of each class, its differences to the reference of `table`, and curves; means over seeds.
 
-    None where no cell of the row is there, or one failed.
+    Then the seeds themselves, if there are few. None where no cell of the row is there, or one failed.
     """
     cells = whole(study.reports, failures, row, column)
     if not cells:
@@ -67,11 +71,32 @@ def row_data(
     others = [] if row.same_cells(reference) else whole(study.reports, failures, reference, column)
     courses = study.cells(row, column.imbalance, column.network)
     return {
-        "seeds": len(cells),
+        "seeds": [cell.seed for cell in cells],
         "accuracy": [mean(values) for values in zip(*(cell.per_class for cell in cells), strict=True)],
         "differences": [judged_data(one) for one in class_differences(cells, others)],
         "iterations": courses[0].iteration.tolist(),
         "curves": [short(stacked(courses, curve).mean(axis=0)) for curve in CURVES],
+        **seeds_data(study, cells, courses),
+    }
+
+
+def seeds_data(study: Study, cells: Sequence[CellReport], courses: Sequence[Course]) -> dict[str, Any]:
+    """Accuracy of each class and curves, by seed; nothing if there are many.
+
+    To keep the page small, classes are left out where they are many, and curves have every n-th epoch.
+    """
+    few = 1 < len(cells) <= FEW_SEEDS
+    classes = few and len(study.reports) * len(study.class_names) <= SEED_NUMBERS
+    epochs = len(courses[0].iteration)
+    shown = slice(None, None, math.ceil(len(study.reports) * epochs * len(CURVES) / SEED_NUMBERS))
+    return {
+        "accuracy_by_seed": [[mean([value]) for value in cell.per_class] for cell in cells]
+        if classes
+        else [],
+        "iterations_by_seed": courses[0].iteration[shown].tolist() if few else [],
+        "curves_by_seed": [
+            [short(course.curves[curve][shown], 4) for curve in CURVES] for course in (courses if few else [])
+        ],
     }
 
 
@@ -81,9 +106,9 @@ def mean(values: Sequence[float | None]) -> float | None:
     return round(math.fsum(present) / len(present), 2) if present else None
 
 
-def short(values: np.ndarray) -> list[float | None]:
-    """Values with five digits; None for NaN."""
-    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values]
+def short(values: np.ndarray, digits: int = 5) -> list[float | None]:
+    """Values with so many digits; None for NaN."""
+    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values]
 
 
 def judged_data(judged: Judgement | None) -> list[Any] | None:

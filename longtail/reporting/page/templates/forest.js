@@ -31,6 +31,11 @@ function ticks(low, high, wanted) {
   return found;
 }
 
+// The ends of an interval of a difference of percentages, which cannot lie beyond 100.
+function within(mean, half) {
+  return [Math.max(mean - (half ?? 0), -100), Math.min(mean + (half ?? 0), 100)];
+}
+
 function setUpForest(section) {
   const form = section.querySelector("form");
   const list = section.querySelector(".forest");
@@ -45,7 +50,7 @@ function setUpForest(section) {
     }
     const ends = rows.flatMap((row) => {
       const [mean, half] = row.columns[column][split];
-      return [mean - (half ?? 0), mean + (half ?? 0)];
+      return within(mean, half);
     });
     const low = Math.min(-1, ...ends);
     const high = Math.max(1, ...ends);
@@ -60,8 +65,9 @@ function setUpForest(section) {
       const bar = element("span", { className: `bar ${word}` }, placed("i", "zero", 0));
       bar.ariaHidden = "true";
       if (half !== null) {
-        const range = placed("i", "range", mean - half);
-        range.style.width = `${(200 * half) / (high - low)}%`;
+        const [from, to] = within(mean, half);
+        const range = placed("i", "range", from);
+        range.style.width = `${(100 * (to - from)) / (high - low)}%`;
         bar.append(range);
       }
       bar.append(placed("i", "point", mean));

@@ -24,11 +24,12 @@ function scale(values, from, to, wanted, logarithmic) {
   return { at, ticks: found.filter((_, index) => found.length <= wanted * 2 || index % 3 === 0) };
 }
 
-// `lines`: {name, colour, dash, points: [[x, y, text]]}; y null leaves a gap. `tell` gets the text pointed at.
+// `lines`: {name, colour, dash, points: [[x, y, text]], seeds: a list of such points for each seed}; y null leaves
+// a gap. `tell` gets the text pointed at.
 function drawLines(place, lines, options, tell) {
   const width = place.clientWidth < 600 ? NARROW : WIDE;
   const svg = shape("svg", { viewBox: `0 0 ${width} ${HEIGHT}` });
-  const points = lines.flatMap((line) => line.points.filter(([, y]) => y !== null));
+  const points = lines.flatMap((line) => [line.points, ...line.seeds].flat().filter(([, y]) => y !== null));
   if (!points.length) {
     svg.append(shape("text", { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle" }, options.nothing));
     place.replaceChildren(svg);
@@ -46,21 +47,33 @@ function drawLines(place, lines, options, tell) {
   }
   svg.append(shape("text", { x: (width + 45) / 2, y: HEIGHT - 10, "text-anchor": "middle" }, options.xLabel));
   svg.append(shape("text", { transform: `translate(14 ${(HEIGHT - 43) / 2}) rotate(-90)`, "text-anchor": "middle" }, options.yLabel));
-  for (const line of lines) {
-    let path = "";
+  const drawPath = (found, attributes) => {
+    let d = "";
     let open = false;
-    for (const [across, up] of line.points) {
-      if (up !== null) path += `${open ? "L" : "M"}${x.at(across).toFixed(1)} ${y.at(up).toFixed(1)}`;
+    for (const [across, up] of found) {
+      if (up !== null) d += `${open ? "L" : "M"}${x.at(across).toFixed(1)} ${y.at(up).toFixed(1)}`;
       open = up !== null;
     }
-    svg.append(shape("path", { d: path, fill: "none", stroke: line.colour, "stroke-width": 2, "stroke-dasharray": line.dash }));
-    for (const [across, up, text] of line.points) {
+    svg.append(shape("path", { d, fill: "none", ...attributes }));
+  };
+  const drawPoints = (found, attributes) => {
+    for (const [across, up, text] of found) {
       if (up === null) continue;
-      const point = shape("circle", { cx: x.at(across), cy: y.at(up), r: options.radius, fill: line.colour });
+      const point = shape("circle", { cx: x.at(across), cy: y.at(up), ...attributes });
       point.append(shape("title", {}, text));
       point.addEventListener("pointerenter", () => tell(text));
       svg.append(point);
     }
+  };
+  for (const { seeds, colour } of lines) {
+    for (const seed of seeds) {
+      if (options.seedsAs === "lines") drawPath(seed, { class: "seed", stroke: colour, "stroke-width": 1 });
+      else drawPoints(seed, { class: "seed", r: options.radius / 2, fill: colour });
+    }
+  }
+  for (const { points: found, colour, dash } of lines) {
+    drawPath(found, { stroke: colour, "stroke-width": 2, "stroke-dasharray": dash });
+    drawPoints(found, { r: options.radius, fill: colour });
   }
   place.replaceChildren(svg);
 }
@@ -68,8 +81,9 @@ function drawLines(place, lines, options, tell) {
 const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
 const style = (slot) => ({ colour: `var(--c${slot % 8})`, dash: DASHES[Math.floor(slot / 8) % 4] });
 
-// `read(row, column, quantity)` gives the points of a row, `options(quantity)` the axes.
-function setUpLines(section, read, options, header) {
+// `read(row, column, quantity)` gives the points of a row, `readSeeds` those of each seed or none, `options(quantity)`
+// the axes.
+function setUpLines(section, read, readSeeds, options, header) {
   const form = section.querySelector("form");
   const chosen = new Map(); // rows by their slots of colour
   const chooser = section.querySelector(".chooser");
@@ -86,10 +100,14 @@ function setUpLines(section, read, options, header) {
       label.hidden = !DATA.rows[label.dataset.row].columns[column];
     }
     const lines = [...chosen].filter(([row]) => row.columns[column]).map(([row, slot]) => ({
-      ...style(slot), name: symbols(row.label), points: read(row, column, quantity),
+      ...style(slot), name: symbols(row.label), points: read(row, column, quantity), seeds: readSeeds(row, column, quantity),
     })).filter((line) => line.points.some(([, y]) => y !== null));
     const tell = (text) => { section.querySelector(".readout").textContent = text; };
-    drawLines(section.querySelector(".chart"), lines, options(quantity), tell);
+    const axes = options(quantity);
+    drawLines(section.querySelector(".chart"), lines, axes, tell);
+    section.querySelector(".about").textContent = lines.length
+      ? `Means over seeds${lines.some((line) => line.seeds.length) ? `; ${axes.seedsAs === "lines" ? "thin lines" : "small points"}: the seeds` : ""}.`
+      : "";
     section.querySelector(".legend").replaceChildren(...lines.map((line) => {
       const swatch = shape("svg", { viewBox: "0 0 36 10", "aria-hidden": "true" });
       swatch.append(shape("line", { x1: 0, x2: 36, y1: 5, y2: 5, stroke: line.colour, "stroke-width": 3, "stroke-dasharray": line.dash }));
@@ -141,32 +159,55 @@ function classPoints(row, column, quantity) {
   });
 }
 
+// The classes of each seed; of differences, of each seed that the reference has, too.
+function classSeeds(row, column, quantity) {
+  const counts = DATA.counts[column];
+  const of = row.columns[column];
+  const reference = DATA.rows.find((one) => one.name === DATA.reference_name)?.columns[column];
+  return of.accuracy_by_seed.flatMap((accuracy, index) => {
+    const seed = of.seeds[index];
+    const others = quantity === "accuracy" ? null : reference?.accuracy_by_seed[reference.seeds.indexOf(seed)];
+    if (others === undefined || (others && row.name === DATA.reference_name)) return [];
+    return [accuracy.map((value, label) => {
+      const number = value === null || others?.[label] === null ? null : value - (others ? others[label] : 0);
+      const text = `${symbols(row.label)}, seed ${seed}, ${DATA.classes[label]}: ${number === null ? "–" : number.toFixed(1)}`;
+      return [counts[label], number, text];
+    })];
+  });
+}
+
 setUpLines(
   document.getElementById("classes"),
   classPoints,
+  classSeeds,
   (quantity) => ({
-    logarithmic: true, radius: 4, yEnds: quantity === "accuracy" ? [0, 100] : [0],
+    logarithmic: true, radius: 4, seedsAs: "points", yEnds: quantity === "accuracy" ? [0, 100] : [0],
     xLabel: "training images of the class", nothing: "no line to draw: choose a method",
     yLabel: quantity === "accuracy" ? "test accuracy (%)" : `accuracy − ${symbols(DATA.reference)}, points`,
   }),
   () => "class",
 );
 
+const factorOf = (quantity) => (quantity === "2" ? 100 : 1);
 const CURVES = ["training loss", "entropy of the difficulties (nats)", "accuracy on the meta set (%)"];
 
 setUpLines(
   document.getElementById("curves"),
   (row, column, quantity) => {
     const { iterations, curves } = row.columns[column];
-    const factor = quantity === "2" ? 100 : 1;
+    const factor = factorOf(quantity);
     return iterations.map((step, index) => {
       const value = curves[quantity][index];
       const number = value === null ? null : Number((value * factor).toPrecision(5));
       return [step, number, `${symbols(row.label)}, iteration ${step}: ${number}`];
     });
   },
+  (row, column, quantity) => {
+    const { iterations_by_seed: steps, curves_by_seed: curves } = row.columns[column];
+    return curves.map((seed) => seed[quantity].map((value, index) => [steps[index], value === null ? null : value * factorOf(quantity)]));
+  },
   (quantity) => ({
-    logarithmic: false, radius: 2.5, yEnds: quantity === "2" ? [0, 100] : [], xLabel: "iterations",
+    logarithmic: false, radius: 2.5, seedsAs: "lines", yEnds: quantity === "2" ? [0, 100] : [], xLabel: "iterations",
     yLabel: CURVES[quantity], nothing: "the chosen methods have no such curve",
   }),
   () => "iteration",
