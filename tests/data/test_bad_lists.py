@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from longtail.config import benchmarks
-from tests.support.bad_inputs import BOMB
+from tests.support.damages import BOMB
 from tests.support.listed_benchmarks import IMBALANCE, TOTALS, params_text, put_in_place, small, write_tree
 from tests.support.stage_runs import run_stage
 

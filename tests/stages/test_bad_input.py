@@ -15,6 +15,7 @@ from longtail.pipeline import paths
 from tests.support import bad_inputs as bad
 from tests.support import own_folders
 from tests.support import report_fixtures as fixtures
+from tests.support.damages import ANY_FILE, Damage
 from tests.support.stage_runs import ROOT, enter, run_stage
 
 # MLflow and sqlalchemy deprecate each other
@@ -101,7 +102,7 @@ EVERY_FILE = [
 
 @pytest.mark.parametrize(("command", "file", "kind"), EVERY_FILE)
 def test_a_damaged_file_is_named(folder: Path, command: str, file: str, kind: str) -> None:
-    bad.ANY_FILE[kind](folder / file)
+    ANY_FILE[kind](folder / file)
     assert Path(file).name in refusal(folder, command)
 
 
@@ -109,9 +110,7 @@ def test_a_damaged_file_is_named(folder: Path, command: str, file: str, kind: st
     ("command", "damage", "words"),
     [pytest.param(*case, id=f"{case[0].split()[0]}-{number}") for number, case in enumerate(bad.CASES)],
 )
-def test_what_is_wrong_is_said(
-    folder: Path, command: str, damage: bad.Damage, words: tuple[str, ...]
-) -> None:
+def test_what_is_wrong_is_said(folder: Path, command: str, damage: Damage, words: tuple[str, ...]) -> None:
     damage(folder)
     said = refusal(folder, command)
     assert [word for word in words if word not in said] == [], said

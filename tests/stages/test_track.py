@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError
 
 import pytest
 
-from longtail.commands import ui
+from longtail.config.benchmarks import DIGITS_LT
+from longtail.config.layouts import read_layouts
 from longtail.errors import InputError
 from longtail.pipeline import paths, tracking
 from longtail.pipeline.mlflow_internals import VIEW_TAG
+from longtail.pipeline.track import table_views
 from longtail.pipeline.tracking import Tracker
+from longtail.planning.planner import plan_bundles, plan_tables
+from longtail.reporting.tables import fill
 from longtail.training.histories import read_history
 from tests.support import report_fixtures as fixtures
 from tests.support.stage_runs import run_stage, start_python
@@ -199,6 +196,21 @@ def test_each_imbalance_has_a_view_of_its_means_best_first(tracked: Path) -> Non
         assert key in experiment.tags["mlflow.note.content"]
 
 
+def test_each_network_has_a_view_where_the_columns_are_networks() -> None:
+    benchmark = DIGITS_LT.model_copy(update={"networks": ("digits_resnet", "resnet32")})
+    plan = plan_tables(benchmark, fixtures.params(), plan_bundles(benchmark, fixtures.params()))
+    table = next(layout for layout in read_layouts().tables if layout.columns == "networks")
+    *networks, seeds = table_views(fill(table, plan, []))
+    assert [(view.name, view.key) for view in networks] == [
+        ("digits_resnet", "results-digits_resnet"),
+        ("resnet32", "results-resnet32"),
+    ]
+    assert networks[1].search == (
+        "params.imbalance = '50' and params.network = 'resnet32' and params.seeds = '1, 2, 3'"
+    )
+    assert seeds.key == "seeds"
+
+
 def test_tags_and_names_of_old_runs_become_current(repository: Path) -> None:
     """As after a change of other rows: it moves Holm's correction, and with it the mark on a difference."""
     assert run_stage(repository, "track").code == 0
@@ -257,7 +269,6 @@ def test_artifacts_are_where_mlflow_finds_them(tracked: Path) -> None:
 def test_the_page_of_all_reports_shows_the_first_table_or_says_where_it_is(
     repository: Path, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    from longtail.config.layouts import read_layouts
     from longtail.pipeline.records import reports_record
     from longtail.planning.plans import read_tables_plan
 
@@ -276,7 +287,6 @@ def test_the_page_of_all_reports_shows_the_first_table_or_says_where_it_is(
 def test_the_run_of_all_reports_says_what_is_not_the_benchmarks_own_schedule(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from longtail.config.layouts import read_layouts
     from longtail.pipeline.records import reports_record
     from longtail.planning.plans import read_tables_plan
 
@@ -361,58 +371,3 @@ def test_a_broken_or_foreign_database_is_named(tracked: Path, tmp_path: Path) ->
     shutil.copy(tracking.database(tracked / "mlruns"), tmp_path)
     with pytest.raises(InputError, match=r"its artifacts are in .*, not here; move"):
         Tracker(tmp_path)
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    """A port of 127.0.0.1 that is taken."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        yield taken.getsockname()[1]
-
-
-def test_ui_on_a_taken_port_is_one_line(tmp_path: Path, port: int) -> None:
-    (tmp_path / "params.yaml").touch()
-    done = run_stage(tmp_path, "ui", "--port", str(port))
-    assert done.code == 2
-    assert done.stderr.splitlines() == [
-        f"error: port {port}: Address already in use; choose another with --port"
-    ]
-    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
-
-
-@pytest.mark.parametrize("hosts", [None, "my.host"])
-def test_ui_serves_the_experiments(tracked: Path, hosts: str | None) -> None:
-    """Under another name only where MLflow's variable, which the command prints, has it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        chosen = free.getsockname()[1]
-    more = {} if hosts is None else {ui.HOSTS: hosts}
-    server = start_python(tracked, "-m", "longtail", "ui", "--port", str(chosen), **more)
-    try:
-        assert server.stdout is not None
-        assert f"http://127.0.0.1:{chosen} " in server.stdout.readline()
-        if hosts is None:
-            assert server.stdout.readline().endswith(f"{ui.HOSTS}=NAME longtail ui\n")
-        assert f"{fixtures.BENCHMARK} · Table 1 · imbalance 50 " in server.stdout.readline()
-        address = (
-            f"http://127.0.0.1:{chosen}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
-        )
-        for _ in range(120):
-            try:
-                asked = urllib.request.Request(address, headers={"Host": hosts} if hosts else {})
-                with urllib.request.urlopen(asked, timeout=5) as answer:
-                    assert json.load(answer)["experiment"]["experiment_id"] == "0"
-                break
-            except OSError:
-                time.sleep(0.25)
-        else:
-            pytest.fail("no answer from the server")
-        if hosts is None:
-            foreign = urllib.request.Request(address, headers={"Host": "my.host"})
-            with pytest.raises(HTTPError, match="403"):
-                urllib.request.urlopen(foreign, timeout=5)
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.communicate(timeout=30)

@@ -1,12 +1,16 @@
-"""Small folders of class folders."""
+"""Small folders of class folders, and lists of what is in them."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from longtail.data.sources.own import OwnImages
 from longtail.errors import InputError
 
 SIZES = {"rare": 8, "common": 30, "middle": 15}
@@ -34,3 +38,34 @@ def refusal(action: Callable[[], object]) -> str:
     message = str(refused.value)
     assert "\n" not in message
     return message
+
+
+def read(found: OwnImages) -> Any:
+    """The source of the images, which lie where they were found."""
+    return found.read(None, Path("nowhere"), lambda _: None)
+
+
+def write_list(path: Path, rows: list[tuple[Any, Any]]) -> Path:
+    """A list of paths and labels, as csv or parquet."""
+    paths, labels = zip(*rows, strict=True)
+    if path.suffix == ".csv":
+        lines = [f'"{one}","{label}"' for one, label in rows]
+        path.write_text("\n".join(["path,label", *lines]) + "\n", encoding="utf-8")
+    else:
+        pq.write_table(pa.table({"label": list(labels), "other": [0] * len(rows), "path": list(paths)}), path)
+    return path
+
+
+def listed(photos: Path) -> list[tuple[str, str]]:
+    """All images of `photos` with their classes, by paths that a list beside it would have."""
+    return [
+        (str(path.relative_to(photos.parent)), path.parent.name) for path in sorted(photos.rglob("*.png"))
+    ]
+
+
+def outside(photos: Path) -> Path:
+    """A folder with an image beside `photos`."""
+    path = photos.parent / "outside"
+    path.mkdir()
+    picture(5).save(path / "x.png")
+    return path
