@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from longtail.meta.tangents import Forward, call_without_trace
 
+Summed = Callable[[Sequence[Tensor]], list[Tensor]]
+"""Sums each tensor over processes that each have a part of the batch; `list` for a single process."""
+
 
 @dataclass(frozen=True)
 class MetaGradient:
@@ -63,9 +66,10 @@ def _look_ahead(
     step_size: float | Tensor,
     drift: Sequence[Tensor] | None,
     rates: Sequence[float] | None,
+    summed: Summed,
 ) -> list[Tensor]:
     """phi_hat of Eq. 9. A function of its own, so that its gradients are freed before the next pass."""
-    gradients = torch.autograd.grad(loss, values, retain_graph=True, materialize_grads=True)
+    gradients = summed(torch.autograd.grad(loss, values, retain_graph=True, materialize_grads=True))
     add, mul = torch._foreach_add, torch._foreach_mul  # pyright: ignore[reportPrivateImportUsage]
     if drift is not None:
         gradients = add(gradients, list(drift))
@@ -101,6 +105,7 @@ def weight_gradient(
     step_size: float | Tensor,
     drift: Sequence[Tensor] | None = None,
     rates: Sequence[float] | None = None,
+    summed: Summed = list,
 ) -> MetaGradient:
     """dL_meta/dw for per-sample weights w, through one gradient step of size `step_size`.
 
@@ -115,17 +120,19 @@ def weight_gradient(
         drift: added to the gradient of each trained parameter in the inner step: the part of momentum and
             weight decay (`SGD.linear_step`). None: plain gradient descent.
         rates: a factor on `step_size` for each trained parameter; further entries are ignored. None: all 1.
+        summed: where `forward` has a part of the batch only: `losses`, `weights`, `sample_losses` and
+            `meta_loss` are then of the whole batches, with the graph of this part.
 
     Returns:
         `MetaGradient`. No `.grad` and no buffer of the model changes.
     """
     parameters = trained_parameters(forward.model)
     weighted = torch.dot(weights.detach(), losses) / losses.numel()
-    ahead = _look_ahead(weighted, list(parameters.values()), step_size, drift, rates)
+    ahead = _look_ahead(weighted, list(parameters.values()), step_size, drift, rates, summed)
     loss = meta_loss(dict(zip(parameters, ahead, strict=True)))
-    direction = _gradient(loss, ahead)
+    direction = summed(_gradient(loss, ahead))
     if rates is not None:
         direction = _scaled(direction, rates)
 
-    slope = forward.derivative(sample_losses, parameters, direction)
+    (slope,) = summed([forward.derivative(sample_losses, parameters, direction)])
     return MetaGradient(sample_weights=slope * (-step_size / losses.numel()), loss=loss.detach())

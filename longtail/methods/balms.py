@@ -187,19 +187,23 @@ class BALMS(BalancedSoftmax):
         features, meta_features, head = model.features(batch.images), model.features(meta.images), model.head
 
         def losses_of(logits: Tensor) -> Tensor:
-            return self.sample_losses(logits, batch.labels, info)
+            return self.sample_losses(batch.whole(logits), batch.labels, info)
 
         def meta_loss(parameters: Mapping[str, Tensor]) -> Tensor:
-            return F.cross_entropy(call_without_trace(head, parameters, meta_features), meta.labels)
+            logits = call_without_trace(head, parameters, meta_features)
+            return F.cross_entropy(meta.whole(logits), meta.labels)
 
         forward = Forward(head, features)
         losses = losses_of(forward.logits)
         ones = torch.ones_like(losses)  # the value of every omega_b
         gain, drift = info.optimiser.linear_step()
         step, drift = gain * info.learning_rate, [own / gain for own in drift]
-        ahead = weight_gradient(forward, losses, ones, losses_of, meta_loss, step, drift)
+        ahead = weight_gradient(
+            forward, losses, ones, losses_of, meta_loss, step, drift, summed=batch.ranks.summed
+        )
         soft = self.draws.soft(info.iteration, batch.labels)
-        (self.logits.grad,) = torch.autograd.grad(soft, self.logits, ahead.sample_weights.to(soft.dtype))
+        gradient = torch.autograd.grad(soft, self.logits, ahead.sample_weights.to(soft.dtype))
+        (self.logits.grad,) = batch.ranks.first(gradient)
         self.optimiser.step()
         losses.mean().backward()
         scalars = {"meta_loss": ahead.loss, "grad_norm_meta": self.logits.grad.norm()}

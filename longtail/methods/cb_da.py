@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.config.presets.cb_da import Settings
@@ -59,16 +60,22 @@ class CBDA(Method):
             return super().backward(model, batch, meta, info)
         assert meta is not None, "CB-DA needs a meta batch"
         forward = Forward(model, batch.images)
-        losses = self.sample_losses(forward.logits, batch.labels, info)
+        losses = self.sample_losses(batch.whole(forward.logits), batch.labels, info)
         weights = self.class_weights.to(losses.dtype)[batch.labels]
         ahead = weight_gradient(
             forward,
             losses,
             weights * losses.numel(),  # a sum over the batch, not a mean
-            lambda logits: self.sample_losses(logits, batch.labels, info),
-            meta_loss(model, meta.images, meta.labels),
+            lambda logits: self.sample_losses(batch.whole(logits), batch.labels, info),
+            meta_loss(
+                model,
+                meta.images,
+                meta.labels,
+                lambda logits, labels: F.cross_entropy(meta.whole(logits), labels),
+            ),
             info.learning_rate,
             rates=info.rates,
+            summed=batch.ranks.summed,
         )
         gradient = ahead.sample_weights * losses.numel()
         epsilon = -self.settings.epsilon_learning_rate * gradient

@@ -97,7 +97,7 @@ class DifficultyNetMethod(LearnedWeights):
             scalars["grad_norm_meta"] = torch.nn.utils.get_total_norm(through)
             gradient = [driver + meta for driver, meta in zip(gradient, through, strict=True)]
 
-        for parameter, value in zip(self.theta, gradient, strict=True):
+        for parameter, value in zip(self.theta, batch.ranks.first(gradient), strict=True):
             parameter.grad = value
         self.optimiser.step()
         return scalars

@@ -48,8 +48,8 @@ def class_centroids(model: nn.Module, train: ImageSet, classes: int) -> Tensor:
     """
     was_training = model.training
     model.eval()
-    sums, counts = 0, torch.bincount(train.labels, minlength=classes).clamp(min=1)
-    first = 0
+    sums, counts = torch.zeros(()), torch.bincount(train.labels, minlength=classes).clamp(min=1)
+    first = train.ranks.part(len(train.labels)).start
     for images in train.batches():
         own = train.labels[first : first + len(images)]
         first += len(images)
@@ -57,6 +57,7 @@ def class_centroids(model: nn.Module, train: ImageSet, classes: int) -> Tensor:
         # a product of matrices: sums of scattered rows would not be the same to the bit on every GPU run
         sums = sums + F.one_hot(own, classes).to(features.dtype).T @ features
     model.train(was_training)
+    (sums,) = train.ranks.summed([sums])
     return sums / counts[:, None]
 
 
@@ -87,9 +88,11 @@ class DROLT(Method):
         self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """The gradient of L; the history has L."""
-        features = model.features(batch.images)  # type: ignore[operator]
-        loss = self.batch_loss(model.classifier(features), batch.labels, info)  # type: ignore[operator]
-        robust = robust_loss(features, batch.labels, self.centroids, self.radii, self.settings.temperature)
+        own = model.features(batch.images)  # type: ignore[operator]
+        logits, features = batch.whole(model.classifier(own)), batch.whole(own)  # type: ignore[operator]
+        loss = self.batch_loss(logits, batch.labels, info)
+        radii = batch.ranks.once(self.radii)
+        robust = robust_loss(features, batch.labels, self.centroids, radii, self.settings.temperature)
         loss = loss + self.settings.weight * robust
         loss.backward()
         return {"train_loss": loss.detach()}

@@ -112,11 +112,13 @@ class MaxNorm(ChoosingHead):
         head = _head(model)
         head.project()  # what the last step moved
         assert isinstance(model, WithHead)
-        logits = head.every(model.features(batch.images))
+        own = head.every(model.features(batch.images))
+        logits = batch.whole(own.transpose(0, 1)).transpose(0, 1)
         count = len(logits)
         losses = self.sample_losses(logits.flatten(0, 1), batch.labels.repeat(count), info)
         means = losses.view(count, -1).mean(dim=1)
-        (means + self.decays.to(means.dtype) / 2 * head.squares()).sum().backward()
+        squares = batch.ranks.once(head.squares())
+        (means + self.decays.to(means.dtype) / 2 * squares).sum().backward()
         return {"train_loss": means.mean().detach()}
 
     @torch.no_grad()

@@ -87,7 +87,7 @@ class MetaWeightNet(LearnedWeights):
         factors = self.step_weights(losses, batch.labels)
         ahead = self.look_ahead(forward, losses, factors, batch, meta, info)
         gradient = torch.autograd.grad(factors, self.theta, grad_outputs=ahead.sample_weights)
-        for parameter, value in zip(self.theta, gradient, strict=True):
+        for parameter, value in zip(self.theta, batch.ranks.first(gradient), strict=True):
             parameter.grad = value
         self.optimiser.step(self.settings.learning_rate)
         return {"meta_loss": ahead.loss, "grad_norm_meta": torch.nn.utils.get_total_norm(gradient)}

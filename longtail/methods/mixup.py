@@ -45,7 +45,8 @@ class Mixup(Method):
         """The gradient of L."""
         share, partners = self.draw(batch.labels.numel(), info.iteration)
         partners = to_device(partners, batch.labels.device)
-        logits = model(share * batch.images + (1 - share) * batch.images[partners])
+        others = batch.whole(batch.images)[partners[batch.ranks.part(len(partners))]]
+        logits = batch.whole(model(share * batch.images + (1 - share) * others))
         own = self.batch_loss(logits, batch.labels, info)
         other = self.batch_loss(logits, batch.labels[partners], info)
         loss = share * own + (1 - share) * other

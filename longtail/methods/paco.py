@@ -108,12 +108,13 @@ class PaCo(Method):
         self._follow(model)
         with torch.no_grad():
             features = self.encoder.features(batch.second_view)  # type: ignore[operator]
-            keys = self.encoder.classifier(features)  # type: ignore[operator]
+            keys = batch.whole(self.encoder.classifier(features))  # type: ignore[operator]
         features = model.features(batch.images)  # type: ignore[operator]
-        logits = model.classifier(features)  # type: ignore[operator]
+        logits = batch.whole(model.classifier(features))  # type: ignore[operator]
         if self.settings.balanced:
             logits = logits + self.log_prior.to(logits.dtype)
-        queries, filled = self.projection(features), min(self.enqueued, self.settings.queue)
+        queries = batch.whole(self.projection(features))
+        filled = min(self.enqueued, self.settings.queue)
         others = torch.cat([keys, self.queue[:filled]])
         labels = torch.cat([batch.labels, batch.labels, self.queue_labels[:filled]])
         losses = paco_losses(logits, queries, others, labels, self.settings.alpha, self.settings.temperature)

@@ -78,8 +78,9 @@ class SampleDifficultyNet(LearnedWeights):
         own = torch.autograd.grad(self.settings.lambda_ * driver, theta, retain_graph=True)
         ahead = self.look_ahead(forward, losses, weights, batch, meta, info)
         through = torch.autograd.grad(weights, theta, grad_outputs=ahead.sample_weights)
-        for parameter, *parts in zip(theta, own, through, strict=True):
-            parameter.grad = parts[0] + parts[1]
+        gradient = [driver + meta for driver, meta in zip(own, through, strict=True)]
+        for parameter, value in zip(theta, batch.ranks.first(gradient), strict=True):
+            parameter.grad = value
         self.optimiser.step()
         return {
             "meta_loss": ahead.loss,

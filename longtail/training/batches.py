@@ -17,6 +17,7 @@ from longtail.randomness import generator
 from longtail.training.augment.batch import AUGMENTS
 from longtail.training.image_sets import ImageSet, View
 from longtail.training.method import Batch, Method
+from longtail.training.ranks import ALONE, Ranks
 from longtail.training.samplers import ClassAwareSampler, DrawnSampler, Sampler, ShuffledSampler
 from longtail.training.throughput import Throughput
 from longtail.training.transfers import to_device
@@ -55,6 +56,7 @@ class Images:
     """Of each channel, on the scale 0..1."""
     layout: torch.memory_format = torch.channels_last
     """See `ImageSet`."""
+    ranks: Ranks = ALONE
     _expected: list[View] = field(default_factory=list, repr=False)
     _made: dict[tuple[int, str, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
     """Views made in advance, by key."""
@@ -68,11 +70,12 @@ class Images:
         std: tuple[float, ...],
         device: torch.device,
         layout: torch.memory_format = torch.channels_last,
+        ranks: Ranks = ALONE,
     ) -> Images:
         """From uint8 images [N, H, W, channels]."""
         raw = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
         own = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
-        return cls(raw, own, mean, std, layout)
+        return cls(raw, own, mean, std, layout, ranks)
 
     @property
     def ahead(self) -> int:
@@ -99,18 +102,23 @@ class Images:
 
     def _make(self, views: Sequence[View]) -> None:
         """Those of one stream."""
-        rows = to_device(torch.cat([view.rows for view in views]), self.raw.device)
+        sizes = [len(view.rows) for view in views]
+        parts = [self.ranks.part(size) for size in sizes]
+        every = to_device(torch.cat([view.rows for view in views]), self.raw.device)
+        rows = torch.cat([own[part] for own, part in zip(every.split(sizes), parts, strict=True)])
         if views[0].augment is None:
             images = self.pixels[rows]
         else:
             augment = AUGMENTS[views[0].augment]
             draws = [generator(view.seed, view.stream, view.step) for view in views]
-            numbers = [augment.draw(len(view.rows), own) for view, own in zip(views, draws, strict=True)]
+            numbers = [
+                augment.draw(size, own)[part] for size, own, part in zip(sizes, draws, parts, strict=True)
+            ]
             made = augment.apply(self.raw[rows], torch.cat(numbers))
             images = normalised(made, self.mean, self.std, self.layout)
-        sizes = [len(view.rows) for view in views]
-        parts = zip(views, images.split(sizes), self.labels[rows].split(sizes), strict=True)
-        self._made.update({view.key: (own, labels) for view, own, labels in parts})
+        own = images.split([part.stop - part.start for part in parts])
+        made = zip(views, own, self.labels[every].split(sizes), strict=True)
+        self._made.update({view.key: (images, labels) for view, images, labels in made})
 
     def expect(self, view: View) -> None:
         """Note it."""
@@ -120,8 +128,8 @@ class Images:
         """Nothing to do."""
 
     def batches(self) -> Iterator[Tensor]:
-        """All images."""
-        return iter(self.pixels.split(PART))
+        """All images, or this rank's part."""
+        return iter(self.pixels[self.ranks.part(len(self.labels))].split(PART))
 
 
 Kind = TypeVar("Kind", bound=ImageSet)
@@ -130,7 +138,7 @@ Kind = TypeVar("Kind", bound=ImageSet)
 class TrainingData(Generic[Kind]):
     """Training and meta batches of one cell, each a function of (seed, iteration).
 
-    (If a method has its own sampler, also of that method's state.)
+    (If a method has its own sampler, also of that method's state.) With several ranks, each has its part.
     """
 
     def __init__(self, train: Kind, meta: Kind, training: Training, method: Method, seed: int) -> None:
@@ -149,6 +157,10 @@ class TrainingData(Generic[Kind]):
             "draws": lambda: DrawnSampler(meta.labels.numel(), size, seed, stream=order),
             "training": lambda: ClassAwareSampler(labels, size, seed, per_class=1, stream=order),
         }[method.meta_batches]()
+        if train.ranks.size > 1:  # one that a rank gets nothing of is refused here, not in mid-training
+            for sampler in (self.sampler, self.meta_sampler):
+                for iteration in (0, sampler.batches_per_epoch - 1):  # the last may be short
+                    train.ranks.part(len(sampler.batch(iteration)))
 
     @property
     def batches_per_epoch(self) -> int:
@@ -161,14 +173,14 @@ class TrainingData(Generic[Kind]):
         for later in self._later(self.train, iteration, "train") if self.draws_ahead else ():
             for view in self._train_views(later):
                 self.train.expect(view)
-        return Batch(images, labels, second[0][0] if second else None)
+        return Batch(images, labels, second[0][0] if second else None, self.train.ranks)
 
     def meta_batch(self, iteration: int) -> Batch:
         """The meta batch of `iteration`, as the method wants it."""
         images, labels = self._made(self.meta_source, self._meta_view(iteration))
         for later in self._later(self.meta_source, iteration, "meta"):
             self.meta_source.expect(self._meta_view(later))
-        return Batch(images, labels)
+        return Batch(images, labels, ranks=self.train.ranks)
 
     def _train_views(self, iteration: int) -> list[View]:
         rows = self.sampler.batch(iteration)

@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from longtail.training.ranks import Ranks
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -30,7 +32,10 @@ class View:
 
 
 class ImageSet(Protocol):
-    """N labelled images, served as network inputs: float32 [B, channels, H, W], normalised, on one device."""
+    """N labelled images, served as network inputs: float32 [B, channels, H, W], normalised, on one device.
+
+    With several ranks, each is served its part of a view and of the whole set.
+    """
 
     @property
     def labels(self) -> Tensor:
@@ -40,6 +45,11 @@ class ImageSet(Protocol):
     @property
     def layout(self) -> torch.memory_format:
         """The order of the images in memory, and of the weights of their network."""
+        ...
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that share the images."""
         ...
 
     @property
@@ -53,7 +63,10 @@ class ImageSet(Protocol):
         ...
 
     def view(self, view: View) -> tuple[Tensor, Tensor]:
-        """The images of a view [B, channels, H, W] and their labels, int64 [B]."""
+        """The images of a view [B, channels, H, W] and their labels, int64 [B].
+
+        With several ranks, this rank's part of the images, and all labels.
+        """
         ...
 
     def expect(self, view: View) -> None:
@@ -65,5 +78,5 @@ class ImageSet(Protocol):
         ...
 
     def batches(self) -> Iterator[Tensor]:
-        """All images in order under the test transform, in batches that fit in memory."""
+        """All images, or this rank's part, in order under the test transform, a batch at a time."""
         ...

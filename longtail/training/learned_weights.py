@@ -41,10 +41,16 @@ class LearnedWeights(Method):
             forward,
             losses,
             weights,
-            lambda logits: self.sample_losses(logits, batch.labels, info),
-            meta_loss(forward.model, meta.images, meta.labels, self.meta_criterion),
+            lambda logits: self.sample_losses(batch.whole(logits), batch.labels, info),
+            meta_loss(
+                forward.model,
+                meta.images,
+                meta.labels,
+                lambda logits, labels: self.meta_criterion(meta.whole(logits), labels),
+            ),
             info.learning_rate,
             rates=info.rates,
+            summed=batch.ranks.summed,
         )
 
     def batch_weights(self, losses: Tensor, labels: Tensor) -> Tensor:
@@ -57,7 +63,7 @@ class LearnedWeights(Method):
         """The step on theta, and the gradient of the weighted loss for phi with the new weights."""
         assert meta is not None, "learned weights need a meta batch"
         forward = Forward(model, batch.images)
-        losses = self.sample_losses(forward.logits, batch.labels, info)
+        losses = self.sample_losses(batch.whole(forward.logits), batch.labels, info)
         scalars = self.step_theta(forward, losses, batch, meta, info)
         with torch.no_grad():
             weights = self.batch_weights(losses, batch.labels)

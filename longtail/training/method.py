@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.training.optimisers import SGD
+from longtail.training.ranks import ALONE, Ranks
 from longtail.training.samplers import Sampler, build_sampler
 
 if TYPE_CHECKING:
@@ -35,12 +36,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Batch:
-    """One mini-batch: images [B, channels, H, W], labels int64 [B]."""
+    """One mini-batch: images [B, channels, H, W], labels int64 [B].
+
+    With several ranks, `images` are this rank's part of the batch, and `labels` those of the whole batch.
+    """
 
     images: Tensor
     labels: Tensor
     second_view: Tensor | None = None
     """The same images under another augmentation, for methods with `uses_second_view`."""
+    ranks: Ranks = ALONE
+
+    def whole(self, rows: Tensor) -> Tensor:
+        """The rows [B, ...] of the whole batch, such as logits, from those of `images`; see `Ranks.whole`."""
+        return self.ranks.whole(rows, len(self.labels))
 
 
 @dataclass(frozen=True)
@@ -132,8 +141,9 @@ class Method:
         """Leave the gradient of one step in `.grad`; return scalars for the history.
 
         Called once per iteration with `.grad` empty. `meta` is a meta batch if `uses_meta_batch`, else None.
+        With several ranks, losses are those of the whole batch (`Batch.whole`); the trainer sums `.grad`.
         """
-        loss = self.batch_loss(model(batch.images), batch.labels, info)
+        loss = self.batch_loss(batch.whole(model(batch.images)), batch.labels, info)
         loss.backward()
         return {"train_loss": loss.detach()}
 

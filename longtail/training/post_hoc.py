@@ -24,7 +24,7 @@ def features_of(model: WithHead, images: ImageSet) -> Tensor:
     model.eval()
     features = torch.cat([model.features(part) for part in images.batches()])
     model.train(was_training)
-    return features
+    return images.ranks.whole(features, len(images.labels))
 
 
 def choose(grid: Grid, logits: Iterable[Tensor], labels: Tensor) -> Choice:
@@ -99,4 +99,4 @@ class PostHocHead(ChoosingHead):
         self, model: nn.Module, batch: Batch, meta: Batch | None, info: StepInfo
     ) -> dict[str, Tensor]:
         """The loss, for the history; no gradient."""
-        return {"train_loss": self.batch_loss(model(batch.images), batch.labels, info)}
+        return {"train_loss": self.batch_loss(batch.whole(model(batch.images)), batch.labels, info)}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from longtail.config.training import Training
-from longtail.errors import DivergedError, and_more
+from longtail.errors import DivergedError, MachineError, and_more
 from longtail.meta.difficulty import difficulty_entropy
 from longtail.training.batches import PART, TrainingData
 from longtail.training.finite import not_finite, tensors_of
@@ -32,7 +32,7 @@ def predict(model: nn.Module, images: Tensor | ImageSet) -> Tensor:
     parts = images.split(PART) if isinstance(images, Tensor) else images.batches()
     logits = torch.cat([model(part) for part in parts])
     model.train(was_training)
-    return logits
+    return logits if isinstance(images, Tensor) else images.ranks.whole(logits, len(images.labels))
 
 
 def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -47,6 +47,13 @@ def copied(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
+def moving_statistics(model: nn.Module) -> list[Tensor]:
+    """The running means and variances of the BatchNorm layers in training mode."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    moving = [layer for layer in layers if layer.training and layer.running_mean is not None]
+    return [own for layer in moving for own in (layer.running_mean, layer.running_var) if own is not None]
+
+
 class Trainer:
     """One training, from its first iteration or a saved state to its last.
 
@@ -55,18 +62,21 @@ class Trainer:
 
     Non-finite numbers are looked for at the end of each epoch. With `careful`, every step is checked, which
     finds the first bad iteration and term but makes a GPU wait.
+
+    With several ranks, all have the same state after each iteration, to the byte: gradients are sums, and
+    BatchNorm's running statistics means over the ranks. That they do is checked after each epoch.
     """
 
     def __init__(
         self, model: nn.Module, method: Method, data: TrainingData[Any], training: Training, classes: int
     ) -> None:
         self.model: nn.Module = model.to(memory_format=data.train.layout)  # type: ignore[call-overload]
-        self.method, self.data = method, data
+        self.method, self.data, self.ranks = method, data, data.train.ranks
         self.training = training
         self.careful = False
         self.replays: Replays | None = None
         """Of iterations, where a GPU can record them."""
-        if data.train.labels.is_cuda and method.replayable:
+        if data.train.labels.is_cuda and method.replayable and self.ranks.size == 1:
             self.replays = Replays(cuda_recorder())
         self.throttle = Throttle.of(data.train.labels.device)
         trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
@@ -104,7 +114,7 @@ class Trainer:
         """Train to the end, yielding after each iteration, when `state` is complete.
 
         The last iteration of an epoch yields after the measurements. Raises DivergedError if numbers are
-        not finite.
+        not finite, and MachineError if the ranks have come apart.
         """
         while self.iteration < self.training.iterations:
             yield from self._epoch()
@@ -145,6 +155,10 @@ class Trainer:
         self.method.refresh(accuracy)
         if self.replays is not None:
             self.replays.refreshed()
+        if not self.ranks.same(self._changing().values()):
+            raise MachineError(
+                f"the ranks do not have the same weights at iteration {self.iteration}; train in one process"
+            )
         self.seconds += time.monotonic() - start
         self._add_row(accuracy, means)
         if float(accuracy.mean()) > self.best:
@@ -202,8 +216,22 @@ class Trainer:
         """One training step."""
         self.optimiser.zero_grad()
         scalars = self.method.backward(self.model, batch, meta, info)
+        if self.ranks.size > 1:
+            self._share()
         self.optimiser.step(info.learning_rate)
         return scalars
+
+    @torch.no_grad()
+    def _share(self) -> None:
+        """Sum the gradients over the ranks, and take the mean of BatchNorm's running statistics."""
+        moved = [parameter for parameter in self.optimiser.parameters if parameter.grad is not None]
+        statistics = moving_statistics(self.model)
+        gradients: list[Tensor] = [parameter.grad for parameter in moved]  # type: ignore[misc]
+        summed = self.ranks.summed([*gradients, *statistics])
+        for parameter, gradient in zip(moved, summed, strict=False):
+            parameter.grad = gradient
+        for own, total in zip(statistics, summed[len(moved) :], strict=True):
+            own.copy_(total / self.ranks.size)
 
     def _add_row(self, accuracy: Tensor, means: dict[str, float]) -> None:
         difficulty, weights = self.method.difficulty(), self.method.weights()

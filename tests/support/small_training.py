@@ -15,6 +15,7 @@ from longtail.networks.heads import WithHead
 from longtail.training.batches import Images, TrainingData
 from longtail.training.method import Task
 from longtail.training.precision import with_precision
+from longtail.training.ranks import ALONE, Ranks
 from longtail.training.trainer import Trainer
 
 CLASSES = 4
@@ -51,12 +52,14 @@ def labels_of(counts: tuple[int, ...]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
 
-def make_images(counts: tuple[int, ...], seed: int, dtype: torch.dtype, noise: float) -> Images:
+def make_images(
+    counts: tuple[int, ...], seed: int, dtype: torch.dtype, noise: float, ranks: Ranks = ALONE
+) -> Images:
     """A pattern for each class, under noise; [N, 1, 8, 8]."""
     patterns = torch.randn(len(counts), 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = labels_of(counts)
     pixels = torch.randn(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(seed))
-    return Images((patterns[labels] + noise * pixels).to(dtype), labels)
+    return Images((patterns[labels] + noise * pixels).to(dtype), labels, ranks=ranks)
 
 
 def make_trainer(
@@ -67,6 +70,7 @@ def make_trainer(
     dtype: torch.dtype = torch.float32,
     noise: float = 1.0,
     device: torch.device | None = None,
+    ranks: Ranks = ALONE,
     **changes: Any,
 ) -> Trainer:
     """A trainer before its first iteration; `changes` are those of `TRAINING`."""
@@ -83,7 +87,9 @@ def make_trainer(
             network = with_precision(network, training.precision)
         else:
             network = chosen.adapt(with_precision(network, training.precision))
-    train, meta = make_images(COUNTS, 2, dtype, noise), make_images(META_COUNTS, 3, dtype, noise)
+    train, meta = (
+        make_images(counts, own, dtype, noise, ranks) for counts, own in ((COUNTS, 2), (META_COUNTS, 3))
+    )
     data = TrainingData(train, meta, training, chosen, seed)
     if device is not None:
         network = network.to(device)

@@ -29,6 +29,7 @@ from longtail.training.from_files.decoders import Decoders
 from longtail.training.from_files.file_images import FileImages
 from longtail.training.image_sets import View
 from longtail.training.method import Batch, Task
+from longtail.training.ranks import ALONE, Ranks
 from longtail.training.throughput import Throughput
 from longtail.training.trainer import Trainer, predict
 
@@ -63,8 +64,9 @@ def hashes(files: list[Path]) -> list[str]:
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
-def images_of(files: list[Path], decoders: Decoders) -> FileImages:
-    return FileImages(files, hashes(files), torch.arange(len(files)) % 4, SIDE, MEAN, STD, decoders)
+def images_of(files: list[Path], decoders: Decoders, ranks: Ranks = ALONE) -> FileImages:
+    labels = torch.arange(len(files)) % 4
+    return FileImages(files, hashes(files), labels, SIDE, MEAN, STD, decoders, ranks=ranks)
 
 
 @contextmanager
@@ -133,6 +135,20 @@ def test_a_training_that_is_taken_up_within_an_epoch_ends_in_the_same_weights(fi
     expected = whole.model.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in resumed.model.state_dict().items())
     assert not all(torch.equal(value, expected[name]) for name, value in begun.model.state_dict().items())
+
+
+def test_each_rank_decodes_its_part_of_a_batch_and_of_the_set(files: list[Path]) -> None:
+    view = View(torch.arange(7), "photo", 1, "augment", 3)
+    whole, parts = (
+        [images_of(files, Decoders(0), ranks) for ranks in every]
+        for every in ([ALONE], [Ranks(rank, 3) for rank in range(3)])
+    )
+    expected, labels = whole[0].view(view)
+    views = [part.view(view) for part in parts]
+    assert torch.equal(torch.cat([images for images, _ in views]), expected)
+    assert all(torch.equal(own, labels) for _, own in views)
+    every = [torch.cat([images for part in sets for images in part.batches()]) for sets in (whole, parts)]
+    assert torch.equal(every[0], every[1])
 
 
 def test_the_centroids_of_dro_lt_are_those_of_images_in_memory(files: list[Path]) -> None:

@@ -14,6 +14,7 @@ from longtail.training.batches import normalised
 from longtail.training.from_files.decoders import Decoders, Decoding, Order
 from longtail.training.from_files.photographs import DRAWS
 from longtail.training.image_sets import View
+from longtail.training.ranks import ALONE, Ranks
 from longtail.training.transfers import to_device
 
 BATCH = 128
@@ -38,6 +39,7 @@ class FileImages:
     decoders: Decoders
     layout: torch.memory_format = torch.channels_last
     """See `ImageSet`."""
+    ranks: Ranks = ALONE
     begun: dict[tuple[int, str, int], Decoding] = field(default_factory=dict)
     """Views in progress, by key."""
 
@@ -60,15 +62,15 @@ class FileImages:
         """Start decoding."""
         if view.key in self.begun:
             return
-        draws = None
+        draws, part = None, self.ranks.part(len(view.rows))
         if view.augment is not None:
             draws = torch.rand(
                 len(view.rows),
                 DRAWS,
                 generator=generator(view.seed, view.stream, view.step),
                 dtype=torch.float64,
-            ).numpy()
-        order = self._order(view.rows.tolist(), view.augment, draws)
+            ).numpy()[part]
+        order = self._order(view.rows[part].tolist(), view.augment, draws)
         self.begun[view.key] = self.decoders.begin(order)
 
     def settle(self, view: View) -> None:
@@ -78,17 +80,18 @@ class FileImages:
             torch.cuda.synchronize(self.labels.device)
 
     def view(self, view: View) -> tuple[Tensor, Tensor]:
-        """The images, float32 [B, 3, side, side], and their labels [B]."""
+        """The images, float32 [B, 3, side, side] (or this rank's part), and all labels [B]."""
         self.expect(view)
         images = self._on_device(self.begun.pop(view.key))
         return images, self.labels[to_device(view.rows, self.labels.device)]
 
     def batches(self) -> Iterator[Tensor]:
-        """All images, decoding some parts ahead."""
-        starts = range(0, len(self.files), BATCH)
+        """All images, or this rank's part, decoding some batches ahead."""
+        own = self.ranks.part(len(self.files))
+        starts = range(own.start, own.stop, BATCH)
         waiting: list[Decoding] = []
         for start in starts:
-            rows = range(start, min(start + BATCH, len(self.files)))
+            rows = range(start, min(start + BATCH, own.stop))
             waiting.append(self.decoders.begin(self._order(rows)))
             if len(waiting) > PARTS_AHEAD:
                 yield self._on_device(waiting.pop(0))
