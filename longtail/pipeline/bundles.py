@@ -12,7 +12,8 @@ from longtail.errors import InputError
 from longtail.pipeline import console, paths
 from longtail.pipeline.devices import choose_device, decoder_count, worker_count
 from longtail.pipeline.finished import check_finished, fail_head, meta_accuracy, publish
-from longtail.pipeline.inputs import find_weights, make_job, read_inputs
+from longtail.pipeline.inputs import features_ranks, find_weights, make_job, read_inputs
+from longtail.pipeline.ranks import RankedTrainings, joined
 from longtail.pipeline.remedies import remedies
 from longtail.planning.fingerprints import fingerprint
 from longtail.planning.planner import remarks
@@ -22,6 +23,7 @@ from longtail.running.programme import Step
 
 if TYPE_CHECKING:
     from longtail.running.jobs import CellInputs, Job
+    from longtail.training.ranks import Ranks
 
 AHEAD = "LONGTAIL_AHEAD"
 """An environment variable: if it is 1, a `represent` stage with open trainings also runs those of the other
@@ -32,17 +34,33 @@ variants at its imbalance. All share one start of torch; their stages find the c
 def run_bundle(
     stage: str, benchmark: str, imbalance: float, bundle: str, seeds: list[int], device: str, jobs: int
 ) -> None:
+    """`train_bundle`, in this process or as one of torchrun's ranks."""
+    with joined(device) as ranks:
+        train_bundle(stage, benchmark, imbalance, bundle, seeds, device, jobs, ranks)
+
+
+def train_bundle(
+    stage: str,
+    benchmark: str,
+    imbalance: float,
+    bundle: str,
+    seeds: list[int],
+    device: str,
+    jobs: int,
+    ranks: Ranks,
+) -> None:
     """Train the open cells of a bundle, and publish all its cells to `models/`.
 
     A cell whose fingerprint any experiment of this repository has finished comes from the work folder; a
-    training that was interrupted resumes from its checkpoint.
+    training that was interrupted resumes from its checkpoint. Ranks train one cell after the other together.
     """
     path = paths.plan(benchmark, imbalance, bundle)
-    plan = read_bundle(path)
+    planned = read_bundle(path)
+    plan = planned.model_copy(update={"ranks": ranks.size})
     if plan.stage != stage:
         raise InputError(path, f"a bundle of stage {plan.stage}", f"run `python -m stages.{plan.stage}`")
-    for planned in (plan, *plan.heads.values()):
-        check_code(path, planned.code)
+    for training in (plan, *plan.heads.values()):
+        check_code(path, training.code)
     cells = [cell for cell in plan.cells() if not seeds or cell.seed in seeds]
     if not cells:
         given = " ".join(map(str, seeds))
@@ -50,16 +68,18 @@ def run_bundle(
     inputs = read_inputs(plan)
     weights = find_weights(plan)
     work = {cell: make_job(_step(plan, cell, inputs), inputs, weights) for cell in cells}
-    for job in work.values():
+    for job in work.values() if ranks.rank == 0 else ():
         below = read_failure(job.features) if job.features is not None else None
         if below is not None and not _finished(job).is_dir():
             fail_head(job, below)
         if _finished(job).is_dir():
             check_finished(stage, job, inputs)
+    ranks.largest(0)  # by now rank 0 has looked at them
     own = [job for job in work.values() if not _finished(job).is_dir()]
-    ahead = _open_elsewhere(plan, inputs, own) if own and os.environ.get(AHEAD) == "1" else []
+    wanted = own and os.environ.get(AHEAD) == "1" and ranks.size == 1
+    ahead = _open_elsewhere(plan, inputs, own) if wanted else []
     device = choose_device(device) if own else "no device"  # choosing one imports torch
-    workers = worker_count(jobs, device, len(own) + len(ahead))
+    workers = worker_count(jobs, device, len(own) + len(ahead)) if ranks.size == 1 else 1
     _announce(stage, plan, inputs, len(cells), len(own), device, workers)
     if ahead:
         console.say(stage, f"{len(ahead)} cells of other variants are trained ahead of their stages")
@@ -68,21 +88,27 @@ def run_bundle(
         from longtail.pipeline.workers import Workers
 
         steps = [*(_step(plan, job.cell, inputs) for job in own), *ahead]
-        changes = {"device": device, "decoders": decoder_count(device, workers)}
+        beside = int(os.environ["LOCAL_WORLD_SIZE"]) if ranks.size > 1 else workers
+        changes = {"device": device, "decoders": decoder_count(device, beside)}
+        methods, images = {step.method for step in steps}, {imbalance: inputs}
         train(
             stage,
             steps,
             lambda step: replace(make_job(step, inputs, weights), **changes),
-            Workers(workers, len(steps), device, {step.method for step in steps}, {imbalance: inputs}),
+            RankedTrainings(ranks, device, images)
+            if ranks.size > 1
+            else Workers(workers, len(steps), device, methods, images),
             optional={step.fingerprint for step in ahead},
         )
         console.say(stage, _throughput([_finished(job) for job in own]))
-    for cell, job in work.items():
-        publish(plan, cell, _finished(job))
+    for cell, job in work.items() if ranks.rank == 0 else ():
+        publish(planned, cell, _finished(job))
     _conclude(stage, paths.bundle_models(benchmark, imbalance, bundle), work, len(own))
 
 
 def _step(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Step:
+    if cell.head is not None:
+        plan = plan.model_copy(update={"features_ranks": features_ranks(cell)})
     return Step(plan, cell, fingerprint(plan, cell, inputs.fingerprints))
 
 
@@ -137,7 +163,8 @@ def _announce(
     console.say(
         stage,
         f"{console.counted(cells, 'cell')} ({to_train} to train) x {iterations} iterations of "
-        f"{trainings[0].batch_size}, {plan.network} on {device}, {workers} at once",
+        f"{trainings[0].batch_size}, {plan.network} on {device}, "
+        + (f"{workers} at once" if plan.ranks == 1 else f"{plan.ranks} ranks together"),
     )
 
 

@@ -24,6 +24,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 VARIABLES = ("LONGTAIL_AHEAD", "LONGTAIL_DETERMINISTIC")
 """Environment variables of this project."""
 
+RANKED = ("python -m stages.represent", "python -m stages.retrain")
+"""Programs that torchrun may start."""
+
 EPILOG = "--debug, anywhere on the line, shows the traceback of an error."
 """The last line of every --help."""
 
@@ -34,6 +37,11 @@ class Stopped(BaseException):
     def __init__(self, number: int, where: str = "") -> None:
         super().__init__(number, where)
         self.number, self.where = number, where
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def counted(number: int, noun: str) -> str:
@@ -74,6 +82,8 @@ def execute(app: Typer, program: str) -> None:
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _check_variables()
+        if under_torchrun() and program not in RANKED:
+            raise InputError("torchrun", f"`{program}` runs in one process", "start it without torchrun")
         code = app(args=arguments, prog_name=program, standalone_mode=False)
     except Stopped as stopped:
         where = (
@@ -84,6 +94,12 @@ def execute(app: Typer, program: str) -> None:
     except (InputError, MachineError, OSError, usage) as error:
         if debug:
             raise
+        if (
+            under_torchrun()
+            and os.environ["RANK"] != "0"
+            and (program not in RANKED or isinstance(error, usage))
+        ):
+            raise SystemExit(2) from None  # rank 0 says it
         if isinstance(error, BrokenPipeError):  # the reader of our output is gone: `... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None

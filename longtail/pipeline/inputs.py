@@ -13,7 +13,7 @@ from longtail.pipeline import paths
 from longtail.pipeline.finished import differences_line
 from longtail.planning.fingerprints import fingerprint, fingerprint_facts
 from longtail.planning.planner import weights_digest
-from longtail.planning.plans import BundlePlan, PlannedTraining
+from longtail.planning.plans import BundlePlan, Cell, PlannedTraining
 from longtail.running.cell_folders import read_cell, read_failure
 from longtail.running.jobs import CellInputs, Job
 
@@ -90,5 +90,15 @@ def make_job(step: PlannedTraining, inputs: CellInputs, weights: Path | None = N
             raise InputError(
                 features, f"of another training ({why})", "`dvc repro represent` trains it again"
             )
-    mark = step.fingerprint
-    return Job(plan, cell, mark, features=features, weights=weights, checkpoint=paths.checkpoint(mark))
+    # one place whatever the number of ranks: a checkpoint of another number is found, and refused
+    alone = fingerprint(plan.model_copy(update={"ranks": 1}), cell, inputs.fingerprints)
+    checkpoint = paths.checkpoint(alone)
+    return Job(plan, cell, step.fingerprint, features=features, weights=weights, checkpoint=checkpoint)
+
+
+def features_ranks(cell: Cell) -> int:
+    """The number of ranks that trained the features of a head. Raises InputError if there are none."""
+    below = cell.below
+    folder = paths.model(below.benchmark, below.imbalance, below.bundle, below.member)
+    failure = read_failure(folder)
+    return failure.ranks if failure else read_cell(folder).ranks

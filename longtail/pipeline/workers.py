@@ -28,17 +28,11 @@ _inherited: dict[str, Any] = {}
 
 
 def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: Any) -> None:
-    import torch
+    from longtail.running.process import set_up
 
-    from longtail.running import process
-
-    process.keep_freed_memory()
-    if process.deterministic_wanted():
-        process.use_deterministic()
-    # the number of threads decides the order of sums, and so the last digits
-    torch.set_num_threads(1)
+    set_up()
     _inherited.update(inputs=inputs, reached=reached, signalled=signalled)
-    _note_signals(signalled)
+    note_signals(signalled)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
@@ -50,7 +44,7 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def _note_signals(signalled: Any) -> dict[int, Any]:
+def note_signals(signalled: Any) -> dict[int, Any]:
     """Let Ctrl-C and SIGTERM only record their number; return the previous handlers."""
 
     def note(number: int, frame: object) -> None:
@@ -77,25 +71,34 @@ def train_job(
     reached: Callable[[int], None] = lambda iteration: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train a cell into the folder `finished`, which appears whole; if it diverged, with the reason only."""
+    """Train a cell into the folder `finished`, which appears whole; if it diverged, with the reason only.
+
+    Of several ranks, rank 0 makes it, and the others wait.
+    """
     from longtail.errors import DivergedError
     from longtail.files import move_whole, own_temporary, remove_leftovers
     from longtail.running.cell_folders import Failure
     from longtail.running.cells import train_cell
     from longtail.running.checkpoints import Checkpoints
 
-    remove_leftovers(finished.parent)
+    first = job.ranks.rank == 0
+    if first:
+        remove_leftovers(finished.parent)
     partial = own_temporary(finished)
-    failed = False
+    failure = None
     try:
-        if not train_cell(job, inputs, partial, reached, stopping, _warn):
+        if not train_cell(job, inputs, partial, reached, stopping, _warn if first else lambda line: None):
             return
     except DivergedError as error:
-        failed = True
-        Failure(job.fingerprint, str(error), error.iteration, job.plan.network).write(partial)
-    move_whole(partial, finished)
+        ranks = job.ranks.size
+        failure = Failure(job.fingerprint, str(error), error.iteration, job.plan.network, ranks)
+    if first and failure is not None:
+        failure.write(partial)
+    if first:
+        move_whole(partial, finished)
+    job.ranks.largest(0)  # by now it is there
     reached(job.training.iterations)
-    if job.checkpoint is not None and not failed:
+    if first and job.checkpoint is not None and failure is None:
         Checkpoints(job.checkpoint, job.fingerprint).remove()
 
 
@@ -121,7 +124,7 @@ class Workers:
         context = multiprocessing.get_context("fork" if fork else "spawn")
         # no locks: each job has its own slot, and a killed worker would keep a lock
         self._reached, self._signalled = context.RawArray("L", jobs), context.RawValue("i", 0)
-        self._before = _note_signals(self._signalled)
+        self._before = note_signals(self._signalled)
         self._ancestors = ancestors()
         self._futures: dict[str, Future[None]] = {}
         start = (inputs, self._reached, self._signalled)

@@ -46,6 +46,9 @@ def fingerprint_facts(plan: BundlePlan, cell: Cell, manifests: dict[str, str]) -
         head = plan.heads[cell.head]
         facts |= _training_facts(cell.head, head.settings, head.training, head.code)
         facts["features"] = fingerprint_facts(plan, cell.below, manifests)
+    ranks = plan.features_ranks if cell.head is None and plan.stage == "retrain" else plan.ranks
+    if ranks > 1:
+        facts["ranks"] = ranks
     return json.loads(json.dumps(facts, allow_nan=False))  # as it comes back from a file
 
 

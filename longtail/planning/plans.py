@@ -91,6 +91,10 @@ class BundlePlan(Frozen):
     """Digests of the modules that decide this training, by file; see `longtail.planning.code`."""
     heads: dict[str, Head]
     seeds: list[int]
+    ranks: int = Field(default=1, ge=1, exclude=True)
+    """Processes that train each cell together. Decided by torchrun, so not part of the file."""
+    features_ranks: int = Field(default=1, ge=1, exclude=True)
+    """Likewise, those that trained the features below heads."""
 
     def cells(self) -> list[Cell]:
         """The cells of this bundle, head by head, seed by seed."""

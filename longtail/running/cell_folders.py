@@ -33,10 +33,13 @@ class Failure:
     iteration: int
     """Iterations done, the bad one included; 0 if the training never began."""
     network: str
+    ranks: int = 1
+    """Processes that trained it together; left out of the file if it is 1."""
 
     def write(self, directory: Path, **names: str) -> None:
         """Write into `directory`, with the `names` of the cell."""
-        write_json(directory / FAILED, {**asdict(self), **names})
+        facts = {name: value for name, value in asdict(self).items() if (name, value) != ("ranks", 1)}
+        write_json(directory / FAILED, {**facts, **names})
 
 
 def read_failure(directory: Path) -> Failure | None:
@@ -47,7 +50,7 @@ def read_failure(directory: Path) -> Failure | None:
     found = read_object(path)
     try:
         texts = {name: str(found[name]) for name in ("fingerprint", "reason", "network")}
-        return Failure(iteration=int(found["iteration"]), **texts)
+        return Failure(iteration=int(found["iteration"]), ranks=int(found.get("ranks", 1)), **texts)
     except (ValueError, KeyError, TypeError):
         raise InputError(path, "damaged") from None
 

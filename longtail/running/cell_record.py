@@ -66,6 +66,10 @@ class CellRecord(Frozen):
     """How image files became the images that it was trained on."""
     features: str | None = None
     """For a head: the fingerprint of the training whose features it uses."""
+    ranks: int = Field(default=1, ge=1)
+    """Processes that trained it together; see docs/several_gpus.md."""
+    features_ranks: int = Field(default=1, ge=1)
+    """For a head: those that trained its features."""
     choice: Choice | None = None
     """What the meta set chose, for the weights after the last iteration."""
 

@@ -66,6 +66,7 @@ def train_cell(
         DivergedError: numbers are not finite, and were so when the last good state was resumed and
             looked at after each step; names iteration, learning rate and terms.
         OSError: a full disk; the last good checkpoint is left.
+        MachineError: another rank of `job.ranks` is gone.
     """
     try:
         return _train(job, inputs, directory, reached, stopping, warn, careful=False)
@@ -84,6 +85,7 @@ def _train(
     careful: bool,
 ) -> bool:
     release_memory(torch.device(job.device))
+    job.ranks.part(len(inputs.pool.rows("test")))  # refused now rather than after the last iteration
     with (
         matmul_precision(job.training.precision),
         searched_kernels(torch.device(job.device)),
@@ -104,11 +106,13 @@ def _train(
         rhythm = SaveRhythm(job.checkpoint_share, job.checkpoint_seconds)
         for _ in trainer.iterations():
             reached(trainer.iteration)
-            stop = stopping()
-            if kept is not None and (stop or rhythm.due(trainer.between_epochs)):
+            due = job.ranks.rank == 0 and rhythm.due(trainer.between_epochs)  # by one clock
+            stop, due = job.ranks.largest(stopping(), due)
+            if kept is not None and (stop or due):
                 since = time.monotonic()
                 trainer.check_finite()  # within an epoch nobody has looked yet
-                kept.save(trainer.state())
+                if job.ranks.rank == 0:
+                    kept.save(trainer.state())
                 rhythm.saved(since)
             if stop and trainer.iteration < job.training.iterations:
                 return False
@@ -168,14 +172,14 @@ def _images(
     device, mean, std = torch.device(job.device), job.plan.mean, job.plan.std
     order = layout(device, job.training.precision)
     if isinstance(inputs.images, np.ndarray):
-        return Images.of(inputs.images[rows], labels, mean, std, device, order)
+        return Images.of(inputs.images[rows], labels, mean, std, device, order, job.ranks)
     from longtail.training.from_files.file_images import FileImages
 
     assert decoders is not None
     files, hashes = inputs.pool.files(inputs.images, rows)
     side = inputs.pool.image_shape[0]
     own = torch.from_numpy(labels).to(device)
-    return FileImages(files, hashes, own, side, mean, std, decoders, order)
+    return FileImages(files, hashes, own, side, mean, std, decoders, order, job.ranks)
 
 
 def write_cell(
@@ -184,18 +188,22 @@ def write_cell(
     """Write a finished training: weights (what it trained, for a head), history, predictions, facts.
 
     Nothing here says what the cell is called: two variants can come to the same training, which is then
-    done once.
+    done once. All ranks predict, and rank 0 writes.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     metadata = {"fingerprint": job.fingerprint}
     rows = inputs.pool.rows("test")
     labels = inputs.pool.label[rows]
     test = _images(job, inputs, inputs.pool.image[rows], labels, decoders)
-    logits = {"logits": predict(trainer.model, test)}
-    _save_weights(trainer.model, directory / WEIGHTS_FILES["last"])
+    logits, weights = {"logits": predict(trainer.model, test)}, {"last": _weights(trainer.model)}
     trainer.model.load_state_dict(trainer.selected)
     logits["logits_selected"] = predict(trainer.model, test)
-    _save_weights(trainer.model, directory / WEIGHTS_FILES["selected"])
+    if job.ranks.rank > 0:
+        return
+    weights["selected"] = _weights(trainer.model)
+    directory.mkdir(parents=True, exist_ok=True)
+    for which, name in WEIGHTS_FILES.items():
+        with atomic_path(directory / name) as temporary:
+            temporary.write_bytes(weights[which])  # a full disk is then an OSError
 
     trainer.history.write(directory / "history.parquet", metadata)
     columns = {
@@ -215,11 +223,9 @@ def write_cell(
     write_cell_record(directory, _record(job, inputs, trainer, sums(directory)))
 
 
-def _save_weights(model: nn.Module, path: Path) -> None:
+def _weights(model: nn.Module) -> bytes:
     saved = model.trained if isinstance(model, WithHead) else model
-    state = {name: value.detach().cpu().contiguous() for name, value in saved.state_dict().items()}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(state))  # a full disk is then an OSError
+    return save({name: value.detach().cpu().contiguous() for name, value in saved.state_dict().items()})
 
 
 def _record(job: Job, inputs: CellInputs, trainer: Trainer, files: dict[str, str]) -> CellRecord:
@@ -228,6 +234,8 @@ def _record(job: Job, inputs: CellInputs, trainer: Trainer, files: dict[str, str
     more |= {} if inputs.pool.rules == UPRIGHT else {"pixel_rules": inputs.pool.rules}
     chosen = trainer.method.choice()
     more |= {} if chosen is None else {"choice": chosen}
+    ranks = {"ranks": plan.ranks, "features_ranks": plan.features_ranks}
+    more |= {name: size for name, size in ranks.items() if size > 1}
     return CellRecord(
         fingerprint=job.fingerprint,
         benchmark=plan.benchmark,

@@ -9,12 +9,14 @@ import io
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from longtail.errors import InputError
 from longtail.files import own_temporary, remove_leftovers
 from longtail.planning.fingerprints import differences
 
@@ -73,7 +75,10 @@ class Checkpoints:
             temporary.unlink(missing_ok=True)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The newest intact state of this training, or None."""
+        """The newest intact state of this training, or None.
+
+        Raises InputError for a state of this training with another number of ranks.
+        """
         remove_leftovers(self.path.parent)
         for path in (self.path, self.previous):
             if not path.is_file():
@@ -85,9 +90,19 @@ class Checkpoints:
                 continue
             if found["fingerprint"] == self.fingerprint:
                 return found["state"]
+            self._check_ranks(path, found["facts"])
             reasons = differences(found["facts"], self.facts) or [f"fingerprint {found['fingerprint'][:12]}"]
             self.warn(f"{path}: is of another training ({'; '.join(reasons)}) and is left alone")
         return None
+
+    def _check_ranks(self, path: Path, found: Mapping[str, Any]) -> None:
+        there, here = (facts.get("ranks", 1) for facts in (found, self.facts))
+        if there != here and {**found, "ranks": here} == {**self.facts, "ranks": here}:
+            raise InputError(
+                path,
+                f"of this training with {_counted(there)}, which cannot be resumed with {_counted(here)}",
+                f"start {_counted(there)}, or delete it to train from the beginning",
+            )
 
     def _instead(self, path: Path, device: torch.device) -> str:
         if path == self.path and self.previous.is_file():
@@ -102,6 +117,12 @@ class Checkpoints:
         """Delete both."""
         for path in (self.path, self.previous):
             path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()  # nothing else is there if several ranks trained
+
+
+def _counted(ranks: int) -> str:
+    return "1 process" if ranks == 1 else f"{ranks} ranks"
 
 
 def read_payload(path: Path) -> bytes:

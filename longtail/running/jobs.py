@@ -10,6 +10,7 @@ from longtail.data.manifests import Manifest, disjoint_proof
 from longtail.data.pools import Pool
 from longtail.planning.fingerprints import fingerprint_facts
 from longtail.planning.plans import PlannedTraining
+from longtail.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Job(PlannedTraining):
     weights: Path | None = None
     """Of a pretrained backbone."""
     device: str = "cpu"
+    ranks: Ranks = ALONE
+    """This process among those that train the cell together."""
     decoders: int = 0
     """Processes that decode image files during the training."""
     checkpoint: Path | None = None

@@ -34,6 +34,17 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, LARGEST)
 
 
+def set_up() -> None:
+    """Prepare this thread, and its process, for trainings."""
+    import torch
+
+    keep_freed_memory()
+    if deterministic_wanted():
+        use_deterministic()
+    # the number of threads decides the order of sums, and so the last digits
+    torch.set_num_threads(1)
+
+
 def release_memory(device: torch.device) -> None:
     """Give a GPU's memory of earlier cells back before the next cell starts; a no-op on a CPU."""
     if device.type == "cuda":

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from longtail.errors import InputError
+from longtail.errors import InputError, MachineError, flat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +46,7 @@ class Ranks:
         own, part = rows.detach(), self.part(images)
         gathered = own.new_zeros(images, *own.shape[1:])
         gathered[part] = own
-        torch.distributed.all_reduce(gathered)
+        _reduce(gathered)
         return torch.cat([gathered[: part.start], rows, gathered[part.stop :]])
 
     def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -57,7 +57,7 @@ class Ranks:
 
         with torch.no_grad():
             vector = torch.cat([own.reshape(-1) for own in tensors])
-            torch.distributed.all_reduce(vector)
+            _reduce(vector)
             parts = vector.split([own.numel() for own in tensors])
             # in memory as before: kernels choose their way by the order of a weight's gradient
             pairs = zip(tensors, parts, strict=True)
@@ -83,7 +83,7 @@ class Ranks:
         import torch
 
         found = torch.tensor(values, dtype=torch.int64)
-        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+        _reduce(found, "MAX")
         return found.tolist()
 
     def same(self, tensors: Iterable[Tensor]) -> bool:
@@ -96,6 +96,20 @@ class Ranks:
         number = int.from_bytes(digest.digest()[:7], "big")
         largest, negative = self.largest(number, -number)
         return largest == -negative
+
+
+class RankLostError(MachineError):
+    """Another rank does not answer."""
+
+
+def _reduce(tensor: Tensor, operation: Literal["SUM", "MAX"] = "SUM") -> None:
+    """Sum (or largest value) over the ranks, in place. Raises RankLostError."""
+    from torch import distributed
+
+    try:
+        distributed.all_reduce(tensor, getattr(distributed.ReduceOp, operation))
+    except RuntimeError as error:
+        raise RankLostError(f"another rank does not answer: {flat(error)}") from error
 
 
 ALONE = Ranks()
