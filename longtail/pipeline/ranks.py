@@ -54,17 +54,22 @@ def joined(device: str) -> Iterator[Ranks]:
     try:
         yield Ranks(rank, size)
     except BaseException as error:
+        for number in (signal.SIGINT, signal.SIGTERM):  # torchrun sends SIGTERM once a rank has died
+            signal.signal(number, signal.SIG_IGN)
         store.set(f"left {rank}", "")
-        one_line = store.add("told", 1) == 1
-        if isinstance(error, console.Stopped):
+        died = _died(store, size) if isinstance(error, RankLostError | console.Stopped) else []
+        if isinstance(error, console.Stopped) and not died:
             if rank > 0:
                 raise SystemExit(128 + error.number) from None
             raise
-        if not one_line:
+        if store.add("told", 1) > 1:  # another rank says it
             raise SystemExit(3) from None
-        if isinstance(error, RankLostError):
-            raise MachineError(f"{_lost(store, size)}; re-run the same command to resume") from error
+        if isinstance(error, RankLostError) or died:
+            one = "rank" if len(died) == 1 else "ranks"
+            what = f"{one} {and_more(died, 8)} died (killed, out of memory?)" if died else str(error)
+            raise MachineError(f"{what}; re-run the same command to resume") from None
         raise
+    store.set(f"left {rank}", "")
     distributed.destroy_process_group()
 
 
@@ -80,8 +85,8 @@ def _use_gpu() -> None:
     torch.cuda.init()
 
 
-def _lost(store: Any, size: int) -> str:
-    """`rank 2 died`: the ranks of this machine whose process is gone and has not said why."""
+def _died(store: Any, size: int) -> list[int]:
+    """The ranks of this machine that ended without a word."""
     import psutil
 
     def died(rank: int) -> bool:
@@ -93,11 +98,7 @@ def _lost(store: Any, size: int) -> str:
         except psutil.NoSuchProcess:
             return True
 
-    gone = [rank for rank in range(size) if died(rank)]
-    if not gone:
-        return "a rank does not answer"
-    names = and_more(gone, 8)
-    return f"{'rank' if len(gone) == 1 else 'ranks'} {names} died (killed, out of memory?)"
+    return [rank for rank in range(size) if died(rank)]
 
 
 class RankedTrainings:
@@ -148,11 +149,11 @@ class RankedTrainings:
         if error is not None:
             self.stop()
         self._pool.shutdown()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
         failed = [future.exception() for future in self._futures if future.exception() is not None]
         if error is None and failed:
-            raise failed[0]  # type: ignore[misc]  # torchrun sends SIGTERM to all when a rank has died
+            raise failed[0]  # type: ignore[misc]
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def _start(device: str) -> None:
