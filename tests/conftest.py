@@ -12,6 +12,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
 import pytest
 
 LONGEST = (
+    "test_ranks.py",
     "test_pipeline.py",
     "test_signals.py",
     "test_tracking_guest.py",

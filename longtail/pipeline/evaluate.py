@@ -41,4 +41,5 @@ def evaluate(benchmark: str, imbalance: float, bundle: str | None = None) -> Non
 def write_report(cell: Cell, report: CellReport | FailedReport) -> None:
     """Write the report of a cell to its place."""
     path = paths.cell_report(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
-    write_json(path, report.model_dump(mode="json"))
+    usual = {name for name in ("ranks", "features_ranks") if getattr(report, name, 1) == 1}
+    write_json(path, report.model_dump(mode="json", exclude=usual))

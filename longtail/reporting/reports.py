@@ -72,6 +72,10 @@ class CellReport(NamedCell, Scores):
     iterations: int
     device: str
     versions: dict[str, Any]
+    ranks: int = 1
+    """Processes that trained it together."""
+    features_ranks: int = 1
+    """For a head: those that trained its features."""
     correct: str | None = None
     """Which test images the weights after the last iteration have right, in the order of the pool, packed by
     `longtail.reporting.accuracy.pack`; None in reports from before there was such a field."""

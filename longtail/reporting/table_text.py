@@ -233,6 +233,7 @@ def conditions(table: Table) -> list[str]:
             f"; the paper's numbers have λ = {LAMBDA:g}" if table.paper and table.lambda_ != LAMBDA else ""
         )
         lines.append(f"Ours: λ = {table.lambda_:g}{other}.")
+    lines += ranks_notes(reports)
     lines += remarks(table.plan.benchmark, reports)
     if table.paper:
         return comparison_notes(table) + lines
@@ -241,6 +242,20 @@ def conditions(table: Table) -> list[str]:
     if any(row.variant is None and not row.copied for row in table.layout.rows):
         lines.append(f"{NOT_YET}: no method for this row.")
     return lines
+
+
+def ranks_notes(reports: Sequence[CellReport]) -> list[str]:
+    """Which rows several processes trained together, a line for each number of them."""
+    found: dict[int, dict[str, None]] = {}
+    for report in reports:
+        name = f"{report.variant}-{report.head}" if report.head else report.variant
+        for ranks, what in ((report.ranks, name), (report.features_ranks, f"the features of {name}")):
+            if ranks > 1:
+                found.setdefault(ranks, {})[what] = None
+    return [
+        f"Trained by {ranks} ranks, each with BatchNorm statistics of its own images: {', '.join(names)}."
+        for ranks, names in sorted(found.items())
+    ]
 
 
 def remarks(benchmark: str, reports: Sequence[CellReport]) -> list[str]:

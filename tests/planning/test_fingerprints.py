@@ -52,6 +52,24 @@ def test_each_manifest_counts(name: str, which: str) -> None:
     assert all_differ(marks(plan), marks(plan, {**MANIFESTS, which: "d" * 64}))
 
 
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_number_of_ranks_counts_if_it_is_more_than_one(name: str) -> None:
+    plan = bundle(name)
+    cell = plan.cells()[0]
+    several = plan.model_copy(update={"ranks": 8})
+    facts = fingerprint_facts(plan, cell, MANIFESTS)
+    assert fingerprint_facts(several, cell, MANIFESTS) == {**facts, "ranks": 8}
+    assert "ranks" not in facts
+    assert several.model_dump(mode="json") == plan.model_dump(mode="json")  # not in the file
+    above = plan.model_copy(update={"features_ranks": 8})
+    if cell.head is None:
+        assert fingerprint_facts(above, cell, MANIFESTS) == facts
+    else:  # only its features were trained by several
+        features = {**facts["features"], "ranks": 8}
+        assert fingerprint_facts(above, cell, MANIFESTS) == {**facts, "features": features}
+        assert fingerprint_facts(above, cell.below, MANIFESTS) == features
+
+
 CHANGES: list[dict[str, Any]] = [
     {"benchmark": "other-lt"},
     {"imbalance": 49.0},

@@ -156,6 +156,21 @@ def test_what_is_not_the_benchmarks_own_schedule_is_said_in_the_title_and_below(
     assert "networks trained" not in table_text.markdown(tables.fill(LAYOUTS[5], plan, reports))
 
 
+def test_the_number_of_ranks_is_said_below_the_table(study):
+    plan, reports = study
+    bare = next(report for report in reports if report.head is None)
+    head = next(report for report in reports if report.head is not None)
+    changed = [bare.model_copy(update={"ranks": 8}), head.model_copy(update={"features_ranks": 8})]
+    assert table_text.ranks_notes(reports) == []
+    said = [f"{bare.variant}, the features of {head.variant}-{head.head}"]
+    assert table_text.ranks_notes(changed) == [
+        f"Trained by 8 ranks, each with BatchNorm statistics of its own images: {said[0]}."
+    ]
+    several = [report.model_copy(update={"ranks": 8}) for report in reports]
+    markdown = table_text.markdown(tables.fill(LAYOUTS[1], plan, several))
+    assert "Trained by 8 ranks, each with BatchNorm statistics of its own images: " in markdown
+
+
 def test_another_precision_is_said_below_the_table(study):
     plan, reports = study
     rounded = plan.model_copy(update={"precision": "tf32"})

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from longtail.errors import InputError
 from longtail.files import own_temporary, remove_leftovers
 from longtail.running import checkpoints
 from longtail.running.checkpoints import Checkpoints, SaveRhythm, read_checkpoint
@@ -74,6 +75,21 @@ def test_another_trainings_is_left_alone_and_the_difference_is_named(
     assert len(told) == 2
     assert "settings.lambda 0.3 there, 0.6 here; longtail/methods/focal.py changed" in told[0]
     assert iteration(kept) == 6
+
+
+@pytest.mark.parametrize(("there", "here"), [(8, 4), (8, 1), (1, 8)])
+def test_one_of_another_number_of_ranks_is_refused(there: int, here: int, tmp_path: Path) -> None:
+    def of(ranks: int, seed: int = 1) -> Checkpoints:
+        facts = {"seed": seed, **({"ranks": ranks} if ranks > 1 else {})}
+        return Checkpoints(tmp_path / "checkpoint.pt", f"{ranks} {seed}", facts)
+
+    of(there).save(state_of(3))
+    names = [f"{ranks} ranks" if ranks > 1 else "1 process" for ranks in (there, here)]
+    said = f"of this training with {names[0]}, which cannot be resumed with {names[1]}; start {names[0]}, or"
+    with pytest.raises(InputError, match=said):
+        of(here).load(torch.device("cpu"))
+    assert of(there).load(torch.device("cpu")) is not None
+    assert of(here, seed=2).load(torch.device("cpu")) is None  # another training altogether
 
 
 def test_a_kill_between_the_two_renames_leaves_one_to_go_on_from(kept: Checkpoints, told: list[str]) -> None:
