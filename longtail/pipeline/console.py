@@ -99,7 +99,8 @@ def execute(app: Typer, program: str) -> None:
             and os.environ["RANK"] != "0"
             and (program not in RANKED or isinstance(error, usage))
         ):
-            raise SystemExit(2) from None  # rank 0 says it
+            # rank 0 says it, if it is not ended first, as torchrun does once a rank fails
+            raise SystemExit(0) from None
         if isinstance(error, BrokenPipeError):  # the reader of our output is gone: `... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None

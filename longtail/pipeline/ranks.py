@@ -39,19 +39,19 @@ def joined(device: str) -> Iterator[Ranks]:
     if not console.under_torchrun() or os.environ["WORLD_SIZE"] == "1":
         yield ALONE
         return
-    import torch
     from torch import distributed
 
-    if choose_device(device) == "cuda":
-        _use_gpu()
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_initialized() else "gloo"
     meeting = distributed.rendezvous("env://")  # pyright: ignore[reportPrivateImportUsage]
     store, rank, size = next(iter(meeting))
-    distributed.init_process_group(backend, timeout=PATIENCE, world_size=size, rank=rank, store=store)
     store.set(f"process {rank}", f"{os.getpid()} {socket.gethostname()}")
     if rank > 0:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     try:
+        backend = "gloo"
+        if choose_device(device) == "cuda":
+            _use_gpu()
+            backend = "cpu:gloo,cuda:nccl"
+        distributed.init_process_group(backend, timeout=PATIENCE, world_size=size, rank=rank, store=store)
         yield Ranks(rank, size)
     except BaseException as error:
         for number in (signal.SIGINT, signal.SIGTERM):  # torchrun sends SIGTERM once a rank has died
@@ -59,7 +59,7 @@ def joined(device: str) -> Iterator[Ranks]:
         store.set(f"left {rank}", "")
         died = _died(store, size) if isinstance(error, RankLostError | console.Stopped) else []
         if isinstance(error, console.Stopped) and not died:
-            if rank > 0:
+            if rank > 0 or store.add("told", 1) > 1:
                 raise SystemExit(128 + error.number) from None
             raise
         if store.add("told", 1) > 1:  # another rank says it
@@ -82,7 +82,6 @@ def _use_gpu() -> None:
         given = os.environ["LOCAL_WORLD_SIZE"]
         raise InputError(f"--nproc-per-node {given}", f"{there} GPUs here", f"start {there} or fewer")
     torch.cuda.set_device(number)
-    torch.cuda.init()
 
 
 def _died(store: Any, size: int) -> list[int]:
@@ -90,6 +89,8 @@ def _died(store: Any, size: int) -> list[int]:
     import psutil
 
     def died(rank: int) -> bool:
+        if not store.check([f"process {rank}"]):  # still on its way
+            return False
         process, host = store.get(f"process {rank}").decode().split()
         if host != socket.gethostname() or store.check([f"left {rank}"]):
             return False

@@ -109,6 +109,6 @@ def test_other_stages_are_refused_in_one_line(
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
     monkeypatch.setenv("RANK", rank)
     result = run_stage(planned, "plan")
-    assert result.code == 2
+    assert result.code == (2 if rank == "0" else 0)  # torchrun would end rank 0 before it speaks
     assert result.stderr.endswith("runs in one process; start it without torchrun\n") is (rank == "0")
     assert result.stderr.count("\n") == (rank == "0")
