@@ -48,6 +48,15 @@ def meta_loss(
     return lambda parameters: criterion(call_without_trace(model, parameters, images), labels)
 
 
+def through_weights(weights: Tensor, parameters: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor, ...]:
+    """(dw/dtheta)^T dL_meta/dw for the parameters theta, of w and dL_meta/dw, both [B].
+
+    As the gradient of a product: `grad_outputs` would say the same, but at its first use in a process torch
+    imports sympy, which takes longer than training a small cell.
+    """
+    return torch.autograd.grad(torch.dot(weights, gradient.to(weights.dtype)), parameters)
+
+
 def weighted_backward(losses: Tensor, weights: Tensor) -> Tensor:
     """Backward pass of (1/B) sum_i w_i l_i, losses and weights [B] (Eq. 11); returns that loss, detached."""
     loss = torch.dot(weights, losses) / losses.numel()

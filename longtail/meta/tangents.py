@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 LINEAR = (torch.conv1d, torch.conv2d, torch.conv3d, F.linear)
 """Functions linear in (weight, bias) and, without the bias, in their input."""
+ADD = (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
 BATCH_NORM = inspect.signature(F.batch_norm)
 DIVERGED = "the model called other layers than in its forward pass"
 
@@ -110,7 +111,8 @@ class Forward:
                 own, count = _batch_norm_buffers(self.model), self.images.new_zeros((), dtype=torch.int64)
                 given = {**dual, **{name: count for name, counts in own.items() if counts}}
                 logits = call_without_trace(self.model, given, self.images, own)
-            value, tangent = forward_ad.unpack_dual(function(logits))
+            with _Adding():
+                value, tangent = forward_ad.unpack_dual(function(logits))
         return torch.zeros_like(value) if tangent is None else tangent
 
 
@@ -172,6 +174,23 @@ class _Moving(TorchFunctionMode):
         if norm is None and isinstance(kept, _Product) and kept.function is func:
             return _linear(kept, *args, **kwargs)
         raise RuntimeError(DIVERGED)
+
+
+class _Adding(TorchFunctionMode):
+    """Adds a constant to a dual tensor: the sum's tangent is that of the dual tensor.
+
+    torch's own formula adds a tensor of zeros by way of Python, and imports `torch.compile` for it, which
+    takes longer than training a small cell.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in ADD and not kwargs and all(isinstance(value, Tensor) for value in args):
+            (x, dx), (y, dy) = map(forward_ad.unpack_dual, args)
+            tangent = dx if dy is None else dy if dx is None else None
+            if tangent is not None:
+                total = func(x, y)
+                return forward_ad.make_dual(total, tangent.to(total.dtype).expand_as(total))
+        return func(*args, **(kwargs or {}))
 
 
 def _parts(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

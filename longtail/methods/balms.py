@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from longtail.config.presets.balms import Settings
-from longtail.meta.meta_gradient import weight_gradient
+from longtail.meta.meta_gradient import through_weights, weight_gradient
 from longtail.meta.tangents import Forward, call_without_trace
 from longtail.methods.balanced_softmax import BalancedSoftmax
 from longtail.networks.heads import WithHead, fresh
@@ -202,7 +202,7 @@ class BALMS(BalancedSoftmax):
             forward, losses, ones, losses_of, meta_loss, step, drift, summed=batch.ranks.summed
         )
         soft = self.draws.soft(info.iteration, batch.labels)
-        gradient = torch.autograd.grad(soft, self.logits, ahead.sample_weights.to(soft.dtype))
+        gradient = through_weights(soft, [self.logits], ahead.sample_weights)
         (self.logits.grad,) = batch.ranks.first(gradient)
         self.optimiser.step()
         losses.mean().backward()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from longtail.config.presets.difficulty_net import Settings
 from longtail.meta.difficulty import DifficultyNet, class_weights, driver_loss
+from longtail.meta.meta_gradient import through_weights
 from longtail.meta.tangents import Forward
 from longtail.methods.balanced_softmax import balanced_softmax_losses, log_counts
 from longtail.randomness import global_draws
@@ -92,7 +93,7 @@ class DifficultyNetMethod(LearnedWeights):
         if self.settings.meta_gradient == "exact":
             weights = self.sample_weights(batch.labels)
             ahead = self.look_ahead(forward, losses, weights, batch, meta, info)
-            through = torch.autograd.grad(weights, self.theta, grad_outputs=ahead.sample_weights)
+            through = through_weights(weights, self.theta, ahead.sample_weights)
             scalars["meta_loss"] = ahead.loss
             scalars["grad_norm_meta"] = torch.nn.utils.get_total_norm(through)
             gradient = [driver + meta for driver, meta in zip(gradient, through, strict=True)]

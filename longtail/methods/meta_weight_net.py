@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.config.presets.meta_weight_net import Settings
+from longtail.meta.meta_gradient import through_weights
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
 from longtail.training.learned_weights import LearnedWeights
@@ -86,7 +87,7 @@ class MetaWeightNet(LearnedWeights):
         """Steps 1 and 2."""
         factors = self.step_weights(losses, batch.labels)
         ahead = self.look_ahead(forward, losses, factors, batch, meta, info)
-        gradient = torch.autograd.grad(factors, self.theta, grad_outputs=ahead.sample_weights)
+        gradient = through_weights(factors, self.theta, ahead.sample_weights)
         for parameter, value in zip(self.theta, batch.ranks.first(gradient), strict=True):
             parameter.grad = value
         self.optimiser.step(self.settings.learning_rate)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from longtail.config.presets.sample_difficulty_net import Settings
 from longtail.meta.difficulty import DifficultyNet, class_weights, driver_loss
+from longtail.meta.meta_gradient import through_weights
 from longtail.meta.tangents import Forward
 from longtail.randomness import global_draws
 from longtail.training.learned_weights import LearnedWeights
@@ -77,7 +78,7 @@ class SampleDifficultyNet(LearnedWeights):
         driver = driver_loss(difficulty, torch.exp(-values), self.settings.driver_reduction)
         own = torch.autograd.grad(self.settings.lambda_ * driver, theta, retain_graph=True)
         ahead = self.look_ahead(forward, losses, weights, batch, meta, info)
-        through = torch.autograd.grad(weights, theta, grad_outputs=ahead.sample_weights)
+        through = through_weights(weights, theta, ahead.sample_weights)
         gradient = [driver + meta for driver, meta in zip(own, through, strict=True)]
         for parameter, value in zip(theta, batch.ranks.first(gradient), strict=True):
             parameter.grad = value

@@ -28,9 +28,10 @@ _inherited: dict[str, Any] = {}
 
 
 def _start_worker(inputs: Mapping[float, CellInputs], reached: Any, signalled: Any) -> None:
-    from longtail.running.process import set_up
+    from longtail.running.process import do_without_pandas, set_up
 
     set_up()
+    do_without_pandas()
     _inherited.update(inputs=inputs, reached=reached, signalled=signalled)
     note_signals(signalled)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

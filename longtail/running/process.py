@@ -1,4 +1,4 @@
-"""Setting up a training process: memory reuse, deterministic algorithms."""
+"""Setting up a training process: memory reuse, imports, deterministic algorithms."""
 
 from __future__ import annotations
 
@@ -43,6 +43,23 @@ def set_up() -> None:
         use_deterministic()
     # the number of threads decides the order of sums, and so the last digits
     torch.set_num_threads(1)
+
+
+class _NoPandas:
+    """An import finder for which pandas is not installed."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def do_without_pandas() -> None:
+    """Keep pyarrow from importing pandas in this process, which takes longer than training a small cell.
+
+    pyarrow imports it with its first array, to recognise pandas' types; no training has any.
+    """
+    sys.meta_path.insert(0, _NoPandas)
 
 
 def release_memory(device: torch.device) -> None:

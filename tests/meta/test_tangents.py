@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from longtail.meta.tangents import Forward, _Product, call_without_trace
+from longtail.meta.tangents import Forward, _Adding, _Product, call_without_trace
 from longtail.networks import build_network
 from tests.support.naive_loop import distance
 
@@ -192,6 +193,30 @@ def test_losses_without_the_model_have_derivative_zero() -> None:
     forward = Forward(case.model, case.images)
     found = forward.derivative(lambda logits: torch.ones(7), case.parameters, case.direction)
     assert torch.equal(found, torch.zeros(7))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_constant_in_the_losses_changes_no_tangent(dtype: torch.dtype) -> None:
+    """`z + c`, as in Balanced Softmax, in any order and shape: the bits of torch's own formula."""
+    x, direction, constant = (torch.randn(6, 4, dtype=dtype) for _ in range(3))
+    with torch.no_grad(), forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, direction)
+        sums = [
+            lambda: (dual + constant).exp(),
+            lambda: (constant[0] + dual).exp(),
+            lambda: torch.add(dual[:1], constant).exp(),
+            lambda: (dual + dual).exp(),
+            lambda: (dual + 1.0).exp(),
+            lambda: torch.add(dual, constant, alpha=2).exp(),
+        ]
+        theirs = [forward_ad.unpack_dual(total()) for total in sums]
+        with _Adding():
+            ours = [forward_ad.unpack_dual(total()) for total in sums]
+    for own, other in zip(ours, theirs, strict=True):
+        assert torch.equal(own.primal, other.primal)
+        assert own.tangent is not None
+        assert other.tangent is not None
+        assert torch.equal(own.tangent, other.tangent)
 
 
 def test_a_model_that_calls_other_layers_is_refused() -> None:
