@@ -26,7 +26,7 @@ clone: # before minutes of installing: DVC needs git, which an unpacked ZIP does
 	"clone the project, or run 'git init && git add . && git commit -m start' here" >&2; exit 2; }
 
 repro: clone $(BIN)/installed ## Install into .venv, then train and evaluate what changed: Tables 1-5, Figures 1-4, MLflow.
-	@LONGTAIL_AHEAD=1 dvc repro
+	@dvc repro
 
 test: $(BIN)/installed-dev ## Run every test.
 	@python -m pytest -n auto --dist loadfile --no-loadscope-reorder

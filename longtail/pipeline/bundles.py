@@ -10,24 +10,21 @@ from typing import TYPE_CHECKING
 
 from longtail.errors import InputError
 from longtail.pipeline import console, paths
+from longtail.pipeline.ahead import is_wanted, open_trainings
 from longtail.pipeline.devices import choose_device, decoder_count, worker_count
-from longtail.pipeline.finished import check_finished, fail_head, meta_accuracy, publish
+from longtail.pipeline.finished import check_finished, fail_head, is_sound, meta_accuracy, publish
 from longtail.pipeline.inputs import features_ranks, find_weights, make_job, read_inputs
 from longtail.pipeline.ranks import RankedTrainings, joined
 from longtail.pipeline.remedies import remedies
 from longtail.planning.fingerprints import fingerprint
 from longtail.planning.planner import remarks
-from longtail.planning.plans import BundlePlan, Cell, check_code, read_bundle, read_evaluation
+from longtail.planning.plans import BundlePlan, Cell, check_code, read_bundle
 from longtail.running.cell_folders import read_failure
 from longtail.running.programme import Step
 
 if TYPE_CHECKING:
     from longtail.running.jobs import CellInputs, Job
     from longtail.training.ranks import Ranks
-
-AHEAD = "LONGTAIL_AHEAD"
-"""An environment variable: if it is 1, a `represent` stage with open trainings also runs those of the other
-variants at its imbalance. All share one start of torch; their stages find the cells in `work/`."""
 
 
 @remedies()
@@ -76,13 +73,14 @@ def train_bundle(
             check_finished(stage, job, inputs)
     ranks.largest(0)  # by now rank 0 has looked at them
     own = [job for job in work.values() if not _finished(job).is_dir()]
-    wanted = own and os.environ.get(AHEAD) == "1" and ranks.size == 1
-    ahead = _open_elsewhere(plan, inputs, own) if wanted else []
+    ahead, images = [], {imbalance: inputs}
+    if own and ranks.size == 1 and is_wanted():
+        ahead, images = open_trainings(plan, inputs, {job.fingerprint for job in own})
     device = choose_device(device) if own else "no device"  # choosing one imports torch
     workers = worker_count(jobs, device, len(own) + len(ahead)) if ranks.size == 1 else 1
     _announce(stage, plan, inputs, len(cells), len(own), device, workers)
     if ahead:
-        console.say(stage, f"{len(ahead)} cells of other variants are trained ahead of their stages")
+        console.say(stage, f"{len(ahead)} cells of other stages are trained ahead of them")
     if own:
         from longtail.pipeline.scheduler import train
         from longtail.pipeline.workers import Workers
@@ -90,14 +88,20 @@ def train_bundle(
         steps = [*(_step(plan, job.cell, inputs) for job in own), *ahead]
         beside = int(os.environ["LOCAL_WORLD_SIZE"]) if ranks.size > 1 else workers
         changes = {"device": device, "decoders": decoder_count(device, beside)}
-        methods, images = {step.method for step in steps}, {imbalance: inputs}
+        methods = {step.method for step in steps}
+
+        def job_of(step: Step) -> Job:
+            features = None if step.features is None else paths.finished(step.features)
+            return replace(make_job(step, images[step.cell.imbalance], weights, features), **changes)
+
         train(
             stage,
             steps,
-            lambda step: replace(make_job(step, inputs, weights), **changes),
+            job_of,
             RankedTrainings(ranks, device, images)
             if ranks.size > 1
             else Workers(workers, len(steps), device, methods, images),
+            sound={step.features for step in ahead if step.features and is_sound(step.features)},
             optional={step.fingerprint for step in ahead},
         )
         console.say(stage, _throughput([_finished(job) for job in own]))
@@ -110,22 +114,6 @@ def _step(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Step:
     if cell.head is not None:
         plan = plan.model_copy(update={"features_ranks": features_ranks(cell)})
     return Step(plan, cell, fingerprint(plan, cell, inputs.fingerprints))
-
-
-def _open_elsewhere(plan: BundlePlan, inputs: CellInputs, own: list[Job]) -> list[Step]:
-    """The open trainings of the other variants at the plan's imbalance, each once."""
-    mine, found = {job.fingerprint for job in own}, dict[str, Step]()
-    evaluation = read_evaluation(paths.evaluation_plan(plan.benchmark, plan.imbalance))
-    for planned in evaluation.bundles if plan.stage == "represent" else []:
-        path = paths.plan(plan.benchmark, plan.imbalance, planned.bundle)
-        other = read_bundle(path)
-        # another network may start from other weights; its stages will find them
-        if other.stage == "represent" and other.network == plan.network:
-            check_code(path, other.code)
-            for step in (_step(other, cell, inputs) for cell in other.cells()):
-                if step.fingerprint not in mine and not paths.finished(step.fingerprint).is_dir():
-                    found.setdefault(step.fingerprint, step)
-    return list(found.values())
 
 
 def _finished(job: Job) -> Path:

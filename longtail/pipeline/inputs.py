@@ -5,12 +5,13 @@ from pathlib import Path
 from longtail.config.benchmarks import Benchmark
 from longtail.config.params import DOWNLOAD, Params, read_params
 from longtail.data.image_roots import check_paths
-from longtail.data.manifests import read_manifest
+from longtail.data.manifests import draw_meta, draw_train, read_manifest
 from longtail.data.pools import Pool, read_images, read_pool
 from longtail.errors import InputError
 from longtail.networks.downloads import fetch_weights
 from longtail.pipeline import paths
 from longtail.pipeline.finished import differences_line
+from longtail.pipeline.subsample import class_counts
 from longtail.planning.fingerprints import fingerprint, fingerprint_facts
 from longtail.planning.planner import weights_digest
 from longtail.planning.plans import BundlePlan, Cell, PlannedTraining
@@ -64,6 +65,22 @@ def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInput
     return CellInputs(pool=pool, images=images, train=train, meta=meta)
 
 
+def draw_inputs(benchmark: str, imbalance: float, beside: CellInputs) -> CellInputs:
+    """As `read_inputs`, with the sets that `subsample` and `extract_meta` will write, whatever is there now.
+
+    Raises InputError if a class has too few images.
+    """
+    params = read_params()
+    chosen = params.benchmark(benchmark).with_meta_per_class(params.meta_per_class)
+    counts, _ = class_counts(beside.pool, chosen, imbalance)
+    return CellInputs(
+        pool=beside.pool,
+        images=beside.images,
+        train=draw_train(beside.pool, imbalance, counts, chosen.meta_per_class),
+        meta=draw_meta(beside.pool, imbalance, chosen.meta_per_class),
+    )
+
+
 def read_all(plans: list[BundlePlan], imbalances: list[float]) -> dict[float, CellInputs]:
     """The images of all cells, by imbalance; pool and images are read once. Raises InputError."""
     inputs: dict[float, CellInputs] = {}
@@ -73,14 +90,16 @@ def read_all(plans: list[BundlePlan], imbalances: list[float]) -> dict[float, Ce
     return inputs
 
 
-def make_job(step: PlannedTraining, inputs: CellInputs, weights: Path | None = None) -> Job:
+def make_job(
+    step: PlannedTraining, inputs: CellInputs, weights: Path | None = None, features: Path | None = None
+) -> Job:
     """The job of a training, from `weights` if its backbone is pretrained.
 
-    Raises InputError if the features of a head are not the planned ones.
+    A head is trained on `features`, the folder of a finished training; None: on those in models/. Raises
+    InputError if these are not the planned ones.
     """
     plan, cell = step.plan, step.cell
-    features = None
-    if cell.head is not None:
+    if cell.head is not None and features is None:
         below = cell.below
         features = paths.model(plan.benchmark, plan.imbalance, below.bundle, below.member)
         failure = read_failure(features)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from longtail.config.presets import METHODS
+from longtail.pipeline.ahead import names_no_stage
 from tests.support.stage_runs import DATA, python, run_stage, run_stages
 
 PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1, 2]\nschedule: {fraction: 0.04}\n"
@@ -90,31 +91,75 @@ def test_workers_that_start_anew_give_the_same_bytes(trained: Path, tmp_path: Pa
     assert after == before
 
 
-def test_other_variants_are_trained_ahead_where_that_is_asked_for(
+def test_the_trainings_of_other_stages_are_run_ahead_of_them(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "ahead"
+    """Also heads, and an imbalance whose images are not drawn yet; with the bytes of their own stages."""
+    folder, plain = tmp_path / "ahead", tmp_path / "plain"
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("work", "models"))
-    path = folder / "data/digits-lt/plan/imb50/evaluation.json"
-    plan = json.loads(path.read_text())
+    (folder / "params.yaml").write_text(PARAMS.replace("[50]", "[50, 10]"))
+    run_stages(folder, "plan")
     few = ("cross_entropy", "cross_entropy-heads", "focal", "difficulty_net", "difficulty_net_lambda_0.3")
-    plan["bundles"] = [bundle for bundle in plan["bundles"] if bundle["bundle"] in few]
-    path.write_text(json.dumps(plan))
+    for path in folder.glob("data/digits-lt/plan/imb*/evaluation.json"):
+        plan = json.loads(path.read_text())
+        plan["bundles"] = [bundle for bundle in plan["bundles"] if bundle["bundle"] in few]
+        path.write_text(json.dumps(plan))
+        heads = len(next(bundle for bundle in plan["bundles"] if bundle["bundle"] == few[1])["members"])
     alone = run_stage(folder, *REPRESENT, "--seed", "2").stdout
     assert "ahead" not in alone
     assert len(list((folder / "work").glob("*/finished"))) == 1
+    shutil.copytree(folder, plain)
     monkeypatch.setenv("LONGTAIL_AHEAD", "1")
     ahead = run_stage(folder, *REPRESENT).stdout
-    # focal and Difficulty-Net, two seeds each; lambda = 0.3 is the same training
-    assert "4 cells of other variants are trained ahead of their stages" in ahead
+    # two seeds of focal and Difficulty-Net (lambda = 0.3 is the same training), at 10 of cross-entropy, too
+    assert f"{4 + 6 + 2 * heads} cells of other stages are trained ahead of them" in ahead
     assert "cross_entropy: 1 cell trained, 1 taken from work/" in ahead
-    assert len(list((folder / "work").glob("*/finished"))) == 6
-    assert [path.name for path in (folder / "models/digits-lt/imb50").iterdir()] == ["cross_entropy"]
-    assert (folder / MODELS / "seed1" / "weights.safetensors").read_bytes() == (
-        trained / MODELS / "seed1" / "weights.safetensors"
-    ).read_bytes()
-    for variant in ("focal", "difficulty_net_lambda_0.3"):
-        assert "0 cells trained, 2 taken from work/" in run_stage(folder, *REPRESENT[:2], variant).stdout
+    assert len(list((folder / "work").glob("*/finished"))) == 12 + 2 * heads
+    assert [path.name for path in (folder / "models/digits-lt").rglob("imb*/*")] == ["cross_entropy"]
+    monkeypatch.delenv("LONGTAIL_AHEAD")
+    data = ("subsample 10", "extract_meta 10")
+    networks = ("represent 50 cross_entropy", "represent 10 focal", "represent 50 difficulty_net_lambda_0.3")
+    for root in (folder, plain):
+        run_stages(root, *data)
+        said = [run_stage(root, *words.split()).stdout for words in (*networks, "retrain 50 cross_entropy")]
+        if root is folder:
+            assert all(" 0 cells trained, " in text for text in said), said
+    before, after = (
+        {key: value for key, value in contents(root / "models").items() if not key.endswith("timing.json")}
+        for root in (plain, folder)
+    )
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "repro",
+        "--wait-for-lock repro -f",
+        "repro own/dvc.yaml",
+        "exp run -S lambda=0.6",
+        "exp run --name=higher -S lambda=0.6 -S seeds=[1]",
+    ],
+)
+def test_a_whole_pipeline_is_trained_ahead(command: str) -> None:
+    assert names_no_stage(command.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        None,
+        "repro represent@50-focal",
+        "repro -f own/dvc.yaml:represent@1-focal",
+        "repro --single-item represent@50-focal",
+        "repro --glob represent*",
+        "exp run -S lambda=0.6 evaluate",
+        "exp exec-run --infofile somewhere",
+        "commit",
+    ],
+)
+def test_what_may_be_one_stage_is_not_trained_ahead(command: str | None) -> None:
+    assert not names_no_stage(command.split() if command else None)
 
 
 def spoil_manifest(folder: Path) -> None:
