@@ -1,0 +1,161 @@
+"""How long a user waits: the first `dvc repro`, one without changes, and `dvc exp run -S lambda=0.6`.
+
+    python -m benchmarks.waits                       # the last commit
+    python -m benchmarks.waits HEAD~5 HEAD           # two, in turns
+
+Each round makes a fresh clone of each revision in a temporary folder. The packages are those of this Python,
+their modules compiled before the clock starts; `make repro` on a fresh clone also installs and compiles them.
+Results of the revisions are compared, too: the weights of every cell, and all tables, claims and curves.
+"""
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.machine import described
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).parent / "results" / "waits.md"
+COMMANDS = {
+    "first `dvc repro`": (["repro"], "180 s"),
+    "`dvc repro`, nothing changed": (["repro"], "5 s"),
+    "`dvc exp run -S lambda=0.6`": (["exp", "run", "-S", "lambda=0.6"], "75 s"),
+}
+"""Arguments of dvc, in their order, and the longest wait that we want on 2 cores."""
+IDENTITY = {"GIT_AUTHOR_NAME": "waits", "GIT_AUTHOR_EMAIL": "waits@localhost"}
+IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in IDENTITY.items()}
+
+
+@dataclass(frozen=True)
+class Wait:
+    """One command: seconds on the clock, processor seconds of all its processes, stages that ran."""
+
+    wall: float
+    processor: float
+    stages: int
+
+
+def run(folder: Path, *words: str) -> str:
+    """What a command prints, with the clone's own code. Raises RuntimeError if it fails."""
+    # PYTHONDONTWRITEBYTECODE would compile every module each time
+    ours = ("DVC_", "LONGTAIL_", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment |= IDENTITY | {"PATH": path, "PYTHONPATH": str(folder)}
+    if words[-1] == "repro":
+        environment["LONGTAIL_AHEAD"] = "1"  # `make repro` of earlier revisions set it
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def waited(folder: Path, *words: str) -> Wait:
+    """How long `dvc` takes with these words."""
+    before, start = os.times(), time.perf_counter()
+    said = run(folder, sys.executable, "-m", "dvc", *words)
+    wall, after = time.perf_counter() - start, os.times()
+    processor = sum(after[i] - before[i] for i in (2, 3))  # of child processes
+    return Wait(wall, processor, said.count("Running stage"))
+
+
+def results_digest(folder: Path) -> str:
+    """Of the tensors of all weights, and of the tables, claims and curves.
+
+    Files as a whole name the training's fingerprint, which changes with its code.
+    """
+    found = hashlib.sha256()
+    for path in sorted((folder / "models").rglob("*.safetensors")):
+        content = path.read_bytes()
+        found.update(content[8 + int.from_bytes(content[:8], "little") :])  # after the header and its length
+    for path in sorted((folder / "reports" / "digits-lt").glob("*.[cm][sd]*")):  # csv, md
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def measure(revision: str) -> tuple[list[Wait], list[str]]:
+    """All commands in a fresh clone; the digests of the results after the first and the last."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "clone"
+        run(REPOSITORY, "git", "clone", "--quiet", str(REPOSITORY), str(folder))
+        run(folder, "git", "checkout", "--quiet", "--detach", revision)
+        waits, digests = [], []
+        for words, _ in COMMANDS.values():
+            waits.append(waited(folder, *words))
+            if len(waits) == 1:
+                run(folder, "git", "add", "--all")
+                run(folder, "git", "commit", "--quiet", "--message", "Results")
+            digests.append(results_digest(folder))
+        return waits, [digests[0], digests[-1]]
+
+
+def compile_modules() -> None:
+    """Compile all installed modules once, so that no revision does it for the others."""
+    places = [place for place in sys.path if place.endswith("site-packages")]
+    words = [sys.executable, "-m", "compileall", "-q", "-j", "0", *places]
+    subprocess.run(words, capture_output=True, check=False)  # some packages ship files that do not compile
+
+
+def table(taken: dict[str, list[list[Wait]]], equal: bool) -> str:
+    """In Markdown; `taken`: for each revision the waits of each round."""
+    rounds = len(next(iter(taken.values())))
+    lines = [
+        "# Waits",
+        "",
+        f"`python -m benchmarks.waits {' '.join(taken)} --rounds {rounds}`: {described()}.",
+        "",
+        f"Seconds on the clock, medians of {rounds} rounds in turns; in brackets processor seconds of all "
+        "processes, and the stages that ran. Digits-LT as in params.yaml.",
+        "",
+        f"| command | {' | '.join(taken)} | wanted |",
+        f"| --- | {'--: | ' * len(taken)}--: |",
+    ]
+    for place, (command, (_, wanted)) in enumerate(COMMANDS.items()):
+        cells = []
+        for waits in taken.values():
+            own = [each[place] for each in waits]
+            wall, processor = (median(getattr(wait, name) for wait in own) for name in ("wall", "processor"))
+            cells.append(f"{wall:.1f} ({processor:.0f} s, {own[0].stages} stages)")
+        lines.append(f"| {command} | {' | '.join(cells)} | {wanted} |")
+    if len(taken) > 1:
+        lines += [
+            "",
+            f"Weights, tables, claims and curves {'are equal' if equal else 'DIFFER'}, byte by byte.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the table and write it to `benchmarks/results/waits.md`."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("revisions", nargs="*", default=["HEAD"], help="of git (default HEAD)")
+    options.add_argument("--rounds", type=int, default=3, help="of each revision (default 3)")
+    given = options.parse_args()
+    names = {
+        revision: run(REPOSITORY, "git", "rev-parse", "--short", revision).strip()
+        for revision in given.revisions
+    }
+    compile_modules()
+    taken: dict[str, list[list[Wait]]] = {name: [] for name in names.values()}
+    digests = set()
+    for _ in range(given.rounds):
+        for name in taken:
+            waits, found = measure(name)
+            taken[name].append(waits)
+            digests.add(tuple(found))
+            print(name, *(f"{wait.wall:.1f} s" for wait in waits), file=sys.stderr, flush=True)
+    text = table(taken, len(digests) == 1)
+    print(text)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
