@@ -68,8 +68,8 @@ def pipeline(benchmark: str, root: str) -> str:
     prepare = made["stages"]["prepare"]
     prepare["params"].append("images")
     prepare["params"] += MORE.get(chosen.source, [])
-    if chosen.source == "listed":
-        _without_array(made["stages"], benchmark)
+    if chosen.source == "listed":  # its images stay files
+        prepare["outs"].remove(f"data/{benchmark}/images.npy")
     for plot in made["plots"]:
         for axes in plot.values():
             axes["y"] = {f"{up}/{path}": column for path, column in axes["y"].items()}
@@ -100,14 +100,6 @@ def read_root(path: Path) -> str:
     if not whole:
         raise InputError(path, "stages without a command, or no plots", remedy)
     return path.read_text(encoding="utf-8")
-
-
-def _without_array(stages: dict[str, Any], benchmark: str) -> None:
-    """Let the stages depend on the pool instead of the image array, if images stay files."""
-    array, pool = f"data/{benchmark}/images.npy", f"data/{benchmark}/pool.parquet"
-    stages["prepare"]["outs"].remove(array)
-    for name in ("represent", "retrain"):
-        stages[name]["deps"] = [pool if path == array else path for path in stages[name]["deps"]]
 
 
 def _shown(path: str) -> bool:
