@@ -4,7 +4,7 @@
     python -m benchmarks.waits HEAD~5 HEAD           # two, in turns
 
 Each round makes a fresh clone of each revision in a temporary folder. The packages are those of this Python,
-their modules compiled before the clock starts; `make repro` on a fresh clone also installs and compiles them.
+imported once before the clock starts; `make repro` on a fresh clone also installs and compiles them.
 Results of the revisions are compared, too: the weights of every cell, and all tables, claims and curves.
 """
 
@@ -29,6 +29,8 @@ COMMANDS = {
     "`dvc exp run -S lambda=0.6`": (["exp", "run", "-S", "lambda=0.6"], "75 s"),
 }
 """Arguments of dvc, in their order, and the longest wait that we want on 2 cores."""
+LARGE = "dvc.cli, matplotlib.pyplot, mlflow, pandas, scipy.stats, sklearn.datasets, torch, torch._dynamo"
+"""Modules imported once before the clock starts, so that no revision compiles them for another."""
 IDENTITY = {"GIT_AUTHOR_NAME": "waits", "GIT_AUTHOR_EMAIL": "waits@localhost"}
 IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in IDENTITY.items()}
 
@@ -96,13 +98,6 @@ def measure(revision: str) -> tuple[list[Wait], list[str]]:
         return waits, [digests[0], digests[-1]]
 
 
-def compile_modules() -> None:
-    """Compile all installed modules once, so that no revision does it for the others."""
-    places = [place for place in sys.path if place.endswith("site-packages")]
-    words = [sys.executable, "-m", "compileall", "-q", "-j", "0", *places]
-    subprocess.run(words, capture_output=True, check=False)  # some packages ship files that do not compile
-
-
 def table(taken: dict[str, list[list[Wait]]], equal: bool) -> str:
     """In Markdown; `taken`: for each revision the waits of each round."""
     rounds = len(next(iter(taken.values())))
@@ -142,7 +137,7 @@ def main() -> None:
         revision: run(REPOSITORY, "git", "rev-parse", "--short", revision).strip()
         for revision in given.revisions
     }
-    compile_modules()
+    run(REPOSITORY, sys.executable, "-c", f"import {LARGE}")
     taken: dict[str, list[list[Wait]]] = {name: [] for name in names.values()}
     digests = set()
     for _ in range(given.rounds):
