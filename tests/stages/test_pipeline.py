@@ -112,8 +112,9 @@ class Copy:
         return {run: tags for run, tags in runs.items() if "cell" in tags}
 
     def cells_in_mlflow(self) -> set[tuple[str, str]]:
-        """(cell, fingerprint) of every run of the tables."""
-        return {(tags["cell"], tags["fingerprint"]) for tags in self.runs_in_mlflow().values()}
+        """(cell, fingerprint) of every run of the tables that is one training, and no mean over seeds."""
+        runs = [tags for tags in self.runs_in_mlflow().values() if "vs_reference" not in tags]
+        return {(tags["cell"], tags["fingerprint"]) for tags in runs}
 
 
 PLAN_EACH = """
