@@ -52,14 +52,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def own_temporary(path: Path) -> Path:
-    """Where this process builds what is to become `path`: `.<name>-<pid>` beside it."""
-    return path.with_name(f".{path.name}-{os.getpid()}")
+    """Where this process builds what is to become `path`: `.<name>-<pid>@<host>` beside it."""
+    return path.with_name(f".{path.name}-{os.getpid()}@{os.uname().nodename}")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that are no more left behind in `folder` under names of `own_temporary`."""
+    """Remove what dead processes of this host left behind in `folder` under names of `own_temporary`.
+
+    In a shared folder, those of another host may be in use.
+    """
     for path in folder.glob(".*-*"):
-        found = re.fullmatch(r"\..+-(\d+)", path.name)
+        found = re.fullmatch(rf"\..+-(\d+)@{re.escape(os.uname().nodename)}", path.name)
         if found is None or _runs(int(found[1])):
             continue
         if path.is_dir():

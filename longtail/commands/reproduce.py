@@ -26,6 +26,10 @@ def main(
     results: Annotated[
         Path | None, typer.Option(help="Copy what can be committed here: all but weights and predictions.")
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option("--slice", metavar="K/N", help="Only every N-th training, from the K-th; no tables."),
+    ] = None,
 ) -> None:
     """Train cells without DVC within a time budget.
 
@@ -34,4 +38,4 @@ def main(
     """
     from longtail.pipeline.reproduce import reproduce
 
-    reproduce(benchmark, budget_minutes, only, imbalance, seed, device, jobs, dry_run, results)
+    reproduce(benchmark, budget_minutes, only, imbalance, seed, device, jobs, dry_run, results, part)

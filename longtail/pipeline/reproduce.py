@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock
+
 from longtail.config.params import read_params
+from longtail.errors import InputError
 from longtail.pipeline import console, datasets, paths
 from longtail.pipeline.devices import choose_device, cores, decoder_count, device_name, worker_count
+from longtail.pipeline.exclusive import train_exclusively
 from longtail.pipeline.finished import (
     fail_head,
     is_sound,
@@ -25,13 +31,13 @@ from longtail.pipeline.remedies import remedies
 from longtail.pipeline.results import keep
 from longtail.pipeline.scheduler import train
 from longtail.pipeline.tabulate import tabulate
-from longtail.pipeline.workers import Workers
+from longtail.pipeline.workers import TrainJob, Workers, train_job
 from longtail.planning.planner import plan_bundles, plan_shot_groups
 from longtail.planning.plans import ShotGroupsPlan
 from longtail.running.cell_folders import Failure, read_failure
 from longtail.running.jobs import CellInputs
 from longtail.running.pace import Pace
-from longtail.running.programme import Budget, Step, programme, select_cells
+from longtail.running.programme import Budget, Step, programme, select_cells, slice_of
 from longtail.running.speeds import read_speeds
 
 RESERVE = 15.0
@@ -49,8 +55,12 @@ def reproduce(
     jobs: int,
     dry_run: bool,
     results: Path | None,
+    part: str | None,
 ) -> None:
     """Train the chosen cells, then make tables and figures, as the command `reproduce` says."""
+    slices = None if part is None else read_slice(part)
+    if slices and results is not None:
+        raise InputError("--results", "a slice makes no tables", "give it to the run that follows all slices")
     budget = Budget(budget_minutes, reserve=RESERVE)
     params = read_params()
     chosen = params.benchmark(benchmark)
@@ -59,10 +69,14 @@ def reproduce(
     cells = select_cells(plans, only or [], imbalance or [], seed or [])
     imbalances = list(dict.fromkeys(cell.imbalance for _, cell in cells))
     if not dry_run:
-        datasets.make(chosen, params, imbalances)
+        paths.work().mkdir(exist_ok=True)
+        with FileLock(paths.work() / "data.lock") if slices else nullcontext():
+            datasets.make(chosen, params, imbalances)
     known = not dry_run or datasets.is_current(chosen, params)
     manifests = {r: datasets.fingerprints(benchmark, r) if known else {} for r in imbalances}
     steps = programme(plans, cells, manifests)
+    if slices:
+        steps = slice_of(steps, *slices)
     if dry_run:
         show(steps, device, jobs)
         return
@@ -76,11 +90,29 @@ def reproduce(
     device = choose_device(device)
     if waiting:
         inputs = read_all(plans, imbalances)
-        saved = train_all(steps, inputs, groups, device, jobs, budget)
+        train_one = train_exclusively if slices else train_job
+        saved = train_all(steps, inputs, groups, device, jobs, budget, train_one)
         if saved:
             names = ", ".join(step.name for step in saved)
             console.say("reproduce", f"budget used up; checkpointed: {names}")
-    finish(benchmark, steps, device_name(device), results)
+    if not slices:
+        finish(benchmark, steps, device_name(device), results)
+        return
+    ended = sum(paths.finished(step.fingerprint).is_dir() for step in steps)
+    console.done(
+        "reproduce",
+        f"slice {part}: {ended} of {console.counted(len(steps), 'training')} finished; "
+        "after all slices, run the command without --slice for tables and figures",
+    )
+
+
+def read_slice(text: str) -> tuple[int, int]:
+    """The numbers of `3/16`. Raises InputError."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    number, count = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise InputError(f"--slice {text}", "not a slice", "give K/N with K from 1 to N, such as 3/16")
+    return number, count
 
 
 def train_all(
@@ -90,6 +122,7 @@ def train_all(
     device: str,
     jobs: int,
     budget: Budget,
+    train_one: TrainJob = train_job,
 ) -> list[Step]:
     """Train and publish the unfinished `steps`; return what the budget left unfinished."""
     pace, sound = Pace(), {step.fingerprint for step in steps if is_sound(step.fingerprint)}
@@ -121,7 +154,7 @@ def train_all(
         "reproduce",
         waiting,
         lambda step: replace(make_job(step, inputs[step.cell.imbalance], find_weights(step.plan)), **changes),
-        Workers(workers, len(waiting), device, {step.method for step in waiting}, inputs),
+        Workers(workers, len(waiting), device, {step.method for step in waiting}, inputs, train_one),
         ended=ended,
         sound=frozenset(sound),
         budget=budget,

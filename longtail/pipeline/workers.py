@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 GRACE = 8.0
 """Seconds for workers to end their iteration and save after a signal; then they are killed."""
 
+TrainJob = Callable[..., None]
+"""`train_job`, or a function around it."""
+
 _inherited: dict[str, Any] = {}
 """What a worker process gets at its start: images by imbalance, iterations per job, the signal received."""
 
@@ -54,7 +57,7 @@ def note_signals(signalled: Any) -> dict[int, Any]:
     return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
-def _train_in_worker(job: Job, finished: Path, number: int) -> None:
+def _train_in_worker(train: TrainJob, job: Job, finished: Path, number: int) -> None:
     signalled, reached = _inherited["signalled"], _inherited["reached"]
 
     def note(iteration: int) -> None:
@@ -62,7 +65,12 @@ def _train_in_worker(job: Job, finished: Path, number: int) -> None:
 
     if not signalled.value:
         inputs = _inherited["inputs"][job.cell.imbalance]
-        train_job(job, finished, inputs, note, lambda: bool(signalled.value))
+        train(job, finished, inputs, note, lambda: bool(signalled.value))
+
+
+def print_warning(line: str) -> None:
+    """Print a warning on stderr."""
+    print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def train_job(
@@ -71,6 +79,7 @@ def train_job(
     inputs: CellInputs,
     reached: Callable[[int], None] = lambda iteration: None,
     stopping: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = print_warning,
 ) -> None:
     """Train a cell into the folder `finished`, which appears whole; if it diverged, with the reason only.
 
@@ -88,7 +97,7 @@ def train_job(
     partial = own_temporary(finished)
     failure = None
     try:
-        if not train_cell(job, inputs, partial, reached, stopping, _warn if first else lambda line: None):
+        if not train_cell(job, inputs, partial, reached, stopping, warn if first else lambda line: None):
             return
     except DivergedError as error:
         ranks = job.ranks.size
@@ -103,17 +112,20 @@ def train_job(
         Checkpoints(job.checkpoint, job.fingerprint).remove()
 
 
-def _warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr, flush=True)
-
-
 class Workers:
     """An `Executor` of `count` local processes, forked on a CPU and spawned on a GPU."""
 
     def __init__(
-        self, count: int, jobs: int, device: str, methods: set[str], inputs: Mapping[float, CellInputs]
+        self,
+        count: int,
+        jobs: int,
+        device: str,
+        methods: set[str],
+        inputs: Mapping[float, CellInputs],
+        train: TrainJob = train_job,
     ) -> None:
         """`count` of them for up to `jobs` jobs with these `methods`, on images by imbalance."""
+        self._train = train
         self.workers = count
         from longtail.meta.tangents import load_forward_mode
         from longtail.methods import find_method
@@ -133,7 +145,7 @@ class Workers:
 
     def submit(self, job: Job, finished: Path) -> Future[None]:
         """Train `job` into the folder `finished`, as soon as a worker is free."""
-        future = self._pool.submit(_train_in_worker, job, finished, len(self._futures))
+        future = self._pool.submit(_train_in_worker, self._train, job, finished, len(self._futures))
         self._futures[job.fingerprint] = future
         return future
 

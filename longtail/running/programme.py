@@ -126,6 +126,16 @@ def programme(
     return list(found.values())
 
 
+def slice_of(steps: Sequence[Step], number: int, count: int) -> list[Step]:
+    """Every `count`-th network of a programme, from the `number`-th (1..count) on, and its heads.
+
+    The `count` slices share no training and together have all.
+    """
+    networks = [step.fingerprint for step in steps if step.features is None]
+    own = set(networks[number - 1 :: count])
+    return [step for step in steps if (step.features or step.fingerprint) in own]
+
+
 class Budget:
     """Minutes from now; None: no limit. `reserve`: seconds kept for what follows the trainings."""
 

@@ -218,3 +218,30 @@ def test_a_mistake_is_one_line_and_changes_nothing(tmp_path: Path) -> None:
         assert (done.code, done.stderr.count("\n")) == (2, 1)
         assert complaint in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_slices_share_no_training_and_the_run_after_them_makes_the_tables(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("seeds: [1, 2]", "seeds: [1]"))
+    chosen = (*WORDS, "--only", "cross_entropy-las", "--only", "focal")
+    first, second = (lines(reproduce(tmp_path, *chosen, "--slice", part)) for part in ("1/2", "2/2"))
+    assert "reproduce    digits-lt: 2 trainings, 2 to do; no limit" in first
+    assert first[-1] == (
+        "reproduce    done: slice 1/2: 2 of 2 trainings finished; "
+        "after all slices, run the command without --slice for tables and figures"
+    )
+    assert "done: slice 2/2: 1 of 1 training finished; " in second[-1]
+    assert not (tmp_path / "reports/digits-lt/table1.md").exists()
+    assert len(list(tmp_path.glob("work/*/finished"))) == 3
+    assert list(tmp_path.glob("work/*/lock")) == []
+    whole = lines(reproduce(tmp_path, *chosen))
+    assert any("digits-lt: 3 trainings, 0 to do; " in line for line in whole)
+    assert "done: 3 of 3 cells finished" in whole[-1]
+    assert (tmp_path / "reports/digits-lt/table1.md").is_file()
+
+
+@pytest.mark.parametrize("part", ["0/4", "5/4", "1", "a/b", "1/0"])
+def test_a_slice_that_is_none_is_refused(tmp_path: Path, part: str) -> None:
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    done = reproduce(tmp_path, *WORDS, "--slice", part)
+    assert done.code == 2
+    assert done.stderr == (f"error: --slice {part}: not a slice; give K/N with K from 1 to N, such as 3/16\n")

@@ -199,19 +199,21 @@ def test_a_full_disk_leaves_both(kept: Checkpoints) -> None:
 def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not(kept: Checkpoints) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead = kept.path.with_name(f".checkpoint.pt-{gone.pid}")
+    host = os.uname().nodename
+    dead = kept.path.with_name(f".checkpoint.pt-{gone.pid}@{host}")
     dead.write_bytes(b"half")
-    folder = kept.path.with_name(f".finished-{gone.pid}")
+    folder = kept.path.with_name(f".finished-{gone.pid}@{host}")
     (folder / "below").mkdir(parents=True)
     mine = own_temporary(kept.path)
     mine.write_bytes(b"half")
-    other = kept.path.with_name(".name-x1")
-    other.write_bytes(b"")
+    others = [kept.path.with_name(name) for name in (".name-x1", f".checkpoint.pt-{gone.pid}@not-{host}")]
+    for other in others:
+        other.write_bytes(b"")
     remove_leftovers(kept.path.parent)
     assert not dead.exists()
     assert not folder.exists()
     assert mine.exists()
-    assert other.exists()
+    assert all(other.exists() for other in others), "another host's processes are not known here"
 
 
 class Clock:

@@ -8,7 +8,7 @@ from longtail.errors import InputError
 from longtail.planning.planner import plan_bundles
 from longtail.planning.plans import BundlePlan
 from longtail.running.pace import Pace
-from longtail.running.programme import Budget, Step, choose, programme, select_cells
+from longtail.running.programme import Budget, Step, choose, programme, select_cells, slice_of
 
 IMBALANCES = [200, 100, 50, 20, 10]
 
@@ -141,3 +141,17 @@ def test_a_head_waits_for_its_features() -> None:
     features, head = steps("cross_entropy-crt", imbalances=(100,), seeds=(1,))
     assert pick([head], Pace(), left=1e9) is None
     assert pick([head], Pace(), left=1e9, finished={features.fingerprint}) == head.name
+
+
+def test_slices_share_no_training_have_all_together_and_keep_heads_with_their_features() -> None:
+    whole = steps()
+    slices = [slice_of(whole, number, 16) for number in range(1, 17)]
+    together = [step.fingerprint for part in slices for step in part]
+    assert sorted(together) == sorted(step.fingerprint for step in whole)
+    for part in slices:
+        own = {step.fingerprint for step in part}
+        assert all(step.features in own for step in part if step.features)
+    networks = [step.name for step in whole if step.features is None]
+    third = [step.name for step in slices[2] if step.features is None]
+    assert third == networks[2::16]
+    assert any(step.features for step in slices[0])
