@@ -30,6 +30,8 @@ def main(
         str | None,
         typer.Option("--slice", metavar="K/N", help="Only every N-th training, from the K-th; no tables."),
     ] = None,
+    cluster: options.Cluster = None,
+    insecure: options.Insecure = False,
 ) -> None:
     """Train cells without DVC within a time budget.
 
@@ -38,4 +40,17 @@ def main(
     """
     from longtail.pipeline.reproduce import reproduce
 
-    reproduce(benchmark, budget_minutes, only, imbalance, seed, device, jobs, dry_run, results, part)
+    reproduce(
+        benchmark,
+        budget_minutes,
+        only,
+        imbalance,
+        seed,
+        device,
+        jobs,
+        dry_run,
+        results,
+        part,
+        cluster or None,  # an empty variable means none
+        insecure,
+    )

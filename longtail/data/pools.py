@@ -222,15 +222,16 @@ def read_pool(path: Path) -> Pool:
     return pool
 
 
-def read_images(path: Path, pool: Pool) -> NDArray[np.uint8]:
+def read_images(path: Path, pool: Pool, mapped: bool = False) -> NDArray[np.uint8]:
     """The decoded images, uint8 [N, H, W, channels], `pool.image` pointing at its rows.
 
-    Raises InputError unless every image of the pool is there and has the content of its hash.
+    `mapped`: from disk and read-only, so that all processes of a machine share one copy in memory. Raises
+    InputError unless every image of the pool is there and has the content of its hash.
     """
     if not path.is_file():
         raise InputError(path, "no such file")
     try:
-        images = np.load(path, allow_pickle=False)
+        images = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (ValueError, EOFError, OSError, MemoryError) as error:
         raise InputError(path, f"not an array, or a truncated one ({flat(error)})") from None
     last = int(pool.image.max())

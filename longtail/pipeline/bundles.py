@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from longtail.errors import InputError
 from longtail.pipeline import console, paths
 from longtail.pipeline.ahead import is_wanted, open_trainings
+from longtail.pipeline.cluster.addresses import CLUSTER, INSECURE
 from longtail.pipeline.devices import choose_device, decoder_count, worker_count
 from longtail.pipeline.finished import check_finished, fail_head, is_sound, meta_accuracy, publish
 from longtail.pipeline.inputs import features_ranks, find_weights, make_job, read_inputs
@@ -73,11 +74,19 @@ def train_bundle(
             check_finished(stage, job, inputs)
     ranks.largest(0)  # by now rank 0 has looked at them
     own = [job for job in work.values() if not _finished(job).is_dir()]
+    cluster = None
+    if own and ranks.size == 1 and (address := os.environ.get(CLUSTER)):
+        from longtail.pipeline.cluster.executor import Cluster
+
+        cluster = Cluster(stage, address, os.environ.get(INSECURE) == "1", inputs, device, jobs)
     ahead, images = [], {imbalance: inputs}
     if own and ranks.size == 1 and is_wanted():
         ahead, images = open_trainings(plan, inputs, {job.fingerprint for job in own})
-    device = choose_device(device) if own else "no device"  # choosing one imports torch
-    workers = worker_count(jobs, device, len(own) + len(ahead)) if ranks.size == 1 else 1
+    if cluster:
+        device, workers = cluster.kind, cluster.workers
+    else:
+        device = choose_device(device) if own else "no device"  # choosing one imports torch
+        workers = worker_count(jobs, device, len(own) + len(ahead)) if ranks.size == 1 else 1
     _announce(stage, plan, inputs, len(cells), len(own), device, workers)
     if ahead:
         console.say(stage, f"{len(ahead)} cells of other stages are trained ahead of them")
@@ -94,13 +103,17 @@ def train_bundle(
             features = None if step.features is None else paths.finished(step.features)
             return replace(make_job(step, images[step.cell.imbalance], weights, features), **changes)
 
+        if cluster is not None:
+            executor = cluster
+        elif ranks.size > 1:
+            executor = RankedTrainings(ranks, device, images)
+        else:
+            executor = Workers(workers, len(steps), device, methods, images)
         train(
             stage,
             steps,
             job_of,
-            RankedTrainings(ranks, device, images)
-            if ranks.size > 1
-            else Workers(workers, len(steps), device, methods, images),
+            executor,
             sound={step.features for step in ahead if step.features and is_sound(step.features)},
             optional={step.fingerprint for step in ahead},
         )

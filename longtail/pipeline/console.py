@@ -21,7 +21,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Error numbers of a full or failing disk."""
 
 
-VARIABLES = ("LONGTAIL_AHEAD", "LONGTAIL_DETERMINISTIC")
+VARIABLES = ("LONGTAIL_AHEAD", "LONGTAIL_CLUSTER", "LONGTAIL_CLUSTER_INSECURE", "LONGTAIL_DETERMINISTIC")
 """Environment variables of this project."""
 
 RANKED = ("python -m stages.represent", "python -m stages.retrain")

@@ -1,6 +1,9 @@
 """What a training reads: images, pretrained weights, features."""
 
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from longtail.config.benchmarks import Benchmark
 from longtail.config.params import DOWNLOAD, Params, read_params
@@ -50,10 +53,17 @@ def find_weights(plan: BundlePlan) -> Path | None:
     return path
 
 
-def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInputs:
+class PoolImages(NamedTuple):
+    """What the inputs of all imbalances share; see `CellInputs`."""
+
+    pool: Pool
+    images: np.ndarray | Path
+
+
+def read_inputs(plan: BundlePlan, beside: CellInputs | PoolImages | None = None) -> CellInputs:
     """Pool, images and manifests, checked against each other; train, meta and test are disjoint.
 
-    Pool and images come from `beside`, the inputs of another imbalance, if given.
+    Pool and images come from `beside`, such as the inputs of another imbalance, if given.
     """
     pool = beside.pool if beside else read_pool(paths.pool(plan.benchmark))
     if beside:
@@ -65,7 +75,7 @@ def read_inputs(plan: BundlePlan, beside: CellInputs | None = None) -> CellInput
     return CellInputs(pool=pool, images=images, train=train, meta=meta)
 
 
-def draw_inputs(benchmark: str, imbalance: float, beside: CellInputs) -> CellInputs:
+def draw_inputs(benchmark: str, imbalance: float, beside: CellInputs | PoolImages) -> CellInputs:
     """As `read_inputs`, with the sets that `subsample` and `extract_meta` will write, whatever is there now.
 
     Raises InputError if a class has too few images.

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from longtail.pipeline.cluster.addresses import CLUSTER, INSECURE
+
 Benchmark = Annotated[str, typer.Option(help="Which benchmark.")]
 Imbalance = Annotated[float, typer.Argument(help="n_max / n_min of the training set.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")]
@@ -13,6 +15,17 @@ Jobs = Annotated[
     typer.Option(min=0, help="Trainings at once; 0: one on a GPU, else one a core, or two if that is all."),
 ]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; repeatable.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        envvar=CLUSTER,
+        help="Train on the workers of this Dask scheduler, tcp://HOST:PORT.",
+    ),
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", envvar=INSECURE, help="Allow tcp:// to other machines: not encrypted.")
+]
 Weights = Annotated[Literal["last", "selected"], typer.Option(help="selected: those best on the meta set.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Leave out missing or stale cells, and say so.")]
 Results = Annotated[

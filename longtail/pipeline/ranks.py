@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from longtail.errors import InputError, MachineError, and_more
 from longtail.pipeline import console
 from longtail.pipeline.devices import choose_device
-from longtail.pipeline.workers import note_signals, train_job
+from longtail.pipeline.signals import Signals
+from longtail.pipeline.workers import train_job
 from longtail.running.process import set_up
 from longtail.training.ranks import ALONE, RankLostError, Ranks
 
@@ -110,8 +111,8 @@ class RankedTrainings:
     def __init__(self, ranks: Ranks, device: str, inputs: Mapping[float, CellInputs]) -> None:
         """On images by imbalance."""
         self._ranks, self._inputs = ranks, inputs
-        self._signalled = SimpleNamespace(value=0)
-        self._before = note_signals(self._signalled)
+        self._noted = SimpleNamespace(value=0)
+        self._signals = Signals(self._noted)
         self._reached: dict[str, int] = {}
         self._futures: list[Future[None]] = []
         self._pool = ThreadPoolExecutor(1, initializer=_start, initargs=(device,))
@@ -125,7 +126,7 @@ class RankedTrainings:
         def note(iteration: int) -> None:
             self._reached[job.fingerprint] = iteration
 
-        train_job(job, finished, self._inputs[job.cell.imbalance], note, lambda: bool(self._signalled.value))
+        train_job(job, finished, self._inputs[job.cell.imbalance], note, lambda: bool(self._noted.value))
         if not finished.is_dir():
             self.stop()  # the signal may have reached another rank only
 
@@ -137,11 +138,11 @@ class RankedTrainings:
     @property
     def signalled(self) -> int:
         """The signal received, here or elsewhere, or 0."""
-        return self._signalled.value
+        return self._signals.received
 
     def stop(self) -> None:
         """Let the ranks save and return, as after a signal."""
-        self._signalled.value = self._signalled.value or signal.SIGTERM
+        self._signals.stop()
 
     def __enter__(self) -> RankedTrainings:
         return self
@@ -153,8 +154,7 @@ class RankedTrainings:
         failed = [future.exception() for future in self._futures if future.exception() is not None]
         if error is None and failed:
             raise failed[0]  # type: ignore[misc]
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._signals.restore()
 
 
 def _start(device: str) -> None:

@@ -8,6 +8,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -40,6 +41,9 @@ from longtail.running.pace import Pace
 from longtail.running.programme import Budget, Step, programme, select_cells, slice_of
 from longtail.running.speeds import read_speeds
 
+if TYPE_CHECKING:
+    from longtail.pipeline.cluster.executor import Cluster
+
 RESERVE = 15.0
 """Seconds kept for tables and figures."""
 
@@ -56,9 +60,13 @@ def reproduce(
     dry_run: bool,
     results: Path | None,
     part: str | None,
+    address: str | None,
+    insecure: bool,
 ) -> None:
     """Train the chosen cells, then make tables and figures, as the command `reproduce` says."""
     slices = None if part is None else read_slice(part)
+    if slices and address is not None:
+        raise InputError("--slice", "shares the cells in another way than --cluster", "leave out one of them")
     if slices and results is not None:
         raise InputError("--results", "a slice makes no tables", "give it to the run that follows all slices")
     budget = Budget(budget_minutes, reserve=RESERVE)
@@ -78,7 +86,7 @@ def reproduce(
     if slices:
         steps = slice_of(steps, *slices)
     if dry_run:
-        show(steps, device, jobs)
+        show(steps, device, count_workers(address, insecure) if address else jobs)
         return
     groups = plan_shot_groups(chosen, params)
     for step in steps:
@@ -87,16 +95,23 @@ def reproduce(
     waiting = [step for step in steps if not paths.finished(step.fingerprint).is_dir()]
     trainings = console.counted(len(steps), "training")
     console.say("reproduce", f"{benchmark}: {trainings}, {len(waiting)} to do; {budget}")
-    device = choose_device(device)
+    cluster = None
+    if address is None:
+        device = choose_device(device)
     if waiting:
         inputs = read_all(plans, imbalances)
+        if address is not None:
+            from longtail.pipeline.cluster.executor import Cluster
+
+            cluster = Cluster("reproduce", address, insecure, inputs[imbalances[0]], device, jobs)
         train_one = train_exclusively if slices else train_job
-        saved = train_all(steps, inputs, groups, device, jobs, budget, train_one)
+        saved = train_all(steps, inputs, groups, device, jobs, budget, train_one, cluster)
         if saved:
             names = ", ".join(step.name for step in saved)
             console.say("reproduce", f"budget used up; checkpointed: {names}")
     if not slices:
-        finish(benchmark, steps, device_name(device), results)
+        local = "a cluster" if address else device_name(device)
+        finish(benchmark, steps, cluster.hardware if cluster else local, results)
         return
     ended = sum(paths.finished(step.fingerprint).is_dir() for step in steps)
     console.done(
@@ -104,6 +119,16 @@ def reproduce(
         f"slice {part}: {ended} of {console.counted(len(steps), 'training')} finished; "
         "after all slices, run the command without --slice for tables and figures",
     )
+
+
+def count_workers(address: str, insecure: bool) -> int:
+    """How many workers the cluster has now. Raises InputError."""
+    from longtail.pipeline.cluster.executor import connect
+
+    client = connect(address, insecure)
+    found = len(client.nthreads())
+    client.close()
+    return found
 
 
 def read_slice(text: str) -> tuple[int, int]:
@@ -123,8 +148,14 @@ def train_all(
     jobs: int,
     budget: Budget,
     train_one: TrainJob = train_job,
+    cluster: Cluster | None = None,
 ) -> list[Step]:
-    """Train and publish the unfinished `steps`; return what the budget left unfinished."""
+    """Train and publish the unfinished `steps`; return what the budget left unfinished.
+
+    Local processes train them with `train_one`, or the workers of `cluster`.
+    """
+    if cluster is not None:
+        device = cluster.kind
     pace, sound = Pace(), {step.fingerprint for step in steps if is_sound(step.fingerprint)}
     add_finished(pace, steps, device)
     failures = {step.fingerprint: read_failure(paths.finished(step.fingerprint)) for step in steps}
@@ -139,22 +170,27 @@ def train_all(
     workers = worker_count(jobs, device, len(waiting))
     changes = {"device": device, "decoders": decoder_count(device, workers)}
 
+    def on(step: Step) -> str:
+        return "" if cluster is None else f" on {cluster.where(step.fingerprint)}"
+
     def ended(step: Step, failure: Failure | None) -> str:
         publish_step(step, groups)
         if failure is not None:
-            return f"{step.name} FAILED: {failure.reason}"
+            return f"{step.name} FAILED{on(step)}: {failure.reason}"
         sound.add(step.fingerprint)
         finished = paths.finished(step.fingerprint)
+        accuracy = f"meta accuracy {100 * meta_accuracy(finished):.1f} %{on(step)}"
         return (
-            f"{step.name}: {training_seconds(finished) / 60:.1f} min, meta accuracy "
-            f"{100 * meta_accuracy(finished):.1f} %; {len(sound)} of {len(steps)} trainings; {budget}"
+            f"{step.name}: {training_seconds(finished) / 60:.1f} min, {accuracy}; "
+            f"{len(sound)} of {len(steps)} trainings; {budget}"
         )
 
     return train(
         "reproduce",
         waiting,
         lambda step: replace(make_job(step, inputs[step.cell.imbalance], find_weights(step.plan)), **changes),
-        Workers(workers, len(waiting), device, {step.method for step in waiting}, inputs, train_one),
+        cluster
+        or Workers(workers, len(waiting), device, {step.method for step in waiting}, inputs, train_one),
         ended=ended,
         sound=frozenset(sound),
         budget=budget,

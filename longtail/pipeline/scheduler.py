@@ -28,8 +28,10 @@ class Executor(Protocol):
     Leaving its block waits for running jobs. After a signal or an exception they save and return.
     """
 
-    workers: int
-    """Jobs that run at once."""
+    @property
+    def workers(self) -> int:
+        """Jobs that run at once."""
+        ...
 
     def submit(self, job: Job, finished: Path) -> Future[None]:
         """Train `job` into the folder `finished`, which appears whole or, after a signal, not at all."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longtail.errors import MachineError
-from longtail.pipeline.parents import ancestors
+from longtail.pipeline.signals import Signals, note_signals
 
 if TYPE_CHECKING:
     from longtail.running.jobs import CellInputs, Job
@@ -46,15 +45,6 @@ def _leave_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def note_signals(signalled: Any) -> dict[int, Any]:
-    """Let Ctrl-C and SIGTERM only record their number; return the previous handlers."""
-
-    def note(number: int, frame: object) -> None:
-        signalled.value = number
-
-    return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
 def _train_in_worker(train: TrainJob, job: Job, finished: Path, number: int) -> None:
@@ -137,8 +127,7 @@ class Workers:
         context = multiprocessing.get_context("fork" if fork else "spawn")
         # no locks: each job has its own slot, and a killed worker would keep a lock
         self._reached, self._signalled = context.RawArray("L", jobs), context.RawValue("i", 0)
-        self._before = note_signals(self._signalled)
-        self._ancestors = ancestors()
+        self._signals = Signals(self._signalled)
         self._futures: dict[str, Future[None]] = {}
         start = (inputs, self._reached, self._signalled)
         self._pool = ProcessPoolExecutor(count, context, _start_worker, start)
@@ -157,13 +146,11 @@ class Workers:
     @property
     def signalled(self) -> int:
         """The signal received, or 0."""
-        if "DVC_ROOT" in os.environ and ancestors() != self._ancestors:
-            self.stop()  # dvc was killed: nobody waits for this stage
-        return self._signalled.value
+        return self._signals.received
 
     def stop(self) -> None:
         """Let all jobs save and return, as after a signal."""
-        self._signalled.value = self._signalled.value or signal.SIGTERM
+        self._signals.stop()
 
     def __enter__(self) -> Workers:
         return self
@@ -176,8 +163,7 @@ class Workers:
                 _end([*self._futures.values()])
             self._pool.shutdown()
         finally:
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
+            self._signals.restore()
         if isinstance(error, BrokenProcessPool):
             raise MachineError(
                 "a worker was killed (out of memory?); re-run the same command to resume"

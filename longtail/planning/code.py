@@ -86,6 +86,11 @@ def training_code(method: str, network: str, from_files: bool = False) -> dict[s
     return code_digests((loop - images) | own)
 
 
+def all_training_code() -> dict[str, str]:
+    """The digests of all code behind any training."""
+    return code_digests({name for place in (*LOOP, *OWN) for name in _modules(place)})
+
+
 def evaluation_code() -> dict[str, str]:
     """The digest of the code behind an evaluation."""
     return code_digests([EVALUATION])

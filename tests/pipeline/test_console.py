@@ -232,7 +232,7 @@ def test_a_mistyped_environment_variable_is_named(monkeypatch, capsys) -> None:
     assert run(monkeypatch, lambda: None) == 2
     assert capsys.readouterr().err == (
         "error: LONGTAIL_DETERMINISM: no such environment variable; "
-        "valid: LONGTAIL_AHEAD, LONGTAIL_DETERMINISTIC\n"
+        "valid: LONGTAIL_AHEAD, LONGTAIL_CLUSTER, LONGTAIL_CLUSTER_INSECURE, LONGTAIL_DETERMINISTIC\n"
     )
 
 
