@@ -60,8 +60,9 @@ def security(address: str) -> Security | None:
         raise InputError(
             address, "needs Dask's `distributed`", "install it: pip install 'longtail[cluster]'"
         ) from None
-    # what it says of lost connections, we say in one line
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("distributed"):  # what it says of lost connections, we say in one line
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if address.startswith("tcp://"):
         return None
     try:

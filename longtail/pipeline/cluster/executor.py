@@ -36,6 +36,9 @@ LOOK = 0.5
 CONNECT = 10.0
 """Seconds to wait for the scheduler."""
 
+FETCH = 2.0
+"""Seconds for the result of a finished task: if its worker dies first, Dask waits for it forever."""
+
 SEEN = 60.0
 """Seconds until a folder that another machine made is seen here: file systems remember what was not there."""
 
@@ -239,8 +242,11 @@ class Cluster:
                 if (found := self._accepted.pop(address, None)) is not None:
                     console.say(self.stage, f"a worker of {found['host']} has left")
             elif proof is not None and proof.done():
+                try:
+                    found, why = self._judge(proof)
+                except TimeoutError:  # its worker has just died
+                    continue
                 self._proofs[address] = None
-                found, why = self._judge(proof)
                 if why is not None:
                     self._refused[address] = why
                     print(f"warning: {why}; its worker gets no cells", file=sys.stderr, flush=True)
@@ -252,11 +258,10 @@ class Cluster:
             console.say(self.stage, f"{console.counted(count, 'worker')} of {place} joined")
 
     def _judge(self, proof: Any) -> tuple[dict[str, Any], str | None]:
-        """The facts of a worker, and why it is refused, in one line."""
-        error = proof.exception()
-        if error is not None:
-            return {}, f"a worker cannot prove what it is: {flat(error)}"
-        found = proof.result()
+        """The facts of a worker, and why it is refused, in one line. Raises TimeoutError."""
+        if proof.status == "error":
+            return {}, f"a worker cannot prove what it is: {flat(proof.exception())}"
+        found = proof.result(FETCH)
         why = difference(found, self._own, self.device)
         return found, None if why is None else f"{found['host']}: {why}"
 
@@ -272,7 +277,8 @@ class Cluster:
 
         from longtail.running.jobs import Job
 
-        content = TypeAdapter(Job).dump_json(task.job)
+        # the record of a cell has the settings that were given, so the others stay out here
+        content = TypeAdapter(Job).dump_json(task.job, exclude_unset=True)
         order = worker.Order(
             self._run,
             self._folder,
@@ -292,15 +298,19 @@ class Cluster:
         if task.ended is None:
             if task.remote.status == "cancelled":
                 raise OSError("the connection is lost")
-            error = task.remote.exception()
-            if isinstance(error, KilledWorker):
-                self._bury(task)
+            if task.remote.status == "error":
+                error = task.remote.exception()
+                if isinstance(error, KilledWorker):
+                    self._bury(task)
+                else:
+                    task.remote = None
+                    task.result.set_exception(error)
                 return
-            if error is not None:
-                task.remote = None
-                task.result.set_exception(error)
+            try:
+                there = task.remote.result(FETCH)
+            except TimeoutError:  # its worker has just died, and the result with it
                 return
-            if not task.remote.result():
+            if not there:
                 task.remote = None
                 if self._stopping:
                     task.result.set_result(None)
@@ -366,19 +376,21 @@ class Cluster:
     # before the thread
 
     def _wait_for_workers(self) -> None:
-        said = False
-        while not self._accepted:
+        """Until one is accepted, and those that answer right after it, so that the first lines name all."""
+        said, end = False, float("inf")
+        while time.monotonic() < end:
             self._see_workers()
             undecided = [proof for proof in self._proofs.values() if proof is not None]
-            if self._refused and not undecided and not self._accepted:
+            if self._accepted:
+                end = min(end, time.monotonic() + 1.0) if undecided else 0.0
+            elif self._refused and not undecided:
                 why = next(iter(self._refused.values()))
                 raise InputError(
                     self.address, f"refused all workers: {why}", "start `longtail workers` again there"
                 )
-            if not said and not self._proofs:
-                start = f"start `longtail workers {self.address}` on each machine"
+            elif not said and not self._proofs:
+                said, start = True, f"start `longtail workers {self.address}` on each machine"
                 console.say(self.stage, f"{self.address} has no worker yet; {start}")
-                said = True
             time.sleep(0.05)
 
 

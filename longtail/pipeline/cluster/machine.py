@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import signal
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -17,9 +18,8 @@ from longtail.pipeline.cluster.worker import serve
 from longtail.pipeline.devices import cores, has_nvidia_device
 from longtail.pipeline.workers import GRACE
 
-SHORT = 10.0
-"""Seconds: a worker that ends sooner is started again after a pause that doubles each time, up to
-`LONGEST`."""
+PAUSE = 0.5
+"""Seconds until a worker that ended is started again; doubled after each failure, up to `LONGEST`."""
 LONGEST = 60.0
 
 
@@ -41,9 +41,8 @@ class Place:
     name: str
     gpu: str | None
     process: Any = None
-    started: float = 0.0
-    pause: float = 0.0
-    """Seconds until the next start."""
+    pause: float = PAUSE
+    next_start: float = 0.0
 
 
 def run_workers(address: str, count: int, insecure: bool) -> None:
@@ -66,7 +65,6 @@ def run_workers(address: str, count: int, insecure: bool) -> None:
         words = (address, place.name, place.gpu, len(places), own)
         place.process = context.Process(target=serve, args=words, daemon=False)
         place.process.start()
-        place.started = time.monotonic()
 
     what = "one a GPU" if visible[0] is not None else "on the CPU"
     console.say(
@@ -80,7 +78,7 @@ def run_workers(address: str, count: int, insecure: bool) -> None:
             for place in places:
                 if place.process is not None and not place.process.is_alive():
                     _note_end(place)
-                if place.process is None and time.monotonic() >= place.started + place.pause:
+                if place.process is None and time.monotonic() >= place.next_start:
                     start(place)
     except console.Stopped:
         pass
@@ -90,17 +88,14 @@ def run_workers(address: str, count: int, insecure: bool) -> None:
 
 
 def _note_end(place: Place) -> None:
-    lived, code = time.monotonic() - place.started, place.process.exitcode
-    place.process = None
-    place.started = time.monotonic()
-    place.pause = 0.0 if lived >= SHORT else min(LONGEST, max(0.5, 2 * place.pause))
-    why = (
-        f"was killed by signal {-code}"
-        if code and code < 0
-        else "lost its scheduler"
-        if not code
-        else "failed"
-    )
+    code, place.process = place.process.exitcode, None
+    if code > 0:
+        why = "failed"
+        place.pause = min(LONGEST, 2 * place.pause)
+    else:
+        why = f"was killed by {signal.Signals(-code).name}" if code else "lost its scheduler"
+        place.pause = PAUSE
+    place.next_start = time.monotonic() + place.pause
     console.say("workers", f"{place.name} {why}; starting it again")
 
 
