@@ -86,7 +86,8 @@ def train(name: str, inputs: CellInputs, kept: Path) -> None:
 def row(name: str, kept: Path) -> list[str]:
     """The line of one try: the meta accuracy that chooses, and what the test set says then."""
     history = pd.read_parquet(kept / f"{name}.parquet").iloc[1:]  # row 0 stands before any training
-    right, reference = np.load(kept / f"{name}.npy"), np.load(kept / f"{REFERENCE}.npy")[-1]
+    right = np.load(kept / f"{name}.npy", allow_pickle=False)
+    reference = np.load(kept / f"{REFERENCE}.npy", allow_pickle=False)[-1]
     meta, test = 100 * history["meta_accuracy"].to_numpy(), 100 * right.mean(axis=1)
     selected = int(meta.argmax())
     accuracies = (meta[-1], meta[selected], test[-1], test[selected], test.max())
