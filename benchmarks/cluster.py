@@ -3,8 +3,8 @@
     python -m benchmarks.cluster
 
 On this machine: a Dask scheduler, and one or two `longtail workers`. The long cells are Difficulty-Net on
-digits-LT; the wanted speed-up of two workers on two cores is 1.9. Many tiny cells show what a cell costs beside
-its training; wanted is less than a second. All in one run, in a temporary folder.
+digits-LT; the wanted speed-up of two workers on two cores is 1.9. Many tiny cells show what a cell costs
+beside its training; wanted is less than a second. All in one run, in a temporary folder.
 """
 
 import argparse
@@ -62,8 +62,9 @@ def report(found: dict[tuple[str, str], float], cells: int, length: int, tiny: i
         "",
         f"`python -m benchmarks.cluster --cells {cells} --length {length} --tiny {tiny}`: {described()}.",
         "",
-        f"Scheduler, workers and client on this machine. {cells} cells of {length} iterations of Difficulty-Net "
-        f"on digits-LT, and {tiny} of one iteration of cross-entropy; from the first start to the last end.",
+        f"Scheduler, workers and client on this machine. {cells} cells of {length} iterations of "
+        f"Difficulty-Net on digits-LT, and {tiny} of one iteration of cross-entropy; from the first start to "
+        "the last end.",
         "",
         "| executor | cells an hour | against one worker | a tiny cell, times the workers |",
         "| --- | --: | --: | --: |",

@@ -100,10 +100,11 @@ def test_two_hosts_train_over_tls_and_strangers_are_refused(
             stack.enter_context(clusters.group(words, log, host, **tls))
         done = client(folder, "--cluster", address, **tls)
         assert done.returncode == 0, done.stderr
-        stranger = client(folder, "--cluster", address)
+        stranger = client(local, "--cluster", address)
         assert stranger.returncode == 2
         assert f"error: {address}: no certificates" in stranger.stderr
-        plain = client(folder, "--cluster", "tcp://10.213.7.1:8786")
+        plain = client(local, "--cluster", "tcp://10.213.7.1:8786")
+        assert plain.returncode == 2
         assert "not encrypted: whoever reaches this port can run code as you" in plain.stderr
     assert client(local, "--jobs", "1").returncode == 0
     found = {path.parent.name: contents(path) for path in folder.glob("work/*/finished")}
