@@ -80,7 +80,7 @@ def train_bundle(
 
         cluster = Cluster(stage, address, os.environ.get(INSECURE) == "1", inputs, device, jobs)
     ahead, images = [], {imbalance: inputs}
-    if own and ranks.size == 1 and is_wanted():
+    if own and ranks.size == 1 and (cluster or is_wanted()):
         ahead, images = open_trainings(plan, inputs, {job.fingerprint for job in own})
     if cluster:
         device, workers = cluster.kind, cluster.workers

@@ -98,14 +98,28 @@ def _images(folder: str, benchmark: str, fingerprint: str, root: str | None) -> 
 
 
 def _inputs(order: Order, job: Any) -> CellInputs:
-    from longtail.pipeline.inputs import draw_inputs
+    """The images of `job`, read, or drawn if their stages come later. Raises InputError."""
+    from longtail.pipeline.inputs import draw_inputs, read_inputs
     from longtail.planning.fingerprints import fingerprint
+    from longtail.running.cell_folders import read_cell
 
     shared = _images(order.folder, job.plan.benchmark, order.pool, order.images)
-    inputs = draw_inputs(job.plan.benchmark, job.plan.imbalance, shared)  # a later stage may write them
-    found = fingerprint(job.plan, job.cell, inputs.fingerprints)
-    if found != job.fingerprint:
-        raise InputError(order.folder, "its images are not those of the client", "mount the same folder")
+
+    def fits(inputs: CellInputs) -> bool:
+        return fingerprint(job.plan, job.cell, inputs.fingerprints) == job.fingerprint
+
+    try:
+        inputs = read_inputs(job.plan, shared)
+    except InputError:
+        inputs = None
+    if inputs is None or not fits(inputs):
+        inputs = draw_inputs(job.plan.benchmark, job.plan.imbalance, shared)
+        if not fits(inputs):
+            raise InputError(order.folder, "its images are not those of the client", "mount the same folder")
+    if job.features is not None:
+        below = fingerprint(job.plan, job.cell.below, inputs.fingerprints)
+        if read_cell(job.features).fingerprint != below:
+            raise InputError(job.features, "features of another training", "mount the same folder")
     return inputs
 
 

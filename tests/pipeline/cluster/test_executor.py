@@ -159,20 +159,19 @@ def test_stages_send_all_open_cells_at_their_imbalance_together(
     site: Site, made: Path, tmp_path: Path
 ) -> None:
     folder = copy_of(made, tmp_path / "run", 0.01)
-    before = set(cells(folder))
     run_stages(folder, "plan")
-    kept = ["cross_entropy", "ldam", "cross_entropy-heads"]
     plan = folder / "data/digits-lt/plan/imb50/evaluation.json"
     evaluation = json.loads(plan.read_text())
+    kept = ["cross_entropy", "ldam", "cross_entropy-heads"]
     evaluation["bundles"] = [bundle for bundle in evaluation["bundles"] if bundle["bundle"] in kept]
     plan.write_text(json.dumps(evaluation))
     first = stages(folder, site.address, "represent 50 cross_entropy")
-    assert "1 cells of other variants are trained ahead of their stages" in first
+    assert re.search(r"\d+ cells of other stages are trained ahead of them\n", first)
     assert re.search(r"digits_resnet on cpu, [12] at once\n", first)
-    assert "0 cells trained, 1 taken from work/" in stages(folder, site.address, "represent 50 ldam")
-    heads = stages(folder, site.address, "retrain 50 cross_entropy")
-    assert re.search(r"cross_entropy-heads: (\d+) cells trained, 0 taken", heads)
-    assert len(set(cells(folder)) - before) == 2 + len(list(folder.glob("models/*/*/cross_entropy-heads/*")))
+    # without the variable, so that nothing is trained by a cluster
+    later = run_stages(folder, "represent 50 ldam", "retrain 50 cross_entropy")
+    assert "ldam: 0 cells trained, 1 taken from work/" in later
+    assert re.search(r"cross_entropy-heads: 0 cells trained, \d+ taken from work/", later)
 
 
 def test_a_cell_whose_training_kills_three_workers_fails_and_the_others_go_on(
