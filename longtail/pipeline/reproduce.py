@@ -123,7 +123,7 @@ def reproduce(
 
 def count_workers(address: str, insecure: bool) -> int:
     """How many workers the cluster has now. Raises InputError."""
-    from longtail.pipeline.cluster.executor import connect
+    from longtail.pipeline.cluster.connection import connect
 
     client = connect(address, insecure)
     found = len(client.nthreads())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from longtail.errors import InputError, MachineError, flat
 from longtail.files import move_whole, own_temporary, remove_leftovers, write_text
 from longtail.pipeline import console, paths
 from longtail.pipeline.cluster import worker
-from longtail.pipeline.cluster.addresses import check_address, security
+from longtail.pipeline.cluster.connection import connect
 from longtail.pipeline.cluster.proof import difference, facts
 from longtail.pipeline.signals import Signals
 from longtail.pipeline.workers import GRACE
@@ -32,9 +31,6 @@ DEATHS = 3
 
 LOOK = 0.5
 """Seconds between two looks at which workers there are."""
-
-CONNECT = 10.0
-"""Seconds to wait for the scheduler."""
 
 FETCH = 2.0
 """Seconds for the result of a finished task: if its worker dies first, Dask waits for it forever."""
@@ -392,27 +388,3 @@ class Cluster:
                 said, start = True, f"start `longtail workers {self.address}` on each machine"
                 console.say(self.stage, f"{self.address} has no worker yet; {start}")
             time.sleep(0.05)
-
-
-def connect(address: str, insecure: bool) -> Any:
-    """A client of the scheduler at `address`. Raises InputError."""
-    check_address(address, insecure)
-    own = security(address)
-    from distributed import Client
-
-    try:
-        client = Client(address, security=own, timeout=CONNECT, set_as_default=False)
-    except OSError as error:
-        host = platform.node()
-        raise InputError(
-            address, f"no scheduler answers on {host} ({flat(error)})", "start one: `dask scheduler`"
-        ) from None
-    try:
-        # it may be reached at a loopback address, and listen to everyone
-        listens = client.scheduler_info(n_workers=0)["address"]
-        if listens != address:
-            check_address(listens, insecure)
-    except BaseException:
-        client.close(timeout=1)
-        raise
-    return client
