@@ -1,6 +1,8 @@
-"""The order of the tests."""
+"""The order of the tests, and what none leaves to the next."""
 
 import os
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 # before torch is imported: workers with several threads each would fight over the cores
@@ -14,6 +16,7 @@ import pytest
 LONGEST = (
     "test_ranks.py",
     "test_pipeline.py",
+    "test_executor.py",
     "test_signals.py",
     "test_tracking_guest.py",
     "test_reproduce.py",
@@ -24,6 +27,13 @@ LONGEST = (
     "test_trust.py",
 )
 """One worker runs a whole file: the longest come first, so that no worker ends long after the others."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_process_server() -> Iterator[None]:
+    """Stop the server that processes were forked from: in a fork of this process, nobody could reach it."""
+    yield
+    forkserver._forkserver._stop()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

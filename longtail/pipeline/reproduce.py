@@ -89,10 +89,12 @@ def reproduce(
         show(steps, device, count_workers(address, insecure) if address else jobs)
         return
     groups = plan_shot_groups(chosen, params)
+    waiting = []
     for step in steps:
         if paths.finished(step.fingerprint).is_dir():
             publish_step(step, groups)
-    waiting = [step for step in steps if not paths.finished(step.fingerprint).is_dir()]
+        else:
+            waiting.append(step)
     trainings = console.counted(len(steps), "training")
     console.say("reproduce", f"{benchmark}: {trainings}, {len(waiting)} to do; {budget}")
     cluster = None
@@ -105,7 +107,7 @@ def reproduce(
 
             cluster = Cluster("reproduce", address, insecure, inputs[imbalances[0]], device, jobs)
         train_one = train_exclusively if slices else train_job
-        saved = train_all(steps, inputs, groups, device, jobs, budget, train_one, cluster)
+        saved = train_all(steps, waiting, inputs, groups, device, jobs, budget, train_one, cluster)
         if saved:
             names = ", ".join(step.name for step in saved)
             console.say("reproduce", f"budget used up; checkpointed: {names}")
@@ -142,6 +144,7 @@ def read_slice(text: str) -> tuple[int, int]:
 
 def train_all(
     steps: list[Step],
+    unfinished: list[Step],
     inputs: dict[float, CellInputs],
     groups: ShotGroupsPlan,
     device: str,
@@ -150,23 +153,25 @@ def train_all(
     train_one: TrainJob = train_job,
     cluster: Cluster | None = None,
 ) -> list[Step]:
-    """Train and publish the unfinished `steps`; return what the budget left unfinished.
+    """Train and publish the `unfinished` ones of `steps`; return what the budget left unfinished.
 
     Local processes train them with `train_one`, or the workers of `cluster`.
     """
     if cluster is not None:
         device = cluster.kind
-    pace, sound = Pace(), {step.fingerprint for step in steps if is_sound(step.fingerprint)}
-    add_finished(pace, steps, device)
     failures = {step.fingerprint: read_failure(paths.finished(step.fingerprint)) for step in steps}
     waiting = []
-    for step in steps:
+    for step in unfinished:
         below = failures.get(step.features or "")
-        if below is not None and not paths.finished(step.fingerprint).is_dir():
+        if paths.finished(step.fingerprint).is_dir():  # another client has trained it meanwhile
+            publish_step(step, groups)
+        elif below is not None:
             fail_head(step, below)
             publish_step(step, groups)
-        elif not paths.finished(step.fingerprint).is_dir():
+        else:
             waiting.append(step)
+    pace, sound = Pace(), {step.fingerprint for step in steps if is_sound(step.fingerprint)}
+    add_finished(pace, steps, device)
     workers = worker_count(jobs, device, len(waiting))
     changes = {"device": device, "decoders": decoder_count(device, workers)}
 

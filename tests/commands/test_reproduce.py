@@ -143,11 +143,11 @@ def test_a_cell_that_trains_when_the_time_is_over_is_saved_and_goes_on(
         begun = (paths.work() / step.fingerprint).is_dir()
         return 60 * 9 if begun else 0.0  # the time is over once a worker has begun
 
-    saved = train_all([step], inputs, groups, "cpu", 1, Budget(9, left_after_a_start))
+    saved = train_all([step], [step], inputs, groups, "cpu", 1, Budget(9, left_after_a_start))
     assert not is_sound(step.fingerprint)
     assert [step.name for step in saved] == ["imb50-difficulty_net-seed1"]
     assert paths.checkpoint(step.fingerprint).is_file()
-    assert not train_all([step], inputs, groups, "cpu", 1, Budget(9))
+    assert not train_all([step], [step], inputs, groups, "cpu", 1, Budget(9))
     assert is_sound(step.fingerprint)
 
 
