@@ -3,9 +3,9 @@
     dvc repro paper/cifar100-lt/dvc.yaml:extract_meta@100    # params.yaml names the images
     python -m benchmarks.difficulty_settings KEPT [--only NAME ...]
 
-Each try is one training of seed 1, about 45 minutes of one core. Its history and the test images that it had
-right go into the folder KEPT, and a try found there is not trained again. So several processes can share the
-tries, and the last one prints the table.
+Each try is one training of seed 1, a tenth of the full one, which took 391 minutes of one core. Its
+history and the test images that it had right go into the folder KEPT, and a try found there is not trained
+again. So several processes can share the tries, and the last one prints the table.
 
 The test set is predicted after each epoch as well. It chooses nothing here: it tells how much the best epoch
 on the test set, which some code releases print, flatters a method.

@@ -151,10 +151,10 @@ class RankedTrainings:
         if error is not None:
             self.stop()
         self._pool.shutdown()
+        self._signals.restore()
         failed = [future.exception() for future in self._futures if future.exception() is not None]
         if error is None and failed:
             raise failed[0]  # type: ignore[misc]
-        self._signals.restore()
 
 
 def _start(device: str) -> None:
