@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(hours=1)
 """How long a rank waits for the others, who may be reading images or saving a large network."""
+DYING = 5.0
+"""Seconds in which a killed process ends: the kernel closes its connections first."""
 
 
 @contextmanager
@@ -58,7 +61,11 @@ def joined(device: str) -> Iterator[Ranks]:
         for number in (signal.SIGINT, signal.SIGTERM):  # torchrun sends SIGTERM once a rank has died
             signal.signal(number, signal.SIG_IGN)
         store.set(f"left {rank}", "")
-        died = _died(store, size) if isinstance(error, RankLostError | console.Stopped) else []
+        died = []
+        if isinstance(error, RankLostError):
+            died = _died(store, size, within=DYING)
+        elif isinstance(error, console.Stopped):
+            died = _died(store, size)
         if isinstance(error, console.Stopped) and not died:
             if rank > 0 or store.add("told", 1) > 1:
                 raise SystemExit(128 + error.number) from None
@@ -85,22 +92,30 @@ def _use_gpu() -> None:
     torch.cuda.set_device(number)
 
 
-def _died(store: Any, size: int) -> list[int]:
-    """The ranks of this machine that ended without a word."""
+def _died(store: Any, size: int, within: float = 0.0) -> list[int]:
+    """The ranks of this machine that ended without a word, or do so `within` seconds."""
     import psutil
+
+    def left(rank: int) -> bool:
+        return store.check([f"left {rank}"])
 
     def died(rank: int) -> bool:
         if not store.check([f"process {rank}"]):  # still on its way
             return False
         process, host = store.get(f"process {rank}").decode().split()
-        if host != socket.gethostname() or store.check([f"left {rank}"]):
+        if host != socket.gethostname() or left(rank):
             return False
         try:
             return psutil.Process(int(process)).status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
 
-    return [rank for rank in range(size) if died(rank)]
+    until = time.monotonic() + within
+    while True:
+        found = [rank for rank in range(size) if died(rank)]
+        if found or all(map(left, range(size))) or time.monotonic() >= until:
+            return found
+        time.sleep(0.02)
 
 
 class RankedTrainings:

@@ -4,13 +4,17 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from torch.distributed import HashStore
 
+from longtail.pipeline.ranks import _died
 from longtail.running.cell_folders import RESULTS, read_cell
 from tests.support.processes import family, gone
 from tests.support.stage_runs import DATA, run_stage, run_stages, start_python
@@ -100,6 +104,21 @@ def test_killed_and_stopped_ranks_resume_to_the_same_bytes(planned: Path, tmp_pa
     output, errors = (resumed := torchrun(disturbed, "stages.represent", *REPRESENT)).communicate()
     assert resumed.returncode == 0, errors
     assert results(disturbed) == results(whole)
+
+
+def test_a_rank_that_is_still_dying_is_found() -> None:
+    """The kernel closes the connections of a killed process before the process is gone."""
+    store = HashStore()
+    with subprocess.Popen(["sleep", "60"]) as dying:
+        for rank, process in enumerate((os.getpid(), dying.pid)):
+            store.set(f"process {rank}", f"{process} {socket.gethostname()}")
+        assert _died(store, 2) == []
+        death = threading.Timer(0.3, dying.kill)
+        death.start()
+        assert _died(store, 2, within=60) == [1]
+        store.set("left 0", "")
+        store.set("left 1", "")
+        assert _died(store, 2, within=60) == []  # at once: all have left
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
