@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from torch.distributed import HashStore
+from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 
 from longtail.pipeline.ranks import _died
 from longtail.running.cell_folders import RESULTS, read_cell
