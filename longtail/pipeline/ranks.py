@@ -127,7 +127,7 @@ class RankedTrainings:
         """On images by imbalance."""
         self._ranks, self._inputs = ranks, inputs
         self._noted = SimpleNamespace(value=0)
-        self._signals = Signals(self._noted)
+        self.signals = Signals(self._noted)
         self._reached: dict[str, int] = {}
         self._futures: list[Future[None]] = []
         self._pool = ThreadPoolExecutor(1, initializer=_start, initargs=(device,))
@@ -143,30 +143,21 @@ class RankedTrainings:
 
         train_job(job, finished, self._inputs[job.cell.imbalance], note, lambda: bool(self._noted.value))
         if not finished.is_dir():
-            self.stop()  # the signal may have reached another rank only
+            self.signals.stop()  # the signal may have reached another rank only
 
     @property
     def reached(self) -> dict[str, int]:
         """Iterations done of each job, by its fingerprint."""
         return dict(self._reached)
 
-    @property
-    def signalled(self) -> int:
-        """The signal received, here or elsewhere, or 0."""
-        return self._signals.received
-
-    def stop(self) -> None:
-        """Let the ranks save and return, as after a signal."""
-        self._signals.stop()
-
     def __enter__(self) -> RankedTrainings:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            self.stop()
+            self.signals.stop()
         self._pool.shutdown()
-        self._signals.restore()
+        self.signals.restore()
         failed = [future.exception() for future in self._futures if future.exception() is not None]
         if error is None and failed:
             raise failed[0]  # type: ignore[misc]

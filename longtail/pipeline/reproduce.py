@@ -77,7 +77,8 @@ def reproduce(
     cells = select_cells(plans, only or [], imbalance or [], seed or [])
     imbalances = list(dict.fromkeys(cell.imbalance for _, cell in cells))
     if not dry_run:
-        paths.work().mkdir(exist_ok=True)
+        if slices:
+            paths.work().mkdir(exist_ok=True)
         with FileLock(paths.work() / "data.lock") if slices else nullcontext():
             datasets.make(chosen, params, imbalances)
     known = not dry_run or datasets.is_current(chosen, params)

@@ -19,6 +19,7 @@ from longtail.running.pace import Pace
 from longtail.running.programme import Budget, Step, choose
 
 if TYPE_CHECKING:
+    from longtail.pipeline.signals import Signals
     from longtail.running.jobs import Job
 
 
@@ -43,12 +44,8 @@ class Executor(Protocol):
         ...
 
     @property
-    def signalled(self) -> int:
-        """The signal that arrived, or 0."""
-        ...
-
-    def stop(self) -> None:
-        """Let all jobs save and return, as after a signal."""
+    def signals(self) -> Signals:
+        """A signal noted there lets all jobs save and return."""
         ...
 
     def __enter__(self) -> Executor: ...
@@ -117,7 +114,7 @@ def train(
             shown.line(line)
 
     with console.progress(stage, total, "iterations") as shown, executor:
-        while not executor.signalled:
+        while not executor.signals.received:
             while len(running) < executor.workers and (
                 step := choose(waiting, usable, begun, pace, budget.left)
             ):
@@ -142,15 +139,15 @@ def train(
                     end(*running.pop(future))
             if running and budget.left <= 0:
                 used_up = True
-                executor.stop()
+                executor.signals.stop()
     for (
         step,
         start,
     ) in running.values():  # the workers have left; some finished their training, others saved it
         if paths.finished(step.fingerprint).is_dir():
             end(step, start)
-    if executor.signalled and not used_up:
+    if executor.signals.received and not used_up:
         cells = f", {len(steps)} cells" if len(steps) > 1 else ""
         where = f"iteration {sum(executor.reached.values())} of {total}{cells}"
-        raise console.Stopped(executor.signalled, where)
+        raise console.Stopped(executor.signals.received, where)
     return [step for step, _ in running.values() if not is_sound(step.fingerprint)]

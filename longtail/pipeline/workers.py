@@ -127,7 +127,7 @@ class Workers:
         context = multiprocessing.get_context("fork" if fork else "spawn")
         # no locks: each job has its own slot, and a killed worker would keep a lock
         self._reached, self._signalled = context.RawArray("L", jobs), context.RawValue("i", 0)
-        self._signals = Signals(self._signalled)
+        self.signals = Signals(self._signalled)
         self._futures: dict[str, Future[None]] = {}
         start = (inputs, self._reached, self._signalled)
         self._pool = ProcessPoolExecutor(count, context, _start_worker, start)
@@ -143,27 +143,18 @@ class Workers:
         """Iterations done of each job, by its fingerprint."""
         return dict(zip(self._futures, self._reached, strict=False))  # later slots are empty
 
-    @property
-    def signalled(self) -> int:
-        """The signal received, or 0."""
-        return self._signals.received
-
-    def stop(self) -> None:
-        """Let all jobs save and return, as after a signal."""
-        self._signals.stop()
-
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if error is not None:
-                self.stop()
+                self.signals.stop()
             if self._signalled.value:
                 _end([*self._futures.values()])
             self._pool.shutdown()
         finally:
-            self._signals.restore()
+            self.signals.restore()
         if isinstance(error, BrokenProcessPool):
             raise MachineError(
                 "a worker was killed (out of memory?); re-run the same command to resume"

@@ -37,7 +37,8 @@ class Immediate:
         self.open: list[Future[None]] = []
         self.submitted: list[str] = []
         self.reached: dict[str, int] = {}
-        self.signalled = 0
+        self.signals = self
+        self.received = 0
         self.on_submit: Callable[[str], None] = lambda name: None
 
     def submit(self, job: Any, finished: Path) -> Future[None]:
@@ -48,7 +49,7 @@ class Immediate:
             self.open.append(future)
         elif job.name in self.raising:
             future.set_exception(ValueError(f"{job.name} raised"))
-        elif not self.signalled:
+        elif not self.received:
             finished.mkdir(parents=True)
             (finished / "timing.json").write_text(json.dumps({"seconds": 2.0}))
             if job.name in self.failing:
@@ -60,7 +61,7 @@ class Immediate:
         return future
 
     def stop(self) -> None:
-        self.signalled = 15
+        self.received = 15
         for future in self.open:
             future.set_result(None)
 

@@ -121,7 +121,7 @@ class Cluster:
         except BaseException:
             self._close()
             raise
-        self._signals = Signals(RawValue("i", 0))
+        self.signals = Signals(RawValue("i", 0))
         self._thread.start()
 
     @property
@@ -157,23 +157,14 @@ class Cluster:
         """Iterations done of each job, by its fingerprint."""
         return dict(self._reached)
 
-    @property
-    def signalled(self) -> int:
-        """The signal received, or 0."""
-        return self._signals.received
-
-    def stop(self) -> None:
-        """Let all jobs save and return, as after a signal."""
-        self._signals.stop()
-
     def __enter__(self) -> Cluster:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if error is not None:
-                self.stop()
-            if self.signalled:
+                self.signals.stop()
+            if self.signals.received:
                 self._stopping = True
                 self._wake.set()
                 wait([task.result for task in self._tasks.values()], timeout=GRACE)
@@ -182,7 +173,7 @@ class Cluster:
             self._wake.set()
             self._thread.join(timeout=GRACE)
             self._close()
-            self._signals.restore()
+            self.signals.restore()
 
     def _close(self) -> None:
         self._probe.unlink(missing_ok=True)
