@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -110,3 +112,43 @@ def test_two_hosts_train_over_tls_and_strangers_are_refused(
     found = {path.parent.name: contents(path) for path in folder.glob("work/*/finished")}
     assert found == {path.parent.name: contents(path) for path in local.glob("work/*/finished")}
     assert len(found) == 2
+
+
+def test_the_training_of_a_machine_that_vanishes_resumes_on_another(
+    hosts: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    """Nobody closes the connections of a machine without power: only silence tells."""
+    folder, local = tmp_path / "run", tmp_path / "local"
+    for place in (folder, local):
+        place.mkdir()
+        (place / "params.yaml").write_text(
+            PARAMS.replace("[1, 2]", "[1]").replace("fraction: 0.04", "length: 1500")
+        )
+    silence = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s"}  # the shortest that Dask takes
+    with ExitStack() as stack:
+        address, _ = stack.enter_context(
+            clusters.scheduler(tmp_path, "tcp://10.213.7.1:8786", hosts[0], **silence)
+        )
+        words = ("-m", "longtail", "workers", address, "--count", "1", "--insecure")
+        vanishing = stack.enter_context(clusters.group(words, tmp_path / "workers1.log", hosts[1], **silence))
+        told = folder / "client.log"
+        command = (*WORDS, "--cluster", address, "--insecure")
+        client = stack.enter_context(clusters.group(command, told, hosts[0], **silence))
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("work/*/checkpoint.pt")):
+            assert client.poll() is None, told.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        subprocess.run(["ip", "-n", hosts[1][-1], "link", "set", hosts[1][-1], "down"], check=True)
+        os.killpg(vanishing.pid, signal.SIGKILL)
+        stack.enter_context(clusters.group(words, tmp_path / "workers0.log", hosts[0], **silence))
+        assert client.wait(120) == 0, told.read_text()
+    host = os.uname().nodename
+    assert f"cross_entropy-seed1: its worker on {host} died (1 of 3); it resumes" in told.read_text()
+    done = subprocess.run(
+        [sys.executable, *WORDS], cwd=local, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = {path.parent.name: contents(path) for path in folder.glob("work/*/finished")}
+    assert found == {path.parent.name: contents(path) for path in local.glob("work/*/finished")}
+    assert len(found) == 1
