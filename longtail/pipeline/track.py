@@ -1,5 +1,6 @@
 """Tables as MLflow experiments: which runs there should be, and logging those that are missing."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +12,7 @@ from longtail.pipeline.records import cell_records, column_name, reports_record,
 from longtail.pipeline.remedies import remedies
 from longtail.pipeline.revision import code_tags
 from longtail.pipeline.tracking import Record, Tracker, database, locked, patiently, server
+from longtail.pipeline.unsynced import unsynced
 from longtail.planning.plans import read_tables_plan
 from longtail.reporting.reports import read_reports
 from longtail.reporting.tables import Table, fill
@@ -115,12 +117,13 @@ def track(benchmark: str) -> None:
     place = address or str(database(root))
     console.say("track", f"{benchmark}: {len(cells)} cells in {len(layouts.tables)} tables, to {place}")
     logged = Logged()
+
+    def log() -> None:
+        with nullcontext() if address else unsynced(database(root)):
+            log_missing(Tracker(root, address), pages, logged)
+
     with locked(root, lambda: console.say("track", "waiting for another tracking process")):
-        patiently(
-            place,
-            lambda: log_missing(Tracker(root, address), pages, logged),
-            lambda reason: console.say("track", f"waiting: {reason}"),
-        )
+        patiently(place, log, lambda reason: console.say("track", f"waiting: {reason}"))
     total = sum(len(page.records) for page in pages.values())
     parts = [
         f"{logged.new} new",
