@@ -3,9 +3,9 @@
     dvc repro paper/cifar100-lt/dvc.yaml:extract_meta@100    # params.yaml names the images
     python -m benchmarks.difficulty_settings KEPT [--only NAME ...]
 
-Each try is one training of seed 1, a tenth of the full one, which took 391 minutes of one core. Its
-history and the test images that it had right go into the folder KEPT, and a try found there is not trained
-again. So several processes can share the tries, and the last one prints the table.
+Each try is one training of seed 1, a tenth of the full one: with D about an hour of one core. Its history
+and the test images that it had right go into the folder KEPT, and a try found there is not trained again. So
+several processes can share the tries, and the last one prints the table.
 
 The test set is predicted after each epoch as well. It chooses nothing here: it tells how much the best epoch
 on the test set, which some code releases print, flatters a method.
@@ -37,9 +37,7 @@ TRIES: dict[str, tuple[str, dict[str, Any]]] = {
     REFERENCE: ("cross_entropy", {}),
     "published": ("difficulty_net", {}),
     "rate 1e-4": ("difficulty_net", {"learning_rate": 1e-4}),
-    "rate 1e-3": ("difficulty_net", {"learning_rate": 1e-3}),
     "rate 1e-4, sum in Eq. 7": ("difficulty_net", {"learning_rate": 1e-4, "driver_reduction": "sum"}),
-    "rate 1e-4, no driver loss": ("difficulty_net", {"learning_rate": 1e-4, "driver_loss": False}),
 }
 """By name: the variant, and what differs from its preset. Adam moves theta by about the rate a step, so at a
 tenth of the schedule ten times the rate is the published training."""
