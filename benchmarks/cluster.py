@@ -81,8 +81,8 @@ def report(found: dict[tuple[str, str], float], cells: int, length: int, tiny: i
 def main() -> None:
     """Measure, print, and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--cells", type=int, default=12)
-    parser.add_argument("--length", type=int, default=2000, help="iterations of a cell")
+    parser.add_argument("--cells", type=int, default=6)
+    parser.add_argument("--length", type=int, default=1000, help="iterations of a cell")
     parser.add_argument("--tiny", type=int, default=300, help="cells of one iteration")
     parser.add_argument("--output", type=Path, default=RESULTS, help="the Markdown file")
     given = parser.parse_args()

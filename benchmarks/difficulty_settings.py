@@ -118,7 +118,7 @@ def main() -> None:
     lines = [
         "# Settings of D at a tenth of the schedule",
         "",
-        f"`python -m benchmarks.difficulty_settings`: {BENCHMARK}, imbalance {IMBALANCE}, seed {SEED}, "
+        f"`python -m benchmarks.difficulty_settings KEPT`: {BENCHMARK}, imbalance {IMBALANCE}, seed {SEED}, "
         f"{FRACTION:g} of the schedule. {described()}, one thread.",
         "",
         "Percent. The last column counts test images, after the last iteration, with McNemar's exact test.",

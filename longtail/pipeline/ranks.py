@@ -62,10 +62,8 @@ def joined(device: str) -> Iterator[Ranks]:
             signal.signal(number, signal.SIG_IGN)
         store.set(f"left {rank}", "")
         died = []
-        if isinstance(error, RankLostError):
-            died = _died(store, size, within=DYING)
-        elif isinstance(error, console.Stopped):
-            died = _died(store, size)
+        if isinstance(error, RankLostError | console.Stopped):
+            died = _died(store, size, within=DYING if isinstance(error, RankLostError) else 0.0)
         if isinstance(error, console.Stopped) and not died:
             if rank > 0 or store.add("told", 1) > 1:
                 raise SystemExit(128 + error.number) from None
@@ -93,7 +91,7 @@ def _use_gpu() -> None:
 
 
 def _died(store: Any, size: int, within: float = 0.0) -> list[int]:
-    """The ranks of this machine that ended without a word, or do so `within` seconds."""
+    """The ranks of this machine that ended without a word, or do so before `within` seconds are over."""
     import psutil
 
     def left(rank: int) -> bool:

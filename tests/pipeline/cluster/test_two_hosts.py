@@ -77,6 +77,11 @@ def certificates(folder: Path) -> dict[str, str]:
     return {**found, f"{prefix}CA_FILE": str(folder / "cert.pem")}
 
 
+def trained(folder: Path) -> dict[str, dict[str, bytes]]:
+    """All files of the finished trainings, by fingerprint."""
+    return {path.parent.name: contents(path) for path in folder.glob("work/*/finished")}
+
+
 def test_two_hosts_train_over_tls_and_strangers_are_refused(
     hosts: list[tuple[str, ...]], tmp_path: Path
 ) -> None:
@@ -109,8 +114,8 @@ def test_two_hosts_train_over_tls_and_strangers_are_refused(
         assert plain.returncode == 2
         assert "not encrypted: whoever reaches this port can run code as you" in plain.stderr
     assert client(local, "--jobs", "1").returncode == 0
-    found = {path.parent.name: contents(path) for path in folder.glob("work/*/finished")}
-    assert found == {path.parent.name: contents(path) for path in local.glob("work/*/finished")}
+    found = trained(folder)
+    assert found == trained(local)
     assert len(found) == 2
 
 
@@ -149,6 +154,6 @@ def test_the_training_of_a_machine_that_vanishes_resumes_on_another(
         [sys.executable, *WORDS], cwd=local, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    found = {path.parent.name: contents(path) for path in folder.glob("work/*/finished")}
-    assert found == {path.parent.name: contents(path) for path in local.glob("work/*/finished")}
+    found = trained(folder)
+    assert found == trained(local)
     assert len(found) == 1
