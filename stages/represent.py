@@ -1,4 +1,4 @@
-"""Train networks end to end: all seeds of one variant at one imbalance."""
+"""Train networks end to end: all seeds of variants at one imbalance."""
 
 from typing import Annotated
 
@@ -9,7 +9,12 @@ from longtail.pipeline import console, options
 
 def main(
     imbalance: options.Imbalance,
-    variant: Annotated[str, typer.Argument(help="A method with its settings, such as difficulty_net.")],
+    variants: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Methods with their settings, such as difficulty_net; default: all that are planned."
+        ),
+    ] = None,
     benchmark: options.Benchmark = "digits-lt",
     seed: options.Seeds = None,
     device: options.Device = "auto",
@@ -17,9 +22,9 @@ def main(
     methods: Annotated[bool, options.list_methods("represent")] = False,
 ) -> None:
     """Train the representation: models/<benchmark>/imb<R>/<variant>/seed<S>."""
-    from longtail.pipeline.bundles import run_bundle
+    from longtail.pipeline.bundles import run_bundles
 
-    run_bundle("represent", benchmark, imbalance, variant, seed or [], device, jobs)
+    run_bundles("represent", benchmark, imbalance, variants or [], seed or [], device, jobs)
 
 
 if __name__ == "__main__":

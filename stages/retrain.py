@@ -1,4 +1,4 @@
-"""Retrain classifiers on frozen features: every head and seed on one variant at one imbalance."""
+"""Retrain classifiers on frozen features: every head and seed on variants at one imbalance."""
 
 from typing import Annotated
 
@@ -9,17 +9,22 @@ from longtail.pipeline import console, options
 
 def main(
     imbalance: options.Imbalance,
-    variant: Annotated[str, typer.Argument(help="The variant whose features are used.")],
+    variants: Annotated[
+        list[str] | None,
+        typer.Argument(help="The variants whose features are used; default: all that are planned."),
+    ] = None,
     benchmark: options.Benchmark = "digits-lt",
     seed: options.Seeds = None,
     device: options.Device = "auto",
     jobs: options.Jobs = 0,
     methods: Annotated[bool, options.list_methods("retrain")] = False,
 ) -> None:
-    """Train heads on a variant's features: models/<benchmark>/imb<R>/<variant>-heads/<head>-seed<S>."""
-    from longtail.pipeline.bundles import run_bundle
+    """Train heads on the features of variants: models/<benchmark>/imb<R>/<variant>-heads/<head>-seed<S>."""
+    from longtail.pipeline.bundles import run_bundles
+    from longtail.planning.plans import HEADS
 
-    run_bundle("retrain", benchmark, imbalance, f"{variant}-heads", seed or [], device, jobs)
+    bundles = [f"{variant}{HEADS}" for variant in variants or []]
+    run_bundles("retrain", benchmark, imbalance, bundles, seed or [], device, jobs)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Training the cells of a bundle: what `represent` and `retrain` share."""
+"""Training the cells of bundles: what `represent` and `retrain` share."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,21 @@ from longtail.pipeline import console, paths
 from longtail.pipeline.ahead import is_wanted, open_trainings
 from longtail.pipeline.cluster.addresses import CLUSTER, INSECURE
 from longtail.pipeline.devices import choose_device, decoder_count, worker_count
-from longtail.pipeline.finished import check_finished, fail_head, is_sound, meta_accuracy, publish
+from longtail.pipeline.finished import (
+    adopt,
+    check_finished,
+    fail_head,
+    is_sound,
+    meta_accuracy,
+    publish,
+    remove_unplanned,
+)
 from longtail.pipeline.inputs import features_ranks, find_weights, make_job, read_inputs
 from longtail.pipeline.ranks import RankedTrainings, joined
 from longtail.pipeline.remedies import remedies
 from longtail.planning.fingerprints import fingerprint
 from longtail.planning.planner import remarks
-from longtail.planning.plans import BundlePlan, Cell, check_code, read_bundle
+from longtail.planning.plans import HEADS, BundlePlan, Cell, check_code, read_bundle, read_evaluation
 from longtail.running.cell_folders import read_failure
 from longtail.running.programme import Step
 
@@ -29,51 +38,61 @@ if TYPE_CHECKING:
 
 
 @remedies()
-def run_bundle(
-    stage: str, benchmark: str, imbalance: float, bundle: str, seeds: list[int], device: str, jobs: int
+def run_bundles(
+    stage: str, benchmark: str, imbalance: float, names: list[str], seeds: list[int], device: str, jobs: int
 ) -> None:
-    """`train_bundle`, in this process or as one of torchrun's ranks."""
-    with joined(device) as ranks:
-        train_bundle(stage, benchmark, imbalance, bundle, seeds, device, jobs, ranks)
+    """`train_bundles` of those with these `names`, by default of all that `stage` has at an imbalance.
 
-
-def train_bundle(
-    stage: str,
-    benchmark: str,
-    imbalance: float,
-    bundle: str,
-    seeds: list[int],
-    device: str,
-    jobs: int,
-    ranks: Ranks,
-) -> None:
-    """Train the open cells of a bundle, and publish all its cells to `models/`.
-
-    A cell whose fingerprint any experiment of this repository has finished comes from the work folder; a
-    training that was interrupted resumes from its checkpoint. Ranks train one cell after the other together.
+    In this process, or as one of torchrun's ranks. Raises InputError.
     """
-    path = paths.plan(benchmark, imbalance, bundle)
-    planned = read_bundle(path)
-    plan = planned.model_copy(update={"ranks": ranks.size})
-    if plan.stage != stage:
-        raise InputError(path, f"a bundle of stage {plan.stage}", f"run `python -m stages.{plan.stage}`")
-    for training in (plan, *plan.heads.values()):
-        check_code(path, training.code)
-    cells = [cell for cell in plan.cells() if not seeds or cell.seed in seeds]
-    if not cells:
+    if not names:
+        every = read_evaluation(paths.evaluation_plan(benchmark, imbalance)).bundles
+        names = [one.bundle for one in every if one.bundle.endswith(HEADS) == (stage == "retrain")]
+    by_network: dict[str, list[BundlePlan]] = {}
+    for name in names:
+        path = paths.plan(benchmark, imbalance, name)
+        plan = read_bundle(path)
+        if plan.stage != stage:
+            raise InputError(path, f"a bundle of stage {plan.stage}", f"run `python -m stages.{plan.stage}`")
+        by_network.setdefault(plan.network, []).append(plan)
+    with joined(device) as ranks:
+        for plans in by_network.values():
+            train_bundles(stage, plans, seeds, device, jobs, ranks)
+
+
+def train_bundles(
+    stage: str, plans: Sequence[BundlePlan], seeds: list[int], device: str, jobs: int, ranks: Ranks
+) -> None:
+    """Train the open cells of bundles of one imbalance and network, and publish all their cells to `models/`.
+
+    A cell whose fingerprint any experiment of this repository has finished comes from the work folder, or
+    from `models/` itself; a training that was interrupted resumes from its checkpoint. Ranks train one cell
+    after the other together.
+    """
+    plan = plans[0].model_copy(update={"ranks": ranks.size})
+    imbalance = plan.imbalance
+    planned = {cell: own for own in plans for cell in own.cells() if not seeds or cell.seed in seeds}
+    if not planned:
         given = " ".join(map(str, seeds))
         raise InputError(f"--seed {given}", "not planned", f"seeds are {plan.seeds}")
     inputs = read_inputs(plan)
     weights = find_weights(plan)
-    work = {cell: make_job(_step(plan, cell, inputs), inputs, weights) for cell in cells}
+    steps = {cell: _step(own, cell, inputs, ranks.size) for cell, own in planned.items()}
+    work = {cell: make_job(step, inputs, weights) for cell, step in steps.items()}
     for job in work.values() if ranks.rank == 0 else ():
         below = read_failure(job.features) if job.features is not None else None
+        if not _finished(job).is_dir():
+            adopt(job)
         if below is not None and not _finished(job).is_dir():
             fail_head(job, below)
         if _finished(job).is_dir():
             check_finished(stage, job, inputs)
     ranks.largest(0)  # by now rank 0 has looked at them
-    own = [job for job in work.values() if not _finished(job).is_dir()]
+    # by fingerprint, since two variants can come to the same training
+    own = {job.fingerprint: cell for cell, job in work.items() if not _finished(job).is_dir()}
+    for open_plan in {planned[cell].bundle: planned[cell] for cell in own.values()}.values():
+        for training in (open_plan, *open_plan.heads.values()):
+            check_code(paths.plan(plan.benchmark, imbalance, open_plan.bundle), training.code)
     cluster = None
     if own and ranks.size == 1 and (address := os.environ.get(CLUSTER)):
         from longtail.pipeline.cluster.executor import Cluster
@@ -81,23 +100,23 @@ def train_bundle(
         cluster = Cluster(stage, address, os.environ.get(INSECURE) == "1", inputs, device, jobs)
     ahead, images = [], {imbalance: inputs}
     if own and ranks.size == 1 and (cluster or is_wanted()):
-        ahead, images = open_trainings(plan, inputs, {job.fingerprint for job in own})
+        ahead, images = open_trainings(plan, inputs, own)
     if cluster:
         device, workers = cluster.kind, cluster.workers
     else:
         device = choose_device(device) if own else "no device"  # choosing one imports torch
         workers = worker_count(jobs, device, len(own) + len(ahead)) if ranks.size == 1 else 1
-    _announce(stage, plan, inputs, len(cells), len(own), device, workers)
+    _announce(stage, plans, ranks.size, inputs, len(work), len(own), device, workers)
     if ahead:
         console.say(stage, f"{len(ahead)} cells of other stages are trained ahead of them")
     if own:
         from longtail.pipeline.scheduler import train
         from longtail.pipeline.workers import Workers
 
-        steps = [*(_step(plan, job.cell, inputs) for job in own), *ahead]
+        together = [*(steps[cell] for cell in own.values()), *ahead]
         beside = int(os.environ["LOCAL_WORLD_SIZE"]) if ranks.size > 1 else workers
         changes = {"device": device, "decoders": decoder_count(device, beside)}
-        methods = {step.method for step in steps}
+        methods = {step.method for step in together}
 
         def job_of(step: Step) -> Job:
             features = None if step.features is None else paths.finished(step.features)
@@ -108,22 +127,26 @@ def train_bundle(
         elif ranks.size > 1:
             executor = RankedTrainings(ranks, device, images)
         else:
-            executor = Workers(workers, len(steps), device, methods, images)
+            executor = Workers(workers, len(together), device, methods, images)
         train(
             stage,
-            steps,
+            together,
             job_of,
             executor,
             sound={step.features for step in ahead if step.features and is_sound(step.features)},
             optional={step.fingerprint for step in ahead},
         )
-        console.say(stage, _throughput([_finished(job) for job in own]))
+        console.say(stage, _throughput([paths.finished(mark) for mark in own]))
     for cell, job in work.items() if ranks.rank == 0 else ():
-        publish(planned, cell, _finished(job))
-    _conclude(stage, paths.bundle_models(benchmark, imbalance, bundle), work, len(own))
+        publish(planned[cell], cell, _finished(job))
+    for whole in plans if ranks.rank == 0 and not seeds else ():
+        remove_unplanned(whole)
+    folder = paths.bundle_models(plan.benchmark, imbalance, plan.bundle)
+    _conclude(stage, folder if len(plans) == 1 else folder.parent, work, len(own))
 
 
-def _step(plan: BundlePlan, cell: Cell, inputs: CellInputs) -> Step:
+def _step(plan: BundlePlan, cell: Cell, inputs: CellInputs, ranks: int) -> Step:
+    plan = plan.model_copy(update={"ranks": ranks})
     if cell.head is not None:
         plan = plan.model_copy(update={"features_ranks": features_ranks(cell)})
     return Step(plan, cell, fingerprint(plan, cell, inputs.fingerprints))
@@ -149,23 +172,32 @@ def _throughput(folders: list[Path]) -> str:
 
 
 def _announce(
-    stage: str, plan: BundlePlan, inputs: CellInputs, cells: int, to_train: int, device: str, workers: int
+    stage: str,
+    plans: Sequence[BundlePlan],
+    ranks: int,
+    inputs: CellInputs,
+    cells: int,
+    to_train: int,
+    device: str,
+    workers: int,
 ) -> None:
-    counts = inputs.train.counts
-    trainings = [head.training for head in plan.heads.values()] if plan.heads else [plan.training]
+    counts, plan = inputs.train.counts, plans[0]
+    heads = [head.training for own in plans for head in own.heads.values()]
+    trainings = heads or [own.training for own in plans]
     iterations = "/".join(str(n) for n in sorted({training.iterations for training in trainings}))
+    name = plan.bundle if len(plans) == 1 else f"{len(plans)} bundles"
     console.say(
         stage,
-        f"{plan.benchmark} imb{plan.imbalance:g} {plan.bundle}: {sum(counts)} images, {len(counts)} classes, "
+        f"{plan.benchmark} imb{plan.imbalance:g} {name}: {sum(counts)} images, {len(counts)} classes, "
         f"n_max {max(counts)}, n_min {min(counts)}, meta {len(inputs.meta.label)}",
     )
-    for remark in remarks(plan, counts):
+    for remark in dict.fromkeys(remark for own in plans for remark in remarks(own, counts)):
         console.say(stage, remark)
     console.say(
         stage,
         f"{console.counted(cells, 'cell')} ({to_train} to train) x {iterations} iterations of "
         f"{trainings[0].batch_size}, {plan.network} on {device}, "
-        + (f"{workers} at once" if plan.ranks == 1 else f"{plan.ranks} ranks together"),
+        + (f"{workers} at once" if ranks == 1 else f"{ranks} ranks together"),
     )
 
 

@@ -14,6 +14,7 @@ from longtail.planning.plans import BundlePlan, Cell, PlannedTraining, ShotGroup
 from longtail.reporting.evaluation import report_on
 from longtail.running.cell_folders import (
     FAILED,
+    HISTORY,
     Failure,
     damaged,
     read_cell,
@@ -21,6 +22,7 @@ from longtail.running.cell_folders import (
     read_fingerprint_facts,
     write_cell_record,
 )
+from longtail.running.cell_record import CellRecord
 from longtail.running.jobs import CellInputs, Job
 from longtail.training.histories import read_history
 
@@ -38,7 +40,7 @@ def training_seconds(folder: Path) -> float:
 
 def meta_accuracy(folder: Path) -> float:
     """The meta accuracy of the last epoch, 0..1, of the cell in `folder`."""
-    return read_history(folder / "history.parquet")["meta_accuracy"][-1].as_py()
+    return read_history(folder / HISTORY)["meta_accuracy"][-1].as_py()
 
 
 def fail_head(head: PlannedTraining, below: Failure) -> Failure:
@@ -78,22 +80,56 @@ def differences_line(folder: Path, expected: dict[str, object]) -> str:
     return and_more(reasons, 3, "; ") if reasons else "the difference is not recorded"
 
 
+def adopt(job: Job) -> None:
+    """Take the training of a job that the work folder lacks from the place of the cell, if it is there.
+
+    So it is in a clone that pulled its results.
+    """
+    cell = job.cell
+    place = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
+    if not (place / "cell.json").is_file() or damaged(place):
+        return
+    record = read_cell(place)
+    if record.fingerprint != job.fingerprint:
+        return
+    partial = own_temporary(paths.finished(job.fingerprint))
+    shutil.copytree(place, partial)
+    nameless = record.model_dump(exclude={"cell", "variant", "recipe"}, exclude_unset=True)
+    write_cell_record(partial, CellRecord.model_validate(nameless))
+    move_whole(partial, paths.finished(job.fingerprint))
+
+
 def publish(plan: BundlePlan, cell: Cell, finished: Path) -> None:
-    """Copy a finished training to the place of the cell, under its name, whole or not at all."""
+    """Copy a finished training to the place of the cell, under its name, whole or not at all.
+
+    One that is there already stays, so that DVC need not hash it again.
+    """
     target = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
+    names = {"cell": cell.name, "variant": cell.variant, "recipe": recipe(plan, cell)}
+    failure = read_failure(finished)
+    record = None if failure else read_cell(finished).model_copy(update=names)
+    if record and not damaged(target) and read_cell(target) == record:
+        return
     partial = own_temporary(target)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(finished, partial)
-    names = {"cell": cell.name, "variant": cell.variant, "recipe": recipe(plan, cell)}
-    failure = read_failure(finished)
-    if failure is not None:
+    if failure:
         failure.write(partial, **names)
-    else:
-        write_cell_record(partial, read_cell(finished).model_copy(update=names))
+    elif record:
+        write_cell_record(partial, record)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
+
+
+def remove_unplanned(plan: BundlePlan) -> None:
+    """Remove from the folder of a bundle what an earlier plan left there, such as a seed."""
+    planned = {cell.member for cell in plan.cells()}
+    folder = paths.bundle_models(plan.benchmark, plan.imbalance, plan.bundle)
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in planned and not path.name.startswith("."):
+            shutil.rmtree(path)
 
 
 @remedies("run `dvc repro`")

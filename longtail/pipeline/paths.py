@@ -40,8 +40,11 @@ def meta_manifest(benchmark: str, imbalance: float) -> Path:
 
 
 def plan(benchmark: str, imbalance: float, bundle: str) -> Path:
-    """Everything that decides the cells of one bundle."""
-    return Path("data") / benchmark / "plan" / imbalance_name(imbalance) / f"{bundle}.json"
+    """Everything that decides the cells of one bundle; those of one stage are in one folder."""
+    from longtail.planning.plans import HEADS  # here: it imports pydantic, and `--help` must not
+
+    stage = "retrain" if bundle.endswith(HEADS) else "represent"
+    return Path("data") / benchmark / "plan" / imbalance_name(imbalance) / stage / f"{bundle}.json"
 
 
 def evaluation_plan(benchmark: str, imbalance: float) -> Path:

@@ -17,9 +17,11 @@ from longtail.pipeline import paths
 from longtail.pipeline.tracking import Record, digest
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.reports import CellReport, FailedReport
+from longtail.reporting.study import history_of
 from longtail.reporting.table_text import tail_name
 from longtail.reporting.tables import Column, Table, select
-from longtail.training.histories import SCALARS, read_history
+from longtail.running.cell_folders import HISTORY
+from longtail.training.histories import SCALARS
 
 REMEDY = "run `dvc repro`"
 TAG_LIMIT = 8000
@@ -28,7 +30,7 @@ TAG_LIMIT = 8000
 
 def read_curves(path: Path, report: CellReport) -> dict[str, list[tuple[int, float]]]:
     """The scalars of a history by iteration, without what is no number. Raises InputError."""
-    table = read_history(path, report.fingerprint)
+    table = history_of(path, report)
     steps = table["iteration"].to_pylist()
     return {
         name: [
@@ -92,7 +94,7 @@ def cell_record(bundle: str, member: str, report: CellReport, lambda_: float | N
         end=paths.cell_report(report.benchmark, report.imbalance, bundle, member).stat().st_mtime,
         seconds=seconds,
         metrics={name: round(value, 4) for name, value in percent.items() if value is not None},
-        curves=read_curves(folder / "history.parquet", report),
+        curves=read_curves(folder / HISTORY, report),
     )
 
 

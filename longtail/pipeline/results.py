@@ -14,9 +14,9 @@ from longtail.pipeline.tabulate import tabulate
 from longtail.planning.plans import read_tables_plan
 from longtail.reporting.reports import read_reports
 from longtail.reporting.table_text import aligned
-from longtail.running.cell_folders import FAILED
+from longtail.running.cell_folders import FAILED, HISTORY
 
-KEPT = ("cell.json", FAILED, "history.parquet", "timing.json")
+KEPT = ("cell.json", FAILED, HISTORY, "timing.json")
 """Of the folder of a trained cell."""
 
 

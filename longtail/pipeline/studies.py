@@ -6,6 +6,7 @@ from longtail.pipeline import paths
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.reports import CellReport
 from longtail.reporting.study import Course, read_course
+from longtail.running.cell_folders import HISTORY
 
 
 def read_courses(plan: TablesPlan, reports: Sequence[CellReport]) -> dict[str, Course]:
@@ -15,4 +16,4 @@ def read_courses(plan: TablesPlan, reports: Sequence[CellReport]) -> dict[str, C
         for bundle in plan.bundles
         for member in bundle.members
     }
-    return {report.cell: read_course(folders[report.cell] / "history.parquet", report) for report in reports}
+    return {report.cell: read_course(folders[report.cell] / HISTORY, report) for report in reports}

@@ -239,7 +239,7 @@ def _read(path: Path, model: type[Frozen]) -> Any:
 def read_bundle(path: Path) -> BundlePlan:
     """Read a bundle's plan, which has the name of its file. Raises InputError."""
     plan: BundlePlan = _read(path, BundlePlan)
-    if (f"imb{plan.imbalance:g}", f"{plan.bundle}.json") != path.parts[-2:]:
+    if (f"imb{plan.imbalance:g}", plan.stage, f"{plan.bundle}.json") != path.parts[-3:]:
         raise InputError(path, f"the plan of {plan.bundle} at imbalance {plan.imbalance:g}")
     if plan.network not in NETWORKS:
         known = ", ".join(NETWORKS)

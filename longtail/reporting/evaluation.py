@@ -21,7 +21,7 @@ from longtail.reporting.accuracy import (
     shot_groups,
 )
 from longtail.reporting.reports import CellReport, FailedReport, Scores, ShotGroups
-from longtail.running.cell_folders import FAILED, read_cell, sums
+from longtail.running.cell_folders import FAILED, HISTORY, read_cell, sums
 from longtail.running.cell_record import CellRecord
 
 PREDICTIONS = "predictions.parquet"
@@ -125,13 +125,14 @@ def report_scores(folder: Path, name: str, groups: ShotGroupsPlan) -> CellReport
             ece=expected_calibration_error(logits[column], labels),
         )
 
-    copied = set(CellReport.model_fields) - {*Scores.model_fields, "groups", "selected", "correct"}
+    copied = set(CellReport.model_fields) - {*Scores.model_fields, "groups", "selected", "correct", "history"}
     try:
         return CellReport(
             **record.model_dump(include=copied),
             **scores("logits").model_dump(),
             selected=scores("logits_selected"),
             correct=pack(correct(logits["logits"], labels)),
+            history=record.files.get(HISTORY),
             groups=ShotGroups(**groups.model_dump(), members=members),
         )
     except ValidationError as error:

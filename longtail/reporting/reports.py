@@ -79,6 +79,8 @@ class CellReport(NamedCell, Scores):
     correct: str | None = None
     """Which test images the weights after the last iteration have right, in the order of the pool, packed by
     `longtail.reporting.accuracy.pack`; None in reports from before there was such a field."""
+    history: str | None = None
+    """Hex sha256 of the training's history; None in reports from before there was such a field."""
 
     @property
     def right_images(self) -> npt.NDArray[np.bool_] | None:

@@ -1,11 +1,13 @@
 """What figures are drawn from: the plan, the reports and the histories of its cells."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from longtail.config.layouts import FigureLayout, Row
 from longtail.errors import InputError, flat
@@ -33,9 +35,20 @@ class Course:
     per_class: dict[str, Array]
 
 
-def read_course(path: Path, report: CellReport) -> Course:
-    """The history of the cell of `report`. Raises InputError if it is missing, damaged or another's."""
+def history_of(path: Path, report: CellReport) -> pa.Table:
+    """The history at `path`, of the cell of `report`.
+
+    Raises InputError if it is missing, damaged, another's, or no longer what the report was made beside.
+    """
     table = read_history(path, report.fingerprint)
+    if report.history not in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+        raise InputError(path, "changed since its report was made (sha256)")
+    return table
+
+
+def read_course(path: Path, report: CellReport) -> Course:
+    """The history of the cell of `report`. Raises InputError as `history_of`."""
+    table = history_of(path, report)
     try:
         return Course(
             report=report,

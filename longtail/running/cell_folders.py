@@ -16,7 +16,9 @@ Weights = Literal["last", "selected"]
 WEIGHTS_FILES: dict[Weights, str] = {"last": "weights.safetensors", "selected": "selected.safetensors"}
 """The file of each set of weights in the folder of a cell."""
 
-RESULTS = (*WEIGHTS_FILES.values(), "history.parquet", "predictions.parquet")
+HISTORY = "history.parquet"
+
+RESULTS = (*WEIGHTS_FILES.values(), HISTORY, "predictions.parquet")
 """The results of a training in the folder of its cell."""
 
 FAILED = "failed.json"

@@ -201,7 +201,7 @@ PIPELINE = f"""
 stages:
   represent:
     cmd: python {" ".join(COMMAND)} --seed 1
-    deps: [data/digits-lt/plan/imb50/{METHOD}.json]
+    deps: [data/digits-lt/plan/imb50/represent/{METHOD}.json]
     outs: [{MODELS}]
 """
 LONG = 1e6

@@ -148,13 +148,16 @@ def test_a_new_imbalance_adds_its_bundles_and_leaves_the_others(tmp_path: Path) 
 
 
 def test_the_bundles_are_those_of_the_pipeline(tmp_path: Path) -> None:
-    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    listed = {key: value for entry in pipeline["vars"] for key, value in entry.items()}
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    listed = {
+        stage: [Path(path).name for out in stages[stage]["outs"] for path in out]
+        for stage in ("represent", "retrain")
+    }
     plans = plan_bundles(DIGITS_LT, params_of(tmp_path))
-    assert {plan.bundle for plan in plans if plan.stage == "represent"} == set(listed["represented"])
-    assert {plan.variant for plan in plans if plan.stage == "retrain"} == set(listed["retrained"])
-    assert listed["represented"] == list(NEEDED)
-    assert listed["retrained"] == [variant for variant, heads in NEEDED.items() if heads]
+    for stage, bundles in listed.items():
+        assert {plan.bundle for plan in plans if plan.stage == stage} == set(bundles)
+    assert listed["represent"] == list(NEEDED)
+    assert listed["retrain"] == [f"{variant}-heads" for variant, heads in NEEDED.items() if heads]
 
 
 def test_cells_have_unique_names_and_heads_sit_on_their_features(tmp_path: Path) -> None:
@@ -218,7 +221,7 @@ def test_settings_come_from_the_variant_then_the_person_then_the_benchmark_then_
 def test_every_plan_file_comes_back_as_it_was(tmp_path: Path) -> None:
     params = params_of(tmp_path)
     for plan in plan_bundles(DIGITS_LT, params):
-        path = tmp_path / f"imb{plan.imbalance:g}" / f"{plan.bundle}.json"
+        path = tmp_path / f"imb{plan.imbalance:g}" / plan.stage / f"{plan.bundle}.json"
         write_plan(path, plan)
         assert read_bundle(path) == plan
         first = path.read_bytes()
@@ -257,7 +260,7 @@ def test_the_plan_of_the_tables_names_every_cell_once(tmp_path: Path) -> None:
 @pytest.fixture
 def planned(tmp_path: Path) -> Path:
     plan = plan_bundles(DIGITS_LT, params_of(tmp_path))[0]
-    path = tmp_path / f"imb{plan.imbalance:g}" / f"{plan.bundle}.json"
+    path = tmp_path / f"imb{plan.imbalance:g}" / plan.stage / f"{plan.bundle}.json"
     write_plan(path, plan)
     return path
 

@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("failed")
     (folder / "params.yaml").write_text(PARAMS)
     run_stages(folder, *DATA)
-    plan = folder / PLAN / "cross_entropy-heads.json"
+    plan = folder / PLAN / "retrain/cross_entropy-heads.json"
     edit(plan, "heads", "crt", "training", "schedule", peak=1e30)
     return folder, run_stages(folder, "represent 50 cross_entropy", "retrain 50 cross_entropy")
 
@@ -81,7 +81,7 @@ def test_heads_on_failed_features_have_failed_and_a_mended_setting_trains_anew(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(trained[0], copy)
-    for name in ("cross_entropy", "cross_entropy-heads"):
+    for name in ("represent/cross_entropy", "retrain/cross_entropy-heads"):
         edit(copy / PLAN / f"{name}.json", "training", "schedule", start=1e30, peak=1e30)
     said = run_stages(copy, "represent 50 cross_entropy", "retrain 50 cross_entropy")
     failures = {

@@ -84,7 +84,13 @@ class Copy:
         path.write_text(yaml.safe_dump(layouts, sort_keys=False, allow_unicode=True), encoding="utf-8")
         path = self.path / "dvc.yaml"
         pipeline = yaml.safe_load(path.read_text(encoding="utf-8"))
-        pipeline["vars"] = [{"represented": VARIANTS}, {"retrained": RETRAINED}]
+        for stage, kept in (("represent", VARIANTS), ("retrain", [f"{name}-heads" for name in RETRAINED])):
+            outs = pipeline["stages"][stage]["outs"]
+            pipeline["stages"][stage]["outs"] = [out for out in outs if bundle_of(out) in kept]
+        deps = pipeline["stages"]["retrain"]["deps"]
+        pipeline["stages"]["retrain"]["deps"] = [
+            path for path in deps if not path.startswith("models/") or Path(path).name in RETRAINED
+        ]
         path.write_text(yaml.safe_dump(pipeline, sort_keys=False), encoding="utf-8")
 
     def plans(self, params: dict[str, dict[str, Any]], folder: Path) -> None:
@@ -117,6 +123,12 @@ class Copy:
         return {(tags["cell"], tags["fingerprint"]) for tags in runs}
 
 
+def bundle_of(out: dict[str, Any]) -> str:
+    """The bundle whose folder is an output of a stage that trains."""
+    (path,) = out
+    return Path(path).name
+
+
 PLAN_EACH = """
 import os, sys
 from longtail.pipeline.plan import plan
@@ -131,11 +143,16 @@ def ran(output: str) -> set[str]:
     return set(re.findall(r"^Running stage '(.+)':", output, flags=re.MULTILINE))
 
 
-def trained(variants: list[str], retrained: list[str], imbalance: int = 10) -> set[str]:
-    """The stages that make and judge the cells of these variants, with all that hangs on them."""
-    names = {f"represent@{imbalance}-{name}" for name in variants}
-    names |= {f"retrain@{imbalance}-{name}" for name in retrained}
-    return names | {f"evaluate@{imbalance}"} | LAST
+def trained(imbalance: int = 10) -> set[str]:
+    """The stages that make and judge cells, with all that hangs on them."""
+    return {f"{name}@{imbalance}" for name in ("represent", "retrain", "evaluate")} | LAST
+
+
+def plans(variants: list[str], retrained: list[str]) -> set[str]:
+    """The plans of these bundles."""
+    return {f"represent/{name}.json" for name in variants} | {
+        f"retrain/{name}-heads.json" for name in retrained
+    }
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +186,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 def test_one_command_makes_every_table_figure_and_run(copy: Copy) -> None:
     data = {"plan", "prepare", "subsample@10", "extract_meta@10"}
-    assert ran(copy.first) == data | trained(VARIANTS, RETRAINED)  # type: ignore[attr-defined]
+    assert ran(copy.first) == data | trained()  # type: ignore[attr-defined]
     reports = copy.path / "reports" / "digits-lt"
     for number in range(1, 6):
         assert (reports / f"table{number}.md").stat().st_size > 500
@@ -194,38 +211,28 @@ def test_a_second_repro_runs_no_stage(copy: Copy) -> None:
 def test_the_pipeline_names_exactly_the_planned_variants(copy: Copy) -> None:
     from longtail.config.layouts import read_layouts
 
-    named = {
-        key: value
-        for part in yaml.safe_load((ROOT / "dvc.yaml").read_text())["vars"]
-        for key, value in part.items()
-    }
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     needed = read_layouts().needed()
-    assert named["represented"] == list(needed)
-    assert named["retrained"] == [variant for variant, heads in needed.items() if heads]
+    retrained = [variant for variant, heads in needed.items() if heads]
+    assert [bundle_of(out) for out in stages["represent"]["outs"]] == list(needed)
+    assert [bundle_of(out) for out in stages["retrain"]["outs"]] == [f"{name}-heads" for name in retrained]
+    read = [Path(path).name for path in stages["retrain"]["deps"] if path.startswith("models/")]
+    assert read == retrained
 
 
 AFFECTED = {
-    "lambda": ({"lambda": 0.6}, trained(FOLLOWS_LAMBDA, ["difficulty_net"])),
-    "seeds": ({"seeds": [2]}, trained(VARIANTS, RETRAINED)),
-    "schedule.fraction": ({"schedule": {"fraction": 0.05}}, trained(VARIANTS, RETRAINED)),
-    "schedule.length": ({"schedule": {**TINY["schedule"], "length": 300}}, trained(VARIANTS, RETRAINED)),
-    "schedule.unit": ({"schedule": {**TINY["schedule"], "unit": "epochs"}}, trained(VARIANTS, RETRAINED)),
-    "schedule.batch_size": (
-        {"schedule": {**TINY["schedule"], "batch_size": 32}},
-        trained(VARIANTS, RETRAINED),
-    ),
-    "schedule.precision": (
-        {"schedule": {"fraction": 0.12, "precision": "bf16"}},
-        trained(VARIANTS, RETRAINED),
-    ),
+    "lambda": ({"lambda": 0.6}, trained()),
+    "seeds": ({"seeds": [2]}, trained()),
+    "schedule.fraction": ({"schedule": {"fraction": 0.05}}, trained()),
+    "schedule.length": ({"schedule": {**TINY["schedule"], "length": 300}}, trained()),
+    "schedule.unit": ({"schedule": {**TINY["schedule"], "unit": "epochs"}}, trained()),
+    "schedule.batch_size": ({"schedule": {**TINY["schedule"], "batch_size": 32}}, trained()),
+    "schedule.precision": ({"schedule": {"fraction": 0.12, "precision": "bf16"}}, trained()),
     "shot_groups": ({"shot_groups": "mislas"}, {"evaluate@10"} | LAST),
-    "data_seed": (
-        {"data_seed": 1},
-        {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
-    ),
+    "data_seed": ({"data_seed": 1}, {"prepare", "subsample@10", "extract_meta@10"} | trained()),
     "imbalances.digits-lt": (
         {"imbalances": {**IMBALANCES, "digits-lt": [20]}},
-        {"subsample@20", "extract_meta@20"} | trained(VARIANTS, RETRAINED, imbalance=20),
+        {"subsample@20", "extract_meta@20"} | trained(20),
     ),
     **{
         f"imbalances.{name}": ({"imbalances": {**IMBALANCES, name: [50]}}, set())
@@ -237,35 +244,30 @@ AFFECTED = {
     "own.test_share": ({"own": {"image_size": 32, "test_share": 0.3}}, set()),
     "own.iterations": ({"own": {"image_size": 32, "test_share": 0.2, "iterations": 500}}, set()),
     "own.augment": ({"own": {"image_size": 32, "test_share": 0.2, "augment": "shift"}}, set()),
-    "meta_per_class": (
-        {"meta_per_class": 5},
-        {"subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
-    ),
-    "duplicates": (
-        {"duplicates": "keep"},
-        {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
-    ),
-    "split": (
-        {"split": "file_order"},
-        {"prepare", "subsample@10", "extract_meta@10"} | trained(VARIANTS, RETRAINED),
-    ),
-    "difficulty_net.meta_gradient": (
-        {"difficulty_net": {"meta_gradient": "detached"}},
-        trained(DIFFICULTY, ["difficulty_net"]),
-    ),
-    "difficulty_net.difficulty": (
-        {"difficulty_net": {"difficulty": "absolute"}},
-        trained([name for name in DIFFICULTY if name != "difficulty_net_absolute"], ["difficulty_net"]),
-    ),
-    "difficulty_net.driver_loss": (
-        {"difficulty_net": {"driver_loss": False}},
-        trained(DIFFICULTY, ["difficulty_net"]),
-    ),
-    "difficulty_net.driver_reduction": (
-        {"difficulty_net": {"driver_reduction": "sum"}},
-        trained(DIFFICULTY, ["difficulty_net"]),
-    ),
+    "meta_per_class": ({"meta_per_class": 5}, {"subsample@10", "extract_meta@10"} | trained()),
+    "duplicates": ({"duplicates": "keep"}, {"prepare", "subsample@10", "extract_meta@10"} | trained()),
+    "split": ({"split": "file_order"}, {"prepare", "subsample@10", "extract_meta@10"} | trained()),
+    "difficulty_net.meta_gradient": ({"difficulty_net": {"meta_gradient": "detached"}}, trained()),
+    "difficulty_net.difficulty": ({"difficulty_net": {"difficulty": "absolute"}}, trained()),
+    "difficulty_net.driver_loss": ({"difficulty_net": {"driver_loss": False}}, trained()),
+    "difficulty_net.driver_reduction": ({"difficulty_net": {"driver_reduction": "sum"}}, trained()),
 }
+
+
+DECIDED = {
+    "lambda": plans(FOLLOWS_LAMBDA, ["difficulty_net"]),
+    "difficulty_net.meta_gradient": plans(DIFFICULTY, ["difficulty_net"]),
+    "difficulty_net.difficulty": plans(
+        [name for name in DIFFICULTY if name != "difficulty_net_absolute"], ["difficulty_net"]
+    ),
+    "difficulty_net.driver_loss": plans(DIFFICULTY, ["difficulty_net"]),
+    "difficulty_net.driver_reduction": plans(DIFFICULTY, ["difficulty_net"]),
+    **{
+        name: plans(VARIANTS, RETRAINED)
+        for name in ("seeds", "imbalances.digits-lt", *(name for name in AFFECTED if "schedule" in name))
+    },
+}
+"""The plans that each parameter changes; the others change none."""
 
 
 THROUGH_DVC = ("lambda", "data_seed", "imbalances.digits-lt", "imbalances.own", "shot_groups")
@@ -281,6 +283,7 @@ def test_every_parameter_touches_its_own_stages_and_no_others(copy: Copy, tmp_pa
     for name, (_, expected) in AFFECTED.items():
         found = touched(tmp_path / "as it is", tmp_path / name, pipeline, (original, changed[name]))
         assert found == expected, name
+        assert changed_plans(tmp_path / "as it is", tmp_path / name) == DECIDED.get(name, set()), name
     parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
     leaves = {
         f"{key}.{inner}" if isinstance(value, dict) else key
@@ -307,12 +310,25 @@ def test_code_touches_the_stages_that_it_decides_and_a_comment_none(copy: Copy) 
     graph = copy.dvc("dag", "--dot")
     file = copy.path / "longtail" / "methods" / "las.py"
     original = file.read_text()
-    heads = trained([], RETRAINED)
+    heads = trained() - {"represent@10"}
     for text, expected in ((f"{original}\n# more\n", set()), (f"{original}\nMORE = 1\n", heads)):
         file.write_text(text)
         assert copy.touched(graph) == expected
     file.write_text(original)
     assert copy.touched(graph) == set()
+
+
+def changed_plans(before: Path, after: Path) -> set[str]:
+    """The plans of bundles that differ, or are in one of two folders alone."""
+    contents: list[dict[Path, str]] = [
+        {
+            path.relative_to(folder): path.read_text()
+            for path in (folder / "data/digits-lt/plan").glob("imb*/re*/*.json")
+        }
+        for folder in (before, after)
+    ]
+    old, new = contents
+    return {"/".join(path.parts[-2:]) for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
 
 
 def closure(stages: set[str], dot: str) -> set[str]:
@@ -328,7 +344,7 @@ def closure(stages: set[str], dot: str) -> set[str]:
 
 def test_experiments_rerun_what_uses_lambda_and_come_into_mlflow(copy: Copy) -> None:
     before = copy.cells_in_mlflow()
-    expected = {"plan"} | trained(FOLLOWS_LAMBDA, ["difficulty_net"])
+    expected = {"plan"} | trained()
 
     # in a folder of its own: everything that uses lambda is trained, and MLflow is the repository's
     output = copy.dvc("exp", "run", "--temp", "--name", "elsewhere", "-S", "lambda=0.7")
@@ -347,8 +363,8 @@ def test_experiments_rerun_what_uses_lambda_and_come_into_mlflow(copy: Copy) -> 
     copy.dvc("plots", "diff", "--out", str(copy.path.parent / "plots"), "HEAD", "elsewhere")
     assert "train_loss" in (copy.path.parent / "plots" / "index.html").read_text(encoding="utf-8")
 
-    # queued, with MLflow's database gone: DVC has these results already, so no stage but `track` runs, and
-    # that makes all of the planned runs anew, in the repository
+    # queued, with MLflow's database gone: these trainings are finished, and `track` makes all of the planned
+    # runs anew, in the repository
     shutil.rmtree(copy.path / "mlruns")
     copy.dvc("exp", "run", "--queue", "--name", "queued", "-S", "lambda=0.7")
     copy.dvc("queue", "start")

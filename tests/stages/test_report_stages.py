@@ -210,19 +210,24 @@ def test_all_reports_that_do_not_fit_are_counted_and_the_first_ten_named(tmp_pat
     check_refusal(result, "reports of imb50-difficulty_net-seed3, imb50-difficulty_net-seed8: 2 different")
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "another's"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "another's", "changed since its report"])
 def test_plot_refuses_a_bad_history_and_draws_nothing(folder, damage):
     path = folder / MODEL / "history.parquet"
     if damage == "missing":
         path.unlink()
     elif damage == "truncated":
         path.write_bytes(path.read_bytes()[:-50])
+    elif damage == "changed since its report":  # and still of this training
+        table = pq.read_table(path)
+        pq.write_table(table.set_column(0, "epoch", table["epoch"]), path, compression="none")
     else:
         table = pq.read_table(path)
         metadata = {"longtail": json.dumps({"fingerprint": "cd" * 32, "cell": CELL})}
         pq.write_table(table.replace_schema_metadata(metadata), path)
     before = digests(folder)
-    check_refusal(run_stage(folder, "plot"), str(MODEL / "history.parquet"))
+    result = run_stage(folder, "plot")
+    check_refusal(result, str(MODEL / "history.parquet"))
+    assert damage != "changed since its report" or damage in result.stderr
     assert digests(folder) == before
 
 

@@ -43,6 +43,51 @@ def test_a_finished_cell_is_taken_from_the_work_folder(trained: Path) -> None:
     assert contents(trained / MODELS) == before
 
 
+def test_a_clone_that_pulled_its_results_trains_only_what_is_damaged(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pulled"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("work"))
+    assert "0 cells trained, 2 taken from work/" in run_stage(folder, *REPRESENT).stdout
+    assert contents(folder / "work") == contents(trained / "work")
+    shutil.rmtree(folder / "work")
+    path = folder / MODELS / "seed2" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+    assert "1 cell trained, 1 taken from work/" in run_stage(folder, *REPRESENT).stdout
+    assert path.read_bytes() == (trained / path.relative_to(folder)).read_bytes()
+
+
+def test_a_new_plan_leaves_the_cells_that_it_has_and_removes_the_others(
+    trained: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "fewer"
+    shutil.copytree(trained, folder)
+    (folder / "params.yaml").write_text(PARAMS.replace("[1, 2]", "[2, 3]"))
+    run_stages(folder, "plan")
+    kept = folder / MODELS / "seed2" / "cell.json"
+    before = kept.stat().st_ino
+    assert "1 cell trained, 1 taken from work/" in run_stage(folder, *REPRESENT).stdout
+    assert kept.stat().st_ino == before
+    assert {path.name for path in (folder / MODELS).iterdir()} == {"seed2", "seed3"}
+
+
+def test_without_a_name_all_bundles_are_trained_and_equal_variants_once(
+    trained: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "all"
+    shutil.copytree(trained, folder)
+    path = folder / "data/digits-lt/plan/imb50/evaluation.json"
+    plan = json.loads(path.read_text())
+    few = ["cross_entropy", "difficulty_net", "difficulty_net_lambda_0.3", "mixup-heads"]
+    plan["bundles"] = [bundle for bundle in plan["bundles"] if bundle["bundle"] in few]
+    path.write_text(json.dumps(plan))
+    said = run_stage(folder, "represent", "50").stdout
+    assert "imb50 3 bundles: 314 images" in said
+    assert "6 cells (2 to train)" in said
+    assert "done: models/digits-lt/imb50: 2 cells trained, 4 taken from work/" in said
+    assert {path.name for path in (folder / MODELS).parent.iterdir()} == set(few[:3])
+    one, other = (folder / MODELS.parent / name / "seed1" for name in few[1:3])
+    assert (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "history.parquet", "cell.json"])
 def test_a_finished_cell_that_was_damaged_is_named_and_trained_anew(
     trained: Path, tmp_path: Path, name: str
@@ -173,7 +218,7 @@ def spoil_seed(folder: Path) -> None:
 
 
 def spoil_code(folder: Path) -> None:
-    path = folder / "data/digits-lt/plan/imb50/cross_entropy.json"
+    path = folder / "data/digits-lt/plan/imb50/represent/cross_entropy.json"
     plan = json.loads(path.read_text())
     plan["code"]["training/trainer.py"] = "0" * 64
     path.write_text(json.dumps(plan))
@@ -191,7 +236,11 @@ def spoil_features(folder: Path) -> None:
 REPRESENT = ("represent", "50", "cross_entropy")
 RETRAIN = ("retrain", "50", "cross_entropy")
 WRONG = {
-    "no such plan": ((*REPRESENT[:2], "nothing"), lambda folder: None, "imb50/nothing.json: no such plan"),
+    "no such plan": (
+        (*REPRESENT[:2], "nothing"),
+        lambda folder: None,
+        "imb50/represent/nothing.json: no such plan",
+    ),
     "another imbalance": (("represent", "7", "cross_entropy"), lambda folder: None, "no such plan"),
     "no such seed": ((*REPRESENT, "--seed", "9"), lambda folder: None, "--seed 9: not planned"),
     "a head's bundle": ((*REPRESENT[:2], "cross_entropy-heads"), lambda folder: None, "stages.retrain"),

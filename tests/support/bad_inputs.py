@@ -30,7 +30,7 @@ POOL = f"{DATA}/pool.parquet"
 TRAIN, META = f"{DATA}/imb50/train.parquet", f"{DATA}/imb50/meta.parquet"
 PLAN, FOCAL, HEADS, EVALUATION = (
     f"{DATA}/plan/imb50/{name}.json"
-    for name in ("cross_entropy", "focal", "cross_entropy-heads", "evaluation")
+    for name in ("represent/cross_entropy", "represent/focal", "retrain/cross_entropy-heads", "evaluation")
 )
 TABLES = f"{DATA}/plan/tables.json"
 MODEL = "models/digits-lt/imb50/cross_entropy/seed1"
@@ -126,7 +126,7 @@ CASES: list[tuple[str, Damage, tuple[str, ...]]] = [
     ("subsample abc", nothing, ("'imbalance'", "--help")),
     ("subsample", nothing, ("Missing argument 'imbalance'",)),
     ("subsample 50 --nope", nothing, ("--nope",)),
-    ("represent nan focal", nothing, ("imbnan/focal.json: no such plan",)),
+    ("represent nan focal", nothing, ("imbnan/represent/focal.json: no such plan",)),
     ("represent 50 ../../x", nothing, ("x.json: no such plan",)),
     ("represent 50 focal --jobs -3", nothing, ("--jobs",)),
     ("evaluate 7", nothing, ("imb7/evaluation.json: no such plan",)),

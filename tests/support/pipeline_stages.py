@@ -32,7 +32,7 @@ def filled(paths: list[str], item: dict[str, str]) -> list[str]:
 
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, Stage]:
     """The stages of a `dvc.yaml` by name, each of a matrix by itself."""
-    defined = {key: value for part in pipeline["vars"] for key, value in part.items()}
+    defined = {key: value for part in pipeline.get("vars", []) for key, value in part.items()}
     stages: dict[str, Stage] = {}
     for name, stage in pipeline["stages"].items():
         axes = {key: looked_up(text, params, defined) for key, text in stage.get("matrix", {}).items()}
@@ -40,7 +40,8 @@ def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, Stage]
             item = {f"${{item.{key}}}": str(value) for key, value in zip(axes, chosen, strict=True)}
             full = f"{name}@{'-'.join(item.values())}" if item else name
             named = [key for key in stage.get("params", []) if isinstance(key, str)]
-            outs = [*stage.get("outs", []), *stage.get("metrics", [])]
+            made = [*stage.get("outs", []), *stage.get("metrics", [])]
+            outs = [out if isinstance(out, str) else next(iter(out)) for out in made]
             stages[full] = Stage(filled(stage["deps"], item), named, filled(outs, item))
     return stages
 
@@ -50,12 +51,18 @@ def overlap(one: str, other: str) -> bool:
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
+def contents(path: Path) -> dict[str, bytes]:
+    """What a file, or the files below a folder hold; nothing where there is none."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
 def touched(before: Path, after: Path, pipeline: dict[str, Any], params: tuple[Any, Any]) -> set[str]:
     """What a change of `params`, from old to new, re-runs after `plan`, whose files lie in the folders."""
 
     def differ(path: str) -> bool:
-        old, new = (folder / path for folder in (before, after))
-        return old.exists() != new.exists() or (new.is_file() and old.read_bytes() != new.read_bytes())
+        old, new = (contents(folder / path) for folder in (before, after))
+        return old != new
 
     old, new = params
     known, stages = expand(pipeline, old), expand(pipeline, new)
@@ -65,7 +72,7 @@ def touched(before: Path, after: Path, pipeline: dict[str, Any], params: tuple[A
         for name, stage in stages.items()
         if name not in known
         or any(old.get(key) != new.get(key) for key in stage.params)
-        or any(differ(path) for path in stage.deps if path.endswith(".json"))
+        or any(differ(path) for path in stage.deps if "/plan/" in path)
     }
     grown = True
     while grown:

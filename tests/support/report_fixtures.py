@@ -146,9 +146,9 @@ def write_model(folder: Path, plan: BundlePlan, cell: Cell) -> None:
         "selected_iteration": 100,
     }
     write_predictions(folder / "predictions.parquet", cell)
+    write_history(folder / "history.parquet", cell)
     write_json(folder / "cell.json", {**record, "files": sums(folder)})
     write_json(folder / "timing.json", {"seconds": 1.5})
-    write_history(folder / "history.parquet", cell)
 
 
 def fail(folder: Path, bundle: str, member: str, reason: str, imbalance: float = 50) -> None:
