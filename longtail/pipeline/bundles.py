@@ -104,19 +104,20 @@ def train_bundles(
     if cluster:
         device, workers = cluster.kind, cluster.workers
     else:
-        device = choose_device(device) if own else "no device"  # choosing one imports torch
+        device = choose_device(device) if own else ""  # choosing one imports torch
         workers = worker_count(jobs, device, len(own) + len(ahead)) if ranks.size == 1 else 1
-    _announce(stage, plans, ranks.size, inputs, len(work), len(own), device, workers)
+    together = f"{workers} at once" if ranks.size == 1 else f"{ranks.size} ranks together"
+    _announce(stage, plans, inputs, len(work), len(own), f" on {device}, {together}" if own else "")
     if ahead:
         console.say(stage, f"{len(ahead)} cells of other stages are trained ahead of them")
     if own:
         from longtail.pipeline.scheduler import train
         from longtail.pipeline.workers import Workers
 
-        together = [*(steps[cell] for cell in own.values()), *ahead]
+        trained = [*(steps[cell] for cell in own.values()), *ahead]
         beside = int(os.environ["LOCAL_WORLD_SIZE"]) if ranks.size > 1 else workers
         changes = {"device": device, "decoders": decoder_count(device, beside)}
-        methods = {step.method for step in together}
+        methods = {step.method for step in trained}
 
         def job_of(step: Step) -> Job:
             features = None if step.features is None else paths.finished(step.features)
@@ -127,10 +128,10 @@ def train_bundles(
         elif ranks.size > 1:
             executor = RankedTrainings(ranks, device, images)
         else:
-            executor = Workers(workers, len(together), device, methods, images)
+            executor = Workers(workers, len(trained), device, methods, images)
         train(
             stage,
-            together,
+            trained,
             job_of,
             executor,
             sound={step.features for step in ahead if step.features and is_sound(step.features)},
@@ -172,23 +173,16 @@ def _throughput(folders: list[Path]) -> str:
 
 
 def _announce(
-    stage: str,
-    plans: Sequence[BundlePlan],
-    ranks: int,
-    inputs: CellInputs,
-    cells: int,
-    to_train: int,
-    device: str,
-    workers: int,
+    stage: str, plans: Sequence[BundlePlan], inputs: CellInputs, cells: int, to_train: int, where: str
 ) -> None:
     counts, plan = inputs.train.counts, plans[0]
     heads = [head.training for own in plans for head in own.heads.values()]
     trainings = heads or [own.training for own in plans]
     iterations = "/".join(str(n) for n in sorted({training.iterations for training in trainings}))
-    name = plan.bundle if len(plans) == 1 else f"{len(plans)} bundles"
+    name = f" {plan.bundle}" if len(plans) == 1 else f", {len(plans)} bundles"
     console.say(
         stage,
-        f"{plan.benchmark} imb{plan.imbalance:g} {name}: {sum(counts)} images, {len(counts)} classes, "
+        f"{plan.benchmark} imb{plan.imbalance:g}{name}: {sum(counts)} images, {len(counts)} classes, "
         f"n_max {max(counts)}, n_min {min(counts)}, meta {len(inputs.meta.label)}",
     )
     for remark in dict.fromkeys(remark for own in plans for remark in remarks(own, counts)):
@@ -196,8 +190,7 @@ def _announce(
     console.say(
         stage,
         f"{console.counted(cells, 'cell')} ({to_train} to train) x {iterations} iterations of "
-        f"{trainings[0].batch_size}, {plan.network} on {device}, "
-        + (f"{workers} at once" if ranks == 1 else f"{ranks} ranks together"),
+        f"{trainings[0].batch_size}, {plan.network}{where}",
     )
 
 

@@ -80,7 +80,7 @@ def test_without_a_name_all_bundles_are_trained_and_equal_variants_once(
     plan["bundles"] = [bundle for bundle in plan["bundles"] if bundle["bundle"] in few]
     path.write_text(json.dumps(plan))
     said = run_stage(folder, "represent", "50").stdout
-    assert "imb50 3 bundles: 314 images" in said
+    assert "imb50, 3 bundles: 314 images" in said
     assert "6 cells (2 to train)" in said
     assert "done: models/digits-lt/imb50: 2 cells trained, 4 taken from work/" in said
     assert {path.name for path in (folder / MODELS).parent.iterdir()} == set(few[:3])
