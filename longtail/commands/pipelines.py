@@ -87,8 +87,10 @@ def pipeline(benchmark: str, root: str) -> str:
 
 def each(stage: dict[str, Any], name: str, benchmark: str, bundles: str) -> dict[str, Any]:
     """The stage `name` of all bundles of an imbalance as one for each of `bundles`, a list of `vars`."""
+    from longtail.planning.plans import HEADS
+
     models = f"models/{benchmark}/imb${{item.imbalance}}/${{item.variant}}"
-    heads = "-heads" if name == "retrain" else ""
+    heads = HEADS if name == "retrain" else ""
     own = [path for path in stage["deps"] if not path.startswith("models/")]
     own = [f"{path}/${{item.variant}}{heads}.json" if path.endswith(name) else path for path in own]
     return {
