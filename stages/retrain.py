@@ -19,7 +19,7 @@ def main(
     jobs: options.Jobs = 0,
     methods: Annotated[bool, options.list_methods("retrain")] = False,
 ) -> None:
-    """Train heads on the features of variants: models/<benchmark>/imb<R>/<variant>-heads/<head>-seed<S>."""
+    """Train heads on the features of variants: models/<benchmark>/imb<R>-heads/<variant>-heads/."""
     from longtail.pipeline.bundles import run_bundles
     from longtail.planning.plans import HEADS
 

@@ -1,8 +1,7 @@
 """`longtail pipelines`: the dvc.yaml files under paper/ and own/, made from the one at the root.
 
-Each runs in the repository's folder (`wdir`), so that paths, `params.yaml` and stages are the same. Where the
-root has one stage for all bundles of an imbalance, they have one for each, as it can train for days. Run it
-after a change of dvc.yaml, the methods or tables.yaml; a test compares the files with its output.
+Each runs in the repository's folder (`wdir`), so that paths, `params.yaml` and stages are the same. Run it
+after a change of dvc.yaml; a test compares the files with its output.
 """
 
 from pathlib import Path
@@ -28,8 +27,6 @@ SCALES = {
 }
 MORE = {"own": ["own.image_size", "own.test_share"], "listed": ["lists"]}
 """Further parameters of the pool, by source."""
-EACH = {"represent": "represented", "retrain": "retrained"}
-"""The stages that train, and the list of their bundles."""
 HEADER = """\
 # {benchmark}: the stages of the root's dvc.yaml{scale}. `longtail pipelines` made this
 # from it: change that one. Experiments start in the repository's folder, where params.yaml is:
@@ -43,26 +40,14 @@ def pipeline(benchmark: str, root: str) -> str:
     from longtail.config.benchmarks import find_benchmark
     from longtail.config.layouts import read_layouts
     from longtail.config.yaml_files import parse_yaml, yaml_text
-    from longtail.planning.plans import bundle_name
 
     layouts = read_layouts().of(benchmark)
     chosen = find_benchmark(benchmark)
-    needed = {
-        bundle_name(chosen, network, variant): heads
-        for network in chosen.networks
-        for variant, heads in layouts.needed().items()
-    }
     up = "/".join([".."] * len(Path(BENCHMARKS[benchmark]).parts))
     made: dict[str, Any] = {"vars": [], **parse_yaml(root.replace(ROOT, benchmark), "dvc.yaml")}
-    made["vars"] = [
-        f"{up}/params.yaml",
-        {"represented": list(needed)},
-        {"retrained": [bundle for bundle, heads in needed.items() if heads]},
-    ]
+    made["vars"] = [f"{up}/params.yaml"]
     here = {f"table{table.number}" for table in layouts.tables}
     here |= {f"figure{figure.number}" for figure in layouts.figures}
-    for name, bundles in EACH.items():
-        made["stages"][name] = each(made["stages"][name], name, benchmark, bundles)
     for name, stage in made["stages"].items():
         stage["cmd"] += f" --benchmark {benchmark}"
         made["stages"][name] = {"wdir": up, **stage}
@@ -83,22 +68,6 @@ def pipeline(benchmark: str, root: str) -> str:
         HEADER.format(benchmark=benchmark, scale=SCALES[benchmark], folder=BENCHMARKS[benchmark], up=up)
         + text
     )
-
-
-def each(stage: dict[str, Any], name: str, benchmark: str, bundles: str) -> dict[str, Any]:
-    """The stage `name` of all bundles of an imbalance as one for each of `bundles`, a list of `vars`."""
-    from longtail.planning.plans import HEADS
-
-    models = f"models/{benchmark}/imb${{item.imbalance}}/${{item.variant}}"
-    heads = HEADS if name == "retrain" else ""
-    own = [path for path in stage["deps"] if not path.startswith("models/")]
-    own = [f"{path}/${{item.variant}}{heads}.json" if path.endswith(name) else path for path in own]
-    return {
-        "matrix": {**stage["matrix"], "variant": f"${{{bundles}}}"},
-        "cmd": f"{stage['cmd']} ${{item.variant}}",
-        "deps": [*own, *([models] if heads else [])],
-        "outs": [{f"{models}{heads}": {"persist": True}}],
-    }
 
 
 def read_root(path: Path) -> str:

@@ -15,6 +15,7 @@ from longtail.config.yaml_files import read_yaml
 from longtail.errors import InputError, one_line
 
 NOT_YET = "not yet"
+NOT_PLANNED = "not planned"
 COPIED = "copied in the paper, not run here"
 
 

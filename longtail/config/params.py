@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from longtail.config.benchmarks import BENCHMARKS, OWN, Benchmark, ShotConvention, find_benchmark
-from longtail.config.presets import METHODS
+from longtail.config.presets import METHODS, VARIANTS
 from longtail.config.presets.preset import did_you_mean
 from longtail.config.records import Strict
 from longtail.config.repository import base_of
@@ -100,6 +100,8 @@ class Params(Strict):
     imbalances: dict[str, Annotated[list[float], Field(min_length=1, max_length=100)]] = Field(min_length=1)
     """n_max / n_min of the training sets, by benchmark."""
     seeds: list[int] = Field(min_length=1, max_length=1000)
+    variants: list[str] | None = Field(None, min_length=1)
+    """Those that are trained, with the heads on them; None: all of the tables and figures."""
     data_seed: int = Field(0, ge=0, lt=2**63)
     images: dict[str, str] = Field(default_factory=dict)
     """Where the images are: `download` or a path; `read_params` resolves it, see `base_of`."""
@@ -192,6 +194,15 @@ class Params(Strict):
         if min(values) < 0 or max(values) >= 2**32:
             raise ValueError("a seed is 0 or more, and less than 2^32")
         return values
+
+    @field_validator("variants")
+    @classmethod
+    def _variants(cls, names: list[str] | None) -> list[str] | None:
+        known = [variant for variant, preset in VARIANTS.items() if preset.stage == "represent"]
+        for name in names or ():
+            if name not in known:
+                raise ValueError(f"no variant '{name}'; {did_you_mean(name, known)}")
+        return names
 
     @field_validator("images", "lists", "weights")
     @classmethod

@@ -33,13 +33,13 @@ def read_record(folder: Path) -> CellRecord:
 def find_features(folder: Path, record: CellRecord) -> Path | None:
     """The folder of the features below the head in `folder`, None if it is no head.
 
-    models/<benchmark>/imb<R>/<variant>-heads/crt-seed1 has it in models/<benchmark>/imb<R>/<variant>/seed1.
+    imb<R>-heads/<variant>-heads/crt-seed1 has it in imb<R>/<variant>/seed1, both in models/<benchmark>.
     Raises InputError if it is missing, or is another training.
     """
     if record.features is None:
         return None
-    bundle = folder.resolve().parent
-    below = bundle.parent / represented(bundle.name) / f"seed{record.seed}"
+    *_, imbalance, bundle, _ = folder.resolve().parts
+    below = folder.resolve().parents[2] / represented(imbalance) / represented(bundle) / f"seed{record.seed}"
     if not (below / "cell.json").is_file():
         raise InputError(
             folder,

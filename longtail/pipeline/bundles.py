@@ -19,16 +19,16 @@ from longtail.pipeline.finished import (
     check_finished,
     fail_head,
     is_sound,
+    keep_only,
     meta_accuracy,
     publish,
-    remove_unplanned,
 )
 from longtail.pipeline.inputs import features_ranks, find_weights, make_job, read_inputs
 from longtail.pipeline.ranks import RankedTrainings, joined
 from longtail.pipeline.remedies import remedies
 from longtail.planning.fingerprints import fingerprint
 from longtail.planning.planner import remarks
-from longtail.planning.plans import HEADS, BundlePlan, Cell, check_code, read_bundle, read_evaluation
+from longtail.planning.plans import BundlePlan, Cell, check_code, read_bundle, read_stage
 from longtail.running.cell_folders import read_failure
 from longtail.running.programme import Step
 
@@ -45,11 +45,9 @@ def run_bundles(
 
     In this process, or as one of torchrun's ranks. Raises InputError.
     """
-    if not names:
-        every = read_evaluation(paths.evaluation_plan(benchmark, imbalance)).bundles
-        names = [one.bundle for one in every if one.bundle.endswith(HEADS) == (stage == "retrain")]
+    chosen = names or read_stage(paths.stage_plan(benchmark, imbalance, stage)).bundles
     by_network: dict[str, list[BundlePlan]] = {}
-    for name in names:
+    for name in chosen:
         path = paths.plan(benchmark, imbalance, name)
         plan = read_bundle(path)
         if plan.stage != stage:
@@ -58,6 +56,12 @@ def run_bundles(
     with joined(device) as ranks:
         for plans in by_network.values():
             train_bundles(stage, plans, seeds, device, jobs, ranks)
+        if not names and not seeds and ranks.rank == 0:
+            folder = paths.stage_models(benchmark, imbalance, stage)
+            folder.mkdir(parents=True, exist_ok=True)
+            keep_only(folder, chosen)
+    if not chosen:
+        console.done(stage, f"{benchmark} imb{imbalance:g}: nothing planned")
 
 
 def train_bundles(
@@ -141,7 +145,8 @@ def train_bundles(
     for cell, job in work.items() if ranks.rank == 0 else ():
         publish(planned[cell], cell, _finished(job))
     for whole in plans if ranks.rank == 0 and not seeds else ():
-        remove_unplanned(whole)
+        members = {cell.member for cell in whole.cells()}
+        keep_only(paths.bundle_models(plan.benchmark, imbalance, whole.bundle), members)
     folder = paths.bundle_models(plan.benchmark, imbalance, plan.bundle)
     _conclude(stage, folder if len(plans) == 1 else folder.parent, work, len(own))
 

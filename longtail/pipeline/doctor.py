@@ -207,8 +207,9 @@ def _tables() -> Iterator[tuple[Benchmark, TableLayout]]:
 
 def _steps(benchmark: Benchmark, table: TableLayout, params: Params) -> list[Step]:
     """The trainings behind a table, each once."""
-    # weights to start from change no time, and may not be here yet
-    plans = plan_bundles(benchmark.model_copy(update={"pretrained": False}), params)
+    # weights to start from change no time, and may not be here yet; a table has all its rows
+    every = params.model_copy(update={"variants": None})
+    plans = plan_bundles(benchmark.model_copy(update={"pretrained": False}), every)
     wanted = {(row.variant, row.head) for row in table.rows}
     planned = [cell for plan in plans for cell in plan.cells()]
     rows = [row_name(cell) for cell in planned if (cell.variant, cell.head) in wanted]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from longtail.errors import InputError, and_more
@@ -87,10 +88,11 @@ def adopt(job: Job) -> None:
     """
     cell = job.cell
     place = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
-    if not (place / "cell.json").is_file() or damaged(place):
+    try:
+        record = read_cell(place)
+    except InputError:
         return
-    record = read_cell(place)
-    if record.fingerprint != job.fingerprint:
+    if record.fingerprint != job.fingerprint or damaged(place):
         return
     partial = own_temporary(paths.finished(job.fingerprint))
     shutil.copytree(place, partial)
@@ -123,10 +125,8 @@ def publish(plan: BundlePlan, cell: Cell, finished: Path) -> None:
     partial.rename(target)
 
 
-def remove_unplanned(plan: BundlePlan) -> None:
-    """Remove from the folder of a bundle what an earlier plan left there, such as a seed."""
-    planned = {cell.member for cell in plan.cells()}
-    folder = paths.bundle_models(plan.benchmark, plan.imbalance, plan.bundle)
+def keep_only(folder: Path, planned: Collection[str]) -> None:
+    """Remove from `folder` the bundles, or the members of a bundle, that an earlier plan left there."""
     for path in folder.iterdir():
         if path.is_dir() and path.name not in planned and not path.name.startswith("."):
             shutil.rmtree(path)

@@ -19,6 +19,12 @@ def imbalance_name(imbalance: float) -> str:
     return f"imb{imbalance:g}"
 
 
+def _stage(bundle: str) -> str:
+    from longtail.planning.plans import HEADS  # here: it imports pydantic, and `--help` must not
+
+    return "retrain" if bundle.endswith(HEADS) else "represent"
+
+
 def pool(benchmark: str) -> Path:
     """Every image of the benchmark, as a table."""
     return Path("data") / benchmark / "pool.parquet"
@@ -40,11 +46,13 @@ def meta_manifest(benchmark: str, imbalance: float) -> Path:
 
 
 def plan(benchmark: str, imbalance: float, bundle: str) -> Path:
-    """Everything that decides the cells of one bundle; those of one stage are in one folder."""
-    from longtail.planning.plans import HEADS  # here: it imports pydantic, and `--help` must not
+    """Everything that decides the cells of one bundle."""
+    return stage_plan(benchmark, imbalance, _stage(bundle)).parent / f"{bundle}.json"
 
-    stage = "retrain" if bundle.endswith(HEADS) else "represent"
-    return Path("data") / benchmark / "plan" / imbalance_name(imbalance) / stage / f"{bundle}.json"
+
+def stage_plan(benchmark: str, imbalance: float, stage: str) -> Path:
+    """The bundles that `represent` or `retrain` trains at one imbalance; their plans are beside it."""
+    return Path("data") / benchmark / "plan" / imbalance_name(imbalance) / stage / "bundles.json"
 
 
 def evaluation_plan(benchmark: str, imbalance: float) -> Path:
@@ -57,9 +65,17 @@ def tables_plan(benchmark: str) -> Path:
     return Path("data") / benchmark / "plan" / "tables.json"
 
 
+def stage_models(benchmark: str, imbalance: float, stage: str) -> Path:
+    """The bundles that `represent` or `retrain` trained at one imbalance."""
+    from longtail.planning.plans import HEADS  # here: it imports pydantic, and `--help` must not
+
+    ending = HEADS if stage == "retrain" else ""
+    return Path("models") / benchmark / f"{imbalance_name(imbalance)}{ending}"
+
+
 def bundle_models(benchmark: str, imbalance: float, bundle: str) -> Path:
     """The trained cells of one bundle."""
-    return Path("models") / benchmark / imbalance_name(imbalance) / bundle
+    return stage_models(benchmark, imbalance, _stage(bundle)) / bundle
 
 
 def model(benchmark: str, imbalance: float, bundle: str, member: str) -> Path:

@@ -1,11 +1,13 @@
 """From params.yaml to plan files."""
 
+from itertools import product
+
 from longtail.config.params import read_params
 from longtail.pipeline import console, paths
 from longtail.pipeline.inputs import with_weights
 from longtail.planning.epochs import training_counts
 from longtail.planning.planner import plan_bundles, plan_evaluations, plan_tables, remarks
-from longtail.planning.plans import write_plan
+from longtail.planning.plans import StagePlan, write_plan
 
 
 def plan(benchmark: str) -> None:
@@ -29,6 +31,9 @@ def plan(benchmark: str) -> None:
         for remark in remarks(bundle, training_counts(shown, bundle.imbalance)):
             console.say("plan", remark)
         write_plan(paths.plan(benchmark, bundle.imbalance, bundle.bundle), bundle)
+    for imbalance, stage in product(tables.imbalances, ("represent", "retrain")):
+        own = [plan.bundle for plan in bundles if (plan.imbalance, plan.stage) == (imbalance, stage)]
+        write_plan(paths.stage_plan(benchmark, imbalance, stage), StagePlan(bundles=own))
     for evaluation in plan_evaluations(chosen, params, bundles):
         write_plan(paths.evaluation_plan(benchmark, evaluation.imbalance), evaluation)
     write_plan(paths.tables_plan(benchmark), tables)

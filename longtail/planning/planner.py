@@ -64,6 +64,15 @@ def plan_bundles(benchmark: Benchmark, params: Params) -> list[BundlePlan]:
     pretrained = weights_digest(params.weights_file(benchmark.name)) if benchmark.pretrained else None
     bundles = []
     needed = read_layouts().of(benchmark.name).needed()
+    if params.variants is not None:
+        chosen = {variant: heads for variant, heads in needed.items() if variant in params.variants}
+        if not chosen:
+            raise InputError(
+                "params.yaml",
+                f"variants: {benchmark.name} has no table or figure with {', '.join(params.variants)}",
+                f"choose from {', '.join(needed)}",
+            )
+        needed = chosen
     networks = {imbalance: network_training(benchmark, imbalance, params) for imbalance in imbalances}
     for imbalance, network in product(imbalances, benchmark.networks):
         for variant, retrained in needed.items():

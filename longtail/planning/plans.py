@@ -135,6 +135,12 @@ class PlannedTraining:
         return self.plan.heads[self.cell.head].training if self.cell.head else self.plan.training
 
 
+class StagePlan(Frozen):
+    """The bundles that `represent` or `retrain` trains at one imbalance; it can be none."""
+
+    bundles: list[str]
+
+
 class ShotGroupsPlan(Frozen):
     """How classes are grouped into many-, medium- and few-shot ones."""
 
@@ -253,6 +259,11 @@ def read_bundle(path: Path) -> BundlePlan:
         except ValidationError as error:
             raise InputError(path, f"{name}: {one_line(error)}") from None
     return plan
+
+
+def read_stage(path: Path) -> StagePlan:
+    """Read the names of the bundles of a stage. Raises InputError."""
+    return _read(path, StagePlan)
 
 
 def read_evaluation(path: Path) -> EvaluationPlan:

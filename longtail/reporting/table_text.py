@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from longtail.config.benchmarks import BENCHMARKS
-from longtail.config.layouts import COPIED, NOT_YET, Row
+from longtail.config.layouts import COPIED, NOT_PLANNED, NOT_YET, Row
 from longtail.config.presets import METHODS
 from longtail.reporting.accuracy import SPLITS
 from longtail.reporting.comparisons import BETTER, WORSE, Judgement
@@ -235,6 +235,9 @@ def conditions(table: Table) -> list[str]:
         lines.append(f"Ours: λ = {table.lambda_:g}{other}.")
     lines += ranks_notes(reports)
     lines += remarks(table.plan.benchmark, reports)
+    places = [(row, column) for row in table.layout.rows for column in table.columns]
+    if any(table.empty(*place) == NOT_PLANNED for place in places):
+        lines.append(f"{NOT_PLANNED}: the plan of this run has no such row.")
     if table.paper:
         return comparison_notes(table) + lines
     if any(row.copied for row in table.layout.rows):

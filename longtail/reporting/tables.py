@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from longtail.config.layouts import COPIED, NOT_YET, Row, TableLayout
+from longtail.config.layouts import COPIED, NOT_PLANNED, NOT_YET, Row, TableLayout
 from longtail.planning.plans import TablesPlan, bundle_name, represented
 from longtail.reporting.accuracy import SPLITS
 from longtail.reporting.differences import (
@@ -82,7 +82,9 @@ class Table:
         planned = count_planned(self.plan, row, column)
         if failed := len(self.failed(row, column)):
             return f"failed ({failed} of {planned})"
-        return NOT_RUN if planned else NOT_YET
+        if row.variant is None:
+            return NOT_YET
+        return NOT_RUN if planned else NOT_PLANNED
 
     def failed(self, row: Row, column: Column) -> list[FailedReport]:
         """The seeds of a place that failed."""

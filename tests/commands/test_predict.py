@@ -25,11 +25,12 @@ from tests.support.names import NAMES
 from tests.support.trained_cells import digits, inputs, train, unseen_images
 
 MODELS = Path("models/digits-lt/imb50")
+HEADS = Path("models/digits-lt/imb50-heads/cross_entropy-heads")
 CELLS = {
     "a network": MODELS / "cross_entropy/seed1",
     "a network that its method changed": MODELS / "ldam/seed1",
-    "a head on the selected features": MODELS / "cross_entropy-heads/crt-seed1",
-    "a head of another class": MODELS / "cross_entropy-heads/tau_norm-seed1",
+    "a head on the selected features": HEADS / "crt-seed1",
+    "a head of another class": HEADS / "tau_norm-seed1",
 }
 PLAIN, LDAM, CRT, _ = CELLS.values()
 SHAPE = (8, 8, 1)

@@ -157,6 +157,12 @@ def test_numbers_as_dvc_writes_them_are_numbers(tmp_path: Path, text: str, value
         (GOOD.replace("[1, 2]", "[1, -1]"), "a seed is 0 or more"),
         (GOOD.replace("[1, 2]", "[1.5]"), "seeds.0: found 1.5; "),
         (GOOD.replace("[1, 2]", "[true]"), "seeds.0: found True; "),
+        (GOOD + "variants: []\n", "variants: found []; "),
+        (
+            GOOD + "variants: [focall]\n",
+            "variants: found ['focall']; no variant 'focall'; did you mean 'focal'?",
+        ),
+        (GOOD + "variants: [las]\n", "variants: found ['las']; no variant 'las'; "),  # a head
         (GOOD.replace("[1, 2]", "[]"), "seeds: found []; "),
         ("", "expected keys with values, found NoneType"),
         ("- lambda\n", "expected keys with values, found list"),

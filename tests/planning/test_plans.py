@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from longtail.config.benchmarks import CIFAR100_LT, DIGITS_LT
+from longtail.config.benchmarks import CIFAR100_LT, DIGITS_LT, IMAGENET_LT
 from longtail.config.layouts import read_layouts
 from longtail.config.params import UNWRITTEN, Params, read_params
 from longtail.config.presets import METHODS, VARIANTS
@@ -26,6 +26,8 @@ SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
 NEEDED = read_layouts().needed()
 HEADS = {f"{variant}-heads" for variant, heads in NEEDED.items() if heads}
 ALL = set(NEEDED) | HEADS
+CHOSEN = ("focal", "mixup", "mixup-heads")
+"""The bundles of two variants."""
 FOLLOW_LAMBDA = {  # all others fix it or have none
     "difficulty_net",
     "difficulty_net-heads",
@@ -100,7 +102,7 @@ def test_a_parameter_changes_exactly_these_bundles(
 
 def test_every_parameter_is_in_that_list() -> None:
     top = {info.alias or name for name, info in Params.model_fields.items()} - {*UNWRITTEN}
-    assert {key for change, _ in TOP for key in change} == top
+    assert {key for change, _ in TOP for key in change} | {"variants"} == top  # it has a test of its own
 
 
 def another_value(method: str, key: str) -> Any:
@@ -147,17 +149,15 @@ def test_a_new_imbalance_adds_its_bundles_and_leaves_the_others(tmp_path: Path) 
     assert set(after) - set(before) == {f"imb20-{bundle}" for bundle in ALL}
 
 
-def test_the_bundles_are_those_of_the_pipeline(tmp_path: Path) -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    listed = {
-        stage: [Path(path).name for out in stages[stage]["outs"] for path in out]
-        for stage in ("represent", "retrain")
-    }
-    plans = plan_bundles(DIGITS_LT, params_of(tmp_path))
-    for stage, bundles in listed.items():
-        assert {plan.bundle for plan in plans if plan.stage == stage} == set(bundles)
-    assert listed["represent"] == list(NEEDED)
-    assert listed["retrain"] == [f"{variant}-heads" for variant, heads in NEEDED.items() if heads]
+def test_chosen_variants_keep_their_plans_and_heads_and_the_others_have_none(tmp_path: Path) -> None:
+    before, after = bundles(tmp_path), bundles(tmp_path, {"variants": ["focal", "mixup"]})
+    assert after == {f"imb{r}-{name}": before[f"imb{r}-{name}"] for r in (50, 10) for name in CHOSEN}
+
+
+def test_variants_without_a_row_on_the_benchmark_are_refused(tmp_path: Path) -> None:
+    params = params_of(tmp_path, {"variants": ["cdb_ce_concave"]})
+    with pytest.raises(InputError, match=r"variants: imagenet-lt has no table .*cdb_ce_concave; choose from"):
+        plan_bundles(IMAGENET_LT, params)
 
 
 def test_cells_have_unique_names_and_heads_sit_on_their_features(tmp_path: Path) -> None:

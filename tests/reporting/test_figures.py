@@ -114,7 +114,12 @@ def test_figure_1_has_the_means_and_intervals_of_the_tables(study):
     to_come = Row(label="A method to come", variant="not yet")
     waiting = LAYOUTS[1].model_copy(update={"curves": [*LAYOUTS[1].curves, to_come]})
     assert "Not yet: A method to come" in texts(figures.draw(waiting, study))
-    assert "Not yet" not in texts(figures.draw(LAYOUTS[1], study))
+    drawn = texts(figures.draw(LAYOUTS[1], study))
+    assert "Not yet" not in drawn
+    assert "Not planned: CDB-CE, d = 1 − a²; CDB-CE, d = (1 − a)²; CDB-CE, d = exp(−a)." in drawn
+    few = [bundle for bundle in study.plan.bundles if bundle.variant != "balanced_softmax"]
+    fewer = replace(study, plan=study.plan.model_copy(update={"bundles": few}))
+    assert "exp(−a); Balanced Softmax." in texts(figures.draw(LAYOUTS[1], fewer))
 
 
 def many_seeds(study: Study, numbers: range) -> Study:

@@ -62,10 +62,10 @@ def test_heads_and_variants_do_not_mix(study):
 
 
 @pytest.mark.parametrize("number", LAYOUTS)
-def test_not_yet_are_exactly_the_rows_without_planned_cells(study, number):
+def test_not_planned_are_exactly_the_rows_without_planned_cells(study, number):
     markdown = table_text.markdown(tables.fill(LAYOUTS[number], *study))
     shown = {row[0]: " ".join(row[1:]) for row in rows_of(markdown)[3:] if not row[0].startswith("*")}
-    waiting = {label for label, cells in shown.items() if "not yet" in cells}
+    waiting = {label for label, cells in shown.items() if "not planned" in cells}
     rows = LAYOUTS[number].rows
     planned = {(bundle.variant, member.head) for bundle in study[0].bundles for member in bundle.members}
     empty = [row for row in rows if (row.variant, row.head) not in planned]
@@ -199,7 +199,7 @@ def test_csv_is_long_and_holds_every_row(study):
         assert numbers == pytest.approx([interval.mean, interval.low, interval.high, 3], abs=1e-4)
     assert ours[0]["mean"] != ours[1]["mean"]
     waiting = [row for row in rows if row["row"] == "#1 Focal loss"]
-    assert {(row["mean"], row["seeds"], row["status"]) for row in waiting} == {("", "0", "not yet")}
+    assert {(row["mean"], row["seeds"], row["status"]) for row in waiting} == {("", "0", "not planned")}
 
 
 def test_metrics_have_the_means_of_the_headline_table(study):
@@ -238,7 +238,8 @@ def test_one_seed_and_an_empty_group_are_shown_as_such(tmp_path):
     assert row[4] == "–"
     assert "From 1 seed (7), so without an interval." in markdown
     assert "few" not in tables.metrics(table)["imb4"]["difficulty_net"]
-    assert next(row for row in rows_of(markdown) if row[0] == "cRT")[1] == "not yet"  # the plan has none
+    assert next(row for row in rows_of(markdown) if row[0] == "cRT")[1] == "not planned"
+    assert "not planned: the plan of this run has no such row." in markdown
 
 
 def test_a_difference_shows_its_interval_its_mark_and_how_many_seeds():

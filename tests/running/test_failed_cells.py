@@ -11,6 +11,7 @@ from tests.support.stage_runs import DATA, run_stages
 
 PARAMS = "lambda: 0.3\nimbalances: {digits-lt: [50]}\nseeds: [1, 2]\nschedule: {fraction: 0.1}\n"
 MODELS = Path("models/digits-lt/imb50")
+HEADS = Path("models/digits-lt/imb50-heads/cross_entropy-heads")
 PLAN = Path("data/digits-lt/plan/imb50")
 
 
@@ -39,7 +40,7 @@ def test_a_failed_cell_is_a_result_and_the_others_of_its_bundle_are_trained(
     trained: tuple[Path, str],
 ) -> None:
     folder, said = trained
-    heads = folder / MODELS / "cross_entropy-heads"
+    heads = folder / HEADS
     names = {path.name for path in heads.iterdir()}
     assert {"crt-seed1", "crt-seed2", "lws-seed1", "las-seed2"} <= names
     for path in heads.iterdir():
@@ -66,13 +67,11 @@ def test_a_failed_cell_is_not_trained_again_and_says_the_same(
     folder, said = trained
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    shutil.rmtree(copy / MODELS / "cross_entropy-heads")
+    shutil.rmtree(copy / HEADS)
     again = run_stages(copy, "retrain 50 cross_entropy")
     assert "(0 to train)" in again
     assert again.splitlines()[-3:] == said.splitlines()[-3:]
-    one, other = (
-        (root / MODELS / "cross_entropy-heads/crt-seed1/failed.json").read_bytes() for root in (folder, copy)
-    )
+    one, other = ((root / HEADS / "crt-seed1/failed.json").read_bytes() for root in (folder, copy))
     assert one == other
 
 
@@ -85,10 +84,10 @@ def test_heads_on_failed_features_have_failed_and_a_mended_setting_trains_anew(
         edit(copy / PLAN / f"{name}.json", "training", "schedule", start=1e30, peak=1e30)
     said = run_stages(copy, "represent 50 cross_entropy", "retrain 50 cross_entropy")
     failures = {
-        path.parent.name: json.loads(path.read_text()) for path in (copy / MODELS).glob("*/*/failed.json")
+        path.parent.name: json.loads(path.read_text()) for path in (copy / "models").rglob("failed.json")
     }
     assert {"seed1", "seed2", "lws-seed1"} <= set(failures)
-    assert not list((copy / MODELS).glob("cross_entropy*/*/cell.json"))
+    assert not list((copy / "models").rglob("cell.json"))
     below = failures["seed1"]["reason"]
     assert failures["lws-seed1"]["reason"] == f"its features failed: {below}"
     assert failures["lws-seed1"]["iteration"] == 0

@@ -122,7 +122,7 @@ def test_table_2_has_both_networks_beside_the_papers_numbers(
     curves = (root / "reports" / "imagenet-lt" / "curves.csv").read_text()
     assert f"imb{IMBALANCE}-resnet10-difficulty_net-balms" in curves
     cell = read_cell(
-        root / "models/imagenet-lt" / f"imb{IMBALANCE}" / "resnet50-difficulty_net-heads/las-seed1"
+        root / "models/imagenet-lt" / f"imb{IMBALANCE}-heads" / "resnet50-difficulty_net-heads/las-seed1"
     )
     assert cell.cell == f"imb{IMBALANCE}-resnet50-difficulty_net-las-seed1"
     assert (cell.settings["smoothing_head"], cell.training.sampler) == (0.3, "class_aware_short")
@@ -163,11 +163,14 @@ def test_a_trained_network_and_a_head_on_it_predict(imagenet: tuple[Path, dict[s
     from longtail.inference.predictors import load_predictor
 
     root, _ = imagenet
-    place = root / f"models/imagenet-lt/imb{IMBALANCE}"
+    place = root / "models/imagenet-lt"
     images = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3)).astype(np.uint8)
     found = [
         load_predictor(place / name).probabilities(images)
-        for name in ("resnet10-difficulty_net/seed1", "resnet50-difficulty_net-heads/las-seed1")
+        for name in (
+            f"imb{IMBALANCE}/resnet10-difficulty_net/seed1",
+            f"imb{IMBALANCE}-heads/resnet50-difficulty_net-heads/las-seed1",
+        )
     ]
     assert [part.shape for part in found] == [(3, 4)] * 2
     assert not np.allclose(found[0], found[1])
@@ -225,7 +228,8 @@ def test_places_lt_starts_from_a_backbone_that_moves_slowly_or_not_at_all(
     assert "copied in the paper, not run here" in (root / "reports/places-lt/table3.csv").read_text()
     # a head keeps what it stands on
     below = read_cell(place / "difficulty_net/seed1").fingerprint
-    assert read_cell(place / "difficulty_net-heads/las-seed1").features == below
+    head = place.with_name(f"{place.name}-heads") / "difficulty_net-heads/las-seed1"
+    assert read_cell(head).features == below
     # other weights are another training
     backbone_copy = root / "other.pth"
     torch.save({name: value + 1 for name, value in start.items() if value.is_floating_point()}, backbone_copy)

@@ -74,17 +74,18 @@ def test_without_a_name_all_bundles_are_trained_and_equal_variants_once(
 ) -> None:
     folder = tmp_path / "all"
     shutil.copytree(trained, folder)
-    path = folder / "data/digits-lt/plan/imb50/evaluation.json"
-    plan = json.loads(path.read_text())
-    few = ["cross_entropy", "difficulty_net", "difficulty_net_lambda_0.3", "mixup-heads"]
-    plan["bundles"] = [bundle for bundle in plan["bundles"] if bundle["bundle"] in few]
-    path.write_text(json.dumps(plan))
+    few = ["cross_entropy", "difficulty_net", "difficulty_net_lambda_0.3"]
+    (folder / "params.yaml").write_text(f"{PARAMS}variants: {few}\n".replace("'", ""))
+    run_stages(folder, "plan")
+    (folder / MODELS.parent / "focal").mkdir()
     said = run_stage(folder, "represent", "50").stdout
     assert "imb50, 3 bundles: 314 images" in said
     assert "6 cells (2 to train)" in said
     assert "done: models/digits-lt/imb50: 2 cells trained, 4 taken from work/" in said
-    assert {path.name for path in (folder / MODELS).parent.iterdir()} == set(few[:3])
-    one, other = (folder / MODELS.parent / name / "seed1" for name in few[1:3])
+    assert {path.name for path in (folder / MODELS).parent.iterdir()} == set(few), (
+        "and none of an earlier plan"
+    )
+    one, other = (folder / MODELS.parent / name / "seed1" for name in few[1:])
     assert (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
 
 

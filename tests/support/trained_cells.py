@@ -11,6 +11,7 @@ from longtail.config.presets import VARIANTS
 from longtail.data.manifests import draw_meta, draw_train
 from longtail.data.pools import draw_pool
 from longtail.data.sources import SOURCES, Source
+from longtail.pipeline import paths
 from longtail.planning.plans import BundlePlan, Cell, Head
 from longtail.running.cell_folders import read_cell, write_cell_record
 from longtail.running.cells import train_cell
@@ -81,9 +82,8 @@ def train(
         seeds=[1],
     )
     cell = Cell("digits-lt", IMBALANCE, plan.bundle, variant, head, 1)
-    models = root / "models" / "digits-lt" / "imb50"
-    folder = models / plan.bundle / cell.member
-    features = models / variant / "seed1" if head else None
+    folder = root / paths.model("digits-lt", IMBALANCE, plan.bundle, cell.member)
+    features = root / paths.model("digits-lt", IMBALANCE, variant, "seed1") if head else None
     train_cell(Job(plan, cell, f"{cell.name:_<64}", features=features), images or inputs(), folder)
     write_cell_record(folder, read_cell(folder).model_copy(update={"cell": cell.name, "variant": variant}))
     return folder

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from longtail.config.layouts import NOT_YET, FigureLayout
+from longtail.config.layouts import NOT_PLANNED, NOT_YET, FigureLayout
 from longtail.planning.plans import TablesPlan
 from longtail.reporting.figures.words import FONT
 
@@ -85,8 +85,15 @@ def finish(figure: Figure, layout: FigureLayout, plan: TablesPlan, where: str, n
         )
     else:
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-    waiting = [curve.label for curve in layout.curves if curve.variant is None]
-    sentences = [*notes, *([f"{NOT_YET.capitalize()}: {'; '.join(waiting)}."] if waiting else [])]
+    planned = {bundle.variant for bundle in plan.bundles}
+    lacking = {
+        NOT_YET: [curve.label for curve in layout.curves if curve.variant is None],
+        NOT_PLANNED: [curve.label for curve in layout.curves if curve.variant not in {None, *planned}],
+    }
+    sentences = [
+        *notes,
+        *(f"{why.capitalize()}: {'; '.join(labels)}." for why, labels in lacking.items() if labels),
+    ]
     foot = textwrap.fill(" ".join(sentences), int(width * 16), break_long_words=False)
     figure.supxlabel(foot, x=0.01, ha="left", fontsize=7.5, color=GREY)
 
