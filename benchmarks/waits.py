@@ -2,6 +2,7 @@
 
     python -m benchmarks.waits                       # the last commit
     python -m benchmarks.waits HEAD~5 HEAD           # two, in turns
+    python -m benchmarks.waits HEAD~5 HEAD --seeds 1 2 3
 
 Each round makes a fresh clone of each revision in a temporary folder. The packages are those of this Python,
 imported once before the clock starts; `make repro` on a fresh clone also installs and compiles them.
@@ -68,46 +69,65 @@ def waited(folder: Path, *words: str) -> Wait:
     return Wait(wall, processor, said.count("Running stage"))
 
 
-def results_digest(folder: Path) -> str:
-    """Of the tensors of all weights, and of the tables, claims and curves.
+def weights_digest(folder: Path) -> str:
+    """Of the tensors of all weights, wherever in `models/` they are.
 
     Files as a whole name the training's fingerprint, which changes with its code.
     """
+    contents = (path.read_bytes() for path in (folder / "models").rglob("*.safetensors"))
+    # what follows the header and its length
+    tensors = (content[8 + int.from_bytes(content[:8], "little") :] for content in contents)
+    return hashlib.sha256(b"".join(sorted(hashlib.sha256(own).digest() for own in tensors))).hexdigest()
+
+
+def tables_digest(folder: Path) -> str:
+    """Of the tables, claims and curves."""
     found = hashlib.sha256()
-    for path in sorted((folder / "models").rglob("*.safetensors")):
-        content = path.read_bytes()
-        found.update(content[8 + int.from_bytes(content[:8], "little") :])  # after the header and its length
     for path in sorted((folder / "reports" / "digits-lt").glob("*.[cm][sd]*")):  # csv, md
         found.update(path.read_bytes())
     return found.hexdigest()
 
 
-def measure(revision: str) -> tuple[list[Wait], list[str]]:
+def set_seeds(folder: Path, seeds: list[int]) -> None:
+    """Write `seeds` into the clone's params.yaml, and commit."""
+    path = folder / "params.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    changed = (f"seeds: {seeds}\n" if line.startswith("seeds:") else line for line in lines)
+    path.write_text("".join(changed), encoding="utf-8")
+    run(folder, "git", "commit", "--quiet", "--all", "--allow-empty", "--message", "Seeds")
+
+
+def measure(revision: str, seeds: list[int]) -> tuple[list[Wait], list[tuple[str, str]]]:
     """All commands in a fresh clone; the digests of the results after the first and the last."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "clone"
         run(REPOSITORY, "git", "clone", "--quiet", str(REPOSITORY), str(folder))
         run(folder, "git", "checkout", "--quiet", "--detach", revision)
+        if seeds:
+            set_seeds(folder, seeds)
         waits, digests = [], []
         for words in COMMANDS.values():
             waits.append(waited(folder, *words))
             if len(waits) == 1:
                 run(folder, "git", "add", "--all")
                 run(folder, "git", "commit", "--quiet", "--message", "Results")
-            digests.append(results_digest(folder))
+            digests.append((weights_digest(folder), tables_digest(folder)))
         return waits, [digests[0], digests[-1]]
 
 
-def table(taken: dict[str, list[list[Wait]]], equal: bool) -> str:
-    """In Markdown; `taken`: for each revision the waits of each round."""
+def table(taken: dict[str, list[list[Wait]]], equal: tuple[bool, bool], seeds: list[int]) -> str:
+    """In Markdown; `taken`: for each revision the waits of each round; `equal`: weights, tables."""
     rounds = len(next(iter(taken.values())))
+    option = f" --seeds {' '.join(map(str, seeds))}" if seeds else ""
     lines = [
         "# Waits",
         "",
-        f"`python -m benchmarks.waits {' '.join(taken)} --rounds {rounds}`: {described()}.",
+        f"`python -m benchmarks.waits {' '.join(taken)} --rounds {rounds}{option}`: {described()}.",
         "",
         f"Seconds on the clock, medians of {rounds} rounds in turns; in brackets processor seconds of all "
-        "processes, and the stages that ran. Digits-LT as in params.yaml.",
+        f"processes, and the stages that ran. Digits-LT, seeds {', '.join(map(str, seeds))}."
+        if seeds
+        else "processes, and the stages that ran. Digits-LT as in params.yaml.",
         "",
         f"| command | {' | '.join(taken)} |",
         f"| --- |{' --: |' * len(taken)}",
@@ -120,10 +140,8 @@ def table(taken: dict[str, list[list[Wait]]], equal: bool) -> str:
             cells.append(f"{wall:.1f} ({processor:.0f} s, {own[0].stages} stages)")
         lines.append(f"| {command} | {' | '.join(cells)} |")
     if len(taken) > 1:
-        lines += [
-            "",
-            f"Weights, tables, claims and curves {'are equal' if equal else 'DIFFER'}, byte by byte.",
-        ]
+        weights, tables = ("are equal" if same else "DIFFER" for same in equal)
+        lines += ["", f"Weights {weights}, byte by byte; tables, claims and curves {tables}."]
     return "\n".join(lines) + "\n"
 
 
@@ -132,6 +150,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("revisions", nargs="*", default=["HEAD"], help="of git (default HEAD)")
     options.add_argument("--rounds", type=int, default=3, help="of each revision (default 3)")
+    options.add_argument("--seeds", type=int, nargs="*", default=[], help="(default: those of params.yaml)")
     given = options.parse_args()
     names = {
         revision: run(REPOSITORY, "git", "rev-parse", "--short", revision).strip()
@@ -139,14 +158,15 @@ def main() -> None:
     }
     run(REPOSITORY, sys.executable, "-c", f"import {LARGE}")
     taken: dict[str, list[list[Wait]]] = {name: [] for name in names.values()}
-    digests = set()
+    digests: list[list[tuple[str, str]]] = []
     for _ in range(given.rounds):
         for name in taken:
-            waits, found = measure(name)
+            waits, found = measure(name, given.seeds)
             taken[name].append(waits)
-            digests.add(tuple(found))
+            digests.append(found)
             print(name, *(f"{wait.wall:.1f} s" for wait in waits), file=sys.stderr, flush=True)
-    text = table(taken, len(digests) == 1)
+    weights, tables = ({tuple(pair[kind] for pair in found) for found in digests} for kind in (0, 1))
+    text = table(taken, (len(weights) == 1, len(tables) == 1), given.seeds)
     print(text)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(text, encoding="utf-8")
