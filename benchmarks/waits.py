@@ -1,10 +1,12 @@
-"""How long a user waits: the first `dvc repro`, one without changes, and `dvc exp run -S lambda=0.6`.
+"""How long a user waits: the first `dvc repro`, one without changes, and experiments with another lambda.
 
     python -m benchmarks.waits                       # the last commit
     python -m benchmarks.waits HEAD~5 HEAD           # two, in turns
     python -m benchmarks.waits HEAD~5 HEAD --seeds 1 2 3
 
-Each round makes a fresh clone of each revision in a temporary folder. The packages are those of this Python,
+Each round makes a fresh clone of each revision in a temporary folder, and runs each command in all of them in
+turns: this machine's speed can change from minute to minute. lambda = 0.6 is a row of Table 5, so it has
+fewer trainings than the other two. The packages are those of this Python,
 imported once before the clock starts; `make repro` on a fresh clone also installs and compiles them.
 Results of the revisions are compared, too: the weights of every cell, and all tables, claims and curves.
 """
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,13 +30,20 @@ RESULTS = Path(__file__).parent / "results" / "waits.md"
 COMMANDS = {
     "first `dvc repro`": ["repro"],
     "`dvc repro`, nothing changed": ["repro"],
-    "`dvc exp run -S lambda=0.6`": ["exp", "run", "-S", "lambda=0.6"],
+    **{
+        f"`dvc exp run -S lambda={value}`": ["exp", "run", "-S", f"lambda={value}"]
+        for value in (0.6, 0.61, 0.62)
+    },
 }
 """Arguments of dvc, in their order."""
 LARGE = "dvc.cli, matplotlib.pyplot, mlflow, pandas, scipy.stats, sklearn.datasets, torch, torch._dynamo"
 """Modules imported once before the clock starts, so that no revision compiles them for another."""
 IDENTITY = {"GIT_AUTHOR_NAME": "waits", "GIT_AUTHOR_EMAIL": "waits@localhost"}
 IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in IDENTITY.items()}
+
+
+Digests = tuple[str, str]
+"""Of weights and of tables."""
 
 
 @dataclass(frozen=True)
@@ -97,37 +107,44 @@ def set_seeds(folder: Path, seeds: list[int]) -> None:
     run(folder, "git", "commit", "--quiet", "--all", "--allow-empty", "--message", "Seeds")
 
 
-def measure(revision: str, seeds: list[int]) -> tuple[list[Wait], list[tuple[str, str]]]:
-    """All commands in a fresh clone; the digests of the results after the first and the last."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "clone"
-        run(REPOSITORY, "git", "clone", "--quiet", str(REPOSITORY), str(folder))
-        run(folder, "git", "checkout", "--quiet", "--detach", revision)
-        if seeds:
-            set_seeds(folder, seeds)
-        waits, digests = [], []
-        for words in COMMANDS.values():
-            waits.append(waited(folder, *words))
-            if len(waits) == 1:
-                run(folder, "git", "add", "--all")
-                run(folder, "git", "commit", "--quiet", "--message", "Results")
-            digests.append((weights_digest(folder), tables_digest(folder)))
-        return waits, [digests[0], digests[-1]]
+def prepare(folder: Path, revision: str, seeds: list[int]) -> None:
+    """Make `folder` a fresh clone."""
+    run(REPOSITORY, "git", "clone", "--quiet", str(REPOSITORY), str(folder))
+    run(folder, "git", "checkout", "--quiet", "--detach", revision)
+    if seeds:
+        set_seeds(folder, seeds)
+
+
+def measure(revisions: Sequence[str], seeds: list[int]) -> dict[str, tuple[list[Wait], list[Digests]]]:
+    """All commands in a fresh clone of each, in turns, and the digests of the results after each."""
+    found: dict[str, tuple[list[Wait], list[Digests]]] = {name: ([], []) for name in revisions}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in revisions:
+            prepare(Path(folder) / name, name, seeds)
+        for command, words in COMMANDS.items():
+            for name, (waits, digests) in found.items():
+                clone = Path(folder) / name
+                waits.append(waited(clone, *words))
+                digests.append((weights_digest(clone), tables_digest(clone)))
+                print(f"{command}, {name}: {waits[-1].wall:.1f} s", file=sys.stderr, flush=True)
+                if len(waits) == 1:
+                    run(clone, "git", "add", "--all")
+                    run(clone, "git", "commit", "--quiet", "--message", "Results")
+    return found
 
 
 def table(taken: dict[str, list[list[Wait]]], equal: tuple[bool, bool], seeds: list[int]) -> str:
     """In Markdown; `taken`: for each revision the waits of each round; `equal`: weights, tables."""
     rounds = len(next(iter(taken.values())))
     option = f" --seeds {' '.join(map(str, seeds))}" if seeds else ""
+    chosen = f"seeds {', '.join(map(str, seeds))}" if seeds else "the seeds of params.yaml"
     lines = [
         "# Waits",
         "",
         f"`python -m benchmarks.waits {' '.join(taken)} --rounds {rounds}{option}`: {described()}.",
         "",
-        f"Seconds on the clock, medians of {rounds} rounds in turns; in brackets processor seconds of all "
-        f"processes, and the stages that ran. Digits-LT, seeds {', '.join(map(str, seeds))}."
-        if seeds
-        else "processes, and the stages that ran. Digits-LT as in params.yaml.",
+        f"Seconds on the clock, {'one round' if rounds == 1 else f'medians of {rounds} rounds'}, in turns; in "
+        f"brackets processor seconds of all processes, and the stages that ran. Digits-LT, {chosen}.",
         "",
         f"| command | {' | '.join(taken)} |",
         f"| --- |{' --: |' * len(taken)}",
@@ -158,13 +175,11 @@ def main() -> None:
     }
     run(REPOSITORY, sys.executable, "-c", f"import {LARGE}")
     taken: dict[str, list[list[Wait]]] = {name: [] for name in names.values()}
-    digests: list[list[tuple[str, str]]] = []
+    digests: list[list[Digests]] = []
     for _ in range(given.rounds):
-        for name in taken:
-            waits, found = measure(name, given.seeds)
+        for name, (waits, own) in measure(list(taken), given.seeds).items():
             taken[name].append(waits)
-            digests.append(found)
-            print(name, *(f"{wait.wall:.1f} s" for wait in waits), file=sys.stderr, flush=True)
+            digests.append(own)
     weights, tables = ({tuple(pair[kind] for pair in found) for found in digests} for kind in (0, 1))
     text = table(taken, (len(weights) == 1, len(tables) == 1), given.seeds)
     print(text)
