@@ -137,14 +137,15 @@ def table(taken: dict[str, list[list[Wait]]], equal: tuple[bool, bool], seeds: l
     """In Markdown; `taken`: for each revision the waits of each round; `equal`: weights, tables."""
     rounds = len(next(iter(taken.values())))
     option = f" --seeds {' '.join(map(str, seeds))}" if seeds else ""
+    medians = "one round" if rounds == 1 else f"medians of {rounds} rounds"
     chosen = f"seeds {', '.join(map(str, seeds))}" if seeds else "the seeds of params.yaml"
     lines = [
         "# Waits",
         "",
         f"`python -m benchmarks.waits {' '.join(taken)} --rounds {rounds}{option}`: {described()}.",
         "",
-        f"Seconds on the clock, {'one round' if rounds == 1 else f'medians of {rounds} rounds'}, in turns; in "
-        f"brackets processor seconds of all processes, and the stages that ran. Digits-LT, {chosen}.",
+        f"Seconds on the clock, {medians}, in turns; in brackets processor seconds of all processes, and the "
+        f"stages that ran. Digits-LT, {chosen}.",
         "",
         f"| command | {' | '.join(taken)} |",
         f"| --- |{' --: |' * len(taken)}",

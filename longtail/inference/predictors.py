@@ -38,8 +38,9 @@ def find_features(folder: Path, record: CellRecord) -> Path | None:
     """
     if record.features is None:
         return None
-    *_, imbalance, bundle, _ = folder.resolve().parts
-    below = folder.resolve().parents[2] / represented(imbalance) / represented(bundle) / f"seed{record.seed}"
+    bundle = folder.resolve().parent
+    networks = bundle.parent.parent / represented(bundle.parent.name)
+    below = networks / represented(bundle.name) / f"seed{record.seed}"
     if not (below / "cell.json").is_file():
         raise InputError(
             folder,
