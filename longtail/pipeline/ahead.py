@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from longtail.errors import InputError
 from longtail.pipeline import paths
-from longtail.pipeline.finished import is_sound
+from longtail.pipeline.finished import adopt, is_sound
 from longtail.pipeline.inputs import draw_inputs
 from longtail.pipeline.parents import dvc_command
 from longtail.planning.fingerprints import fingerprint
@@ -78,6 +78,8 @@ def open_trainings(
         for cell in other.cells():
             mark = fingerprint(other, cell, data)
             features = fingerprint(other, cell.below, data) if cell.head else None
+            if not paths.finished(mark).is_dir():
+                adopt(cell, mark)
             there = features is None or features in found or features in own or is_sound(features)
             if there and mark not in own and not paths.finished(mark).is_dir():
                 found.setdefault(mark, Step(other, cell, mark, features))

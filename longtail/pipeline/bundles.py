@@ -86,7 +86,7 @@ def train_bundles(
     for job in work.values() if ranks.rank == 0 else ():
         below = read_failure(job.features) if job.features is not None else None
         if not _finished(job).is_dir():
-            adopt(job)
+            adopt(job.cell, job.fingerprint)
         if below is not None and not _finished(job).is_dir():
             fail_head(job, below)
         if _finished(job).is_dir():

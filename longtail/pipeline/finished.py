@@ -81,24 +81,23 @@ def differences_line(folder: Path, expected: dict[str, object]) -> str:
     return and_more(reasons, 3, "; ") if reasons else "the difference is not recorded"
 
 
-def adopt(job: Job) -> None:
-    """Take the training of a job that the work folder lacks from the place of the cell, if it is there.
+def adopt(cell: Cell, fingerprint: str) -> None:
+    """Take a training that the work folder lacks from the place of its cell, if it is there.
 
     So it is in a clone that pulled its results.
     """
-    cell = job.cell
     place = paths.model(cell.benchmark, cell.imbalance, cell.bundle, cell.member)
     try:
         record = read_cell(place)
     except InputError:
         return
-    if record.fingerprint != job.fingerprint or damaged(place):
+    if record.fingerprint != fingerprint or damaged(place):
         return
-    partial = own_temporary(paths.finished(job.fingerprint))
+    partial = own_temporary(paths.finished(fingerprint))
     shutil.copytree(place, partial)
     nameless = record.model_dump(exclude={"cell", "variant", "recipe"}, exclude_unset=True)
     write_cell_record(partial, CellRecord.model_validate(nameless))
-    move_whole(partial, paths.finished(job.fingerprint))
+    move_whole(partial, paths.finished(fingerprint))
 
 
 def publish(plan: BundlePlan, cell: Cell, finished: Path) -> None:

@@ -177,6 +177,21 @@ def test_the_trainings_of_other_stages_are_run_ahead_of_them(
     assert after == before
 
 
+def test_what_is_in_models_is_not_trained_ahead(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a clone that pulled its results: only the heads are open, on features from there."""
+    folder = tmp_path / "pulled"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("work"))
+    (folder / "params.yaml").write_text(f"{PARAMS}variants: [cross_entropy, focal]\n")
+    run_stages(folder, "plan")
+    plan = json.loads((folder / "data/digits-lt/plan/imb50/retrain/cross_entropy-heads.json").read_text())
+    monkeypatch.setenv("LONGTAIL_AHEAD", "1")
+    said = run_stage(folder, "represent", "50", "focal").stdout
+    assert f"{2 * len(plan['heads'])} cells of other stages are trained ahead of them" in said
+    assert "cross_entropy: 0 cells trained, 2 taken from work/" in run_stage(folder, *REPRESENT).stdout
+
+
 @pytest.mark.parametrize(
     "command",
     [
