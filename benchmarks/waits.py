@@ -5,9 +5,9 @@
     python -m benchmarks.waits HEAD~5 HEAD --seeds 1 2 3
 
 Each round makes a fresh clone of each revision in a temporary folder, and runs each command in all of them in
-turns: this machine's speed can change from minute to minute. lambda = 0.6 is a row of Table 5, so it has
-fewer trainings than the other two. The packages are those of this Python,
-imported once before the clock starts; `make repro` on a fresh clone also installs and compiles them.
+turns: a machine's speed can change from minute to minute. lambda = 0.6 is a row of Table 5, so it has fewer
+trainings than the other two. The packages are those of this Python, imported once before the clock starts;
+`make repro` on a fresh clone also installs and compiles them.
 Results of the revisions are compared, too: the weights of every cell, and all tables, claims and curves.
 """
 
@@ -168,7 +168,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("revisions", nargs="*", default=["HEAD"], help="of git (default HEAD)")
     options.add_argument("--rounds", type=int, default=3, help="of each revision (default 3)")
-    options.add_argument("--seeds", type=int, nargs="*", default=[], help="(default: those of params.yaml)")
+    options.add_argument(
+        "--seeds", type=int, nargs="*", default=[], help="of the trainings (default: params.yaml's)"
+    )
     given = options.parse_args()
     names = {
         revision: run(REPOSITORY, "git", "rev-parse", "--short", revision).strip()

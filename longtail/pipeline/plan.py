@@ -37,4 +37,4 @@ def plan(benchmark: str) -> None:
     for evaluation in plan_evaluations(chosen, params, bundles):
         write_plan(paths.evaluation_plan(benchmark, evaluation.imbalance), evaluation)
     write_plan(paths.tables_plan(benchmark), tables)
-    console.done("plan", f"{cells} cells in {len(bundles)} bundles")
+    console.done("plan", f"{console.counted(cells, 'cell')} in {console.counted(len(bundles), 'bundle')}")

@@ -100,6 +100,8 @@ def test_the_trainings_of_a_table_are_its_rows_at_its_imbalances() -> None:
     first = doctor._steps(DIGITS_LT, tables[1], params)
     assert {step.plan.imbalance for step in first} == {50, 10}
     assert {cell.head for step in first for _, cell in step.cells} >= {None, "crt", "las"}
+    fewer = doctor._steps(DIGITS_LT, tables[1], params.model_copy(update={"variants": ["focal"]}))
+    assert [step.fingerprint for step in fewer] == [step.fingerprint for step in first]
     third = doctor._steps(DIGITS_LT, tables[3], params)
     assert tables[3].columns == "groups"
     assert {step.plan.imbalance for step in third} == {50}

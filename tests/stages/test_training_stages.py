@@ -210,9 +210,9 @@ def test_a_whole_pipeline_is_trained_ahead(command: str) -> None:
     "command",
     [
         None,
-        "repro represent@50-focal",
-        "repro -f own/dvc.yaml:represent@1-focal",
-        "repro --single-item represent@50-focal",
+        "repro represent@50",
+        "repro -f own/dvc.yaml:represent@1",
+        "repro --single-item represent@50",
         "repro --glob represent*",
         "exp run -S lambda=0.6 evaluate",
         "exp exec-run --infofile somewhere",
